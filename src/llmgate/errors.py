@@ -1,0 +1,207 @@
+"""Every error llmgate raises on purpose, in one shallow tree, and how each looks on the wire.
+
+    GateError
+    ├── ConfigError          gate.toml cannot be used: carries every problem found, each with its place
+    ├── StoreError           the database did not do what it was asked
+    └── Refusal              a request that is answered here instead of upstream: status, type, code, reason
+        ├── BadRequest       400  the request cannot be read
+        ├── Unauthenticated  401  no credential, or one that is not good
+        ├── QuotaExhausted   402  or 429, by the route's dialect: nothing left to spend
+        ├── Forbidden        403
+        ├── NotFound         404
+        ├── Conflict         409
+        ├── PayloadTooLarge  413
+        ├── RateLimited      429  come back after `Retry-After`
+        ├── UpstreamFailed   502, 503 or 504: no replica could answer
+        └── Unavailable      503  the gate itself cannot serve now (the store is away, it is shutting down)
+
+A layer that has to refuse a request sends the refusal itself, by `answer`, in the shape that the
+request's route speaks (`Exchange.error_shape`); OpenAI's shape where nobody said otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from starlette.types import Scope, Send
+
+Header = tuple[bytes, bytes]
+Answer = tuple[int, list[Header], bytes]
+"""A whole response: status, headers without content-length, body."""
+
+
+class GateError(Exception):
+    """Anything llmgate raises on purpose."""
+
+
+class ConfigError(GateError):
+    """gate.toml cannot be used. `problems` holds one line for each thing found, `file: place: what, remedy`."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class StoreError(GateError):
+    """The store did not do what it was asked: it is away, locked, full, or behind on migrations."""
+
+
+class Refusal(GateError):
+    """A request that the gate answers itself.
+
+    `message` is for the caller; `code` and `param` are OpenAI's fields; `reason` is the label under which
+    the refusal is counted in the metrics (a closed set: the class's own); `headers` go out with the answer.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "api_error"
+    code: ClassVar[str | None] = None
+    reason: ClassVar[str] = "internal"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Iterable[Header] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.headers = list(headers)
+        self.answer_status = status if status is not None else type(self).status
+        self.answer_code = code if code is not None else type(self).code
+
+
+class BadRequest(Refusal):
+    """The request cannot be read or breaks a rule of its endpoint."""
+
+    status = 400
+    type = "invalid_request_error"
+    reason = "bad_request"
+
+
+class Unauthenticated(Refusal):
+    """No credential where one is needed, or one that is wrong, expired or revoked."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+    reason = "unauthenticated"
+
+    def __init__(self, message: str, *, code: str | None = None, headers: Iterable[Header] = ()) -> None:
+        super().__init__(message, code=code, headers=[(b"www-authenticate", b"Bearer"), *headers])
+
+
+class QuotaExhausted(Refusal):
+    """Nothing left to spend. Never looks like a rate limit: no Retry-After, and clients are told not to retry."""
+
+    status = 402
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+    reason = "quota"
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message, status=status, headers=[(b"x-should-retry", b"false")])
+
+
+class Forbidden(Refusal):
+    """Known, but not allowed."""
+
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
+    reason = "forbidden"
+
+
+class NotFound(Refusal):
+    """There is no such thing, or the route does not let it through."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+    reason = "not_found"
+
+
+class Conflict(Refusal):
+    """What was asked for contradicts what is there."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "conflict"
+    reason = "conflict"
+
+
+class PayloadTooLarge(Refusal):
+    """The body is over the route's limit."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+    reason = "too_large"
+
+
+class RateLimited(Refusal):
+    """Too much, too fast; `retry_after` says in how many whole seconds the window has room again."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+    reason = "rate_limit"
+
+    def __init__(self, message: str, *, retry_after: int, headers: Iterable[Header] = ()) -> None:
+        super().__init__(message, headers=[(b"retry-after", b"%d" % retry_after), *headers])
+        self.retry_after = retry_after
+
+
+class UpstreamFailed(Refusal):
+    """No replica could answer: 502 refused or broken, 503 none available, 504 too slow."""
+
+    status = 502
+    type = "api_error"
+    code = "upstream_error"
+    reason = "upstream"
+
+
+class Unavailable(Refusal):
+    """The gate itself cannot serve this now."""
+
+    status = 503
+    type = "api_error"
+    code = "unavailable"
+    reason = "unavailable"
+
+
+ErrorShape = Callable[[Refusal], Answer]
+"""Turns a refusal into the answer that a surface's guide shows."""
+
+
+def openai_shape(refusal: Refusal) -> Answer:
+    """The error body of OpenAI's API: `{"error": {"message", "type", "param", "code"}}`."""
+    error = {
+        "message": refusal.message,
+        "type": refusal.type,
+        "param": refusal.param,
+        "code": refusal.answer_code,
+    }
+    body = msgspec.json.encode({"error": error})
+    return refusal.answer_status, [(b"content-type", b"application/json"), *refusal.headers], body
+
+
+async def answer(scope: Scope, send: Send, refusal: Refusal) -> None:
+    """Send `refusal` in the shape that this request's route speaks, and note its reason for the metrics."""
+    exchange = scope.get("llmgate")
+    shape: ErrorShape = openai_shape
+    if exchange is not None:
+        exchange.refused = refusal.reason
+        shape = exchange.error_shape
+    status, headers, body = shape(refusal)
+    headers = [*headers, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})

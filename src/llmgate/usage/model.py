@@ -1,0 +1,54 @@
+"""The words of token accounting: which endpoint, how many tokens, and how sure the count is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Endpoint(StrEnum):
+    """What kind of answer an API path gives, as far as counting is concerned."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+    RERANK = "rerank"
+    POOLING = "pooling"
+    AUDIO = "audio"
+    OTHER = "other"
+
+
+class Certainty(StrEnum):
+    """How a usage record came by its numbers."""
+
+    EXACT = "exact"
+    """The backend reported them for the whole answer."""
+    PARTIAL = "partial"
+    """The answer was cut; these are the last numbers that the backend had reported."""
+    ESTIMATED = "estimated"
+    """The backend reported none; they follow from the bytes that went through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer. `cached_tokens` are part of the input, `reasoning_tokens` part of the output."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total(self) -> int:
+        """Input and output together: what a token quota is charged."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a meter has read of an answer."""
+
+    usage: Usage
+    certainty: Certainty
