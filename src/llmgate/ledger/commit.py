@@ -1,0 +1,160 @@
+"""Group commit: everything that ends while one transaction runs goes into the next one, together.
+
+A caller awaits the future of its entry and knows, when it resolves, that the entry is in the database.
+When the database fails, entries wait here and are tried again until they are in; callers wait for at most
+`patience` seconds and then get the `StoreError`, while their entry stays queued. Nothing is written twice:
+an entry whose first try may have succeeded unnoticed is written only if its request id is not there yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol, Self
+
+from ..errors import StoreError
+from .model import Entry
+
+log = logging.getLogger("llmgate.ledger")
+
+
+class Committer(Protocol):
+    """Writes entries into one kind of database."""
+
+    async def commit(self, entries: Sequence[Entry], *, again: bool) -> None:
+        """Write all entries in one transaction; with `again`, leave out those whose request id is there.
+
+        Raises `StoreError` where it may work later; anything else is the fault of an entry.
+        """
+
+    async def aclose(self) -> None:
+        """Let go of the database."""
+
+
+class _Waiting(NamedTuple):
+    entry: Entry
+    since: float
+    done: asyncio.Future[None]
+
+
+class GroupCommit:
+    """The queue in front of a `Committer`; an async context manager that drains it when it is left."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        *,
+        patience: float = 5.0,
+        largest: int = 256,
+        retry_every: float = 0.25,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._committer = committer
+        self._patience = patience
+        self._largest = largest
+        self._retry_every = retry_every
+        self._clock = clock
+        self._sleep = sleep
+        self._waiting: list[_Waiting] = []
+        self._writing: Sequence[_Waiting] = ()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self.failing: StoreError | None = None
+        """What the database said last, while it does not take what it is given."""
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="llmgate-ledger-commit")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closing = True
+        self._wake.set()
+        await self._task
+        if lost := len(self._waiting):
+            log.error("%d usage records could not be written before shutdown: %s", lost, self.failing)
+        await self._committer.aclose()
+
+    def submit(self, entry: Entry) -> asyncio.Future[None]:
+        """Queue `entry`; the future resolves once it is committed."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(entry, self._clock(), done))
+        self._wake.set()
+        return done
+
+    @property
+    def backlog(self) -> int:
+        """How many entries are not committed yet."""
+        return len(self._waiting) + len(self._writing)
+
+    @property
+    def lag(self) -> float:
+        """For how many seconds the oldest entry has been waiting."""
+        oldest = self._writing or self._waiting
+        return self._clock() - oldest[0].since if oldest else 0.0
+
+    async def _run(self) -> None:
+        while True:
+            if not self._waiting:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            self._writing = self._waiting[: self._largest]
+            del self._waiting[: self._largest]
+            written = await self._write(self._writing)
+            if not written and self._closing:
+                self._waiting[:0] = self._writing
+                return
+            self._writing = ()
+
+    async def _write(self, batch: Sequence[_Waiting]) -> bool:
+        """Write `batch`, for as long as it takes; False if the gate closes while the database fails."""
+        again = False
+        give_up = self._clock() + self._patience
+        while True:
+            try:
+                await self._committer.commit([waiting.entry for waiting in batch], again=again)
+            except StoreError as error:
+                self._report(error)
+                again = True
+                if self._closing and self._clock() >= give_up:
+                    return False
+                await self._sleep(self._retry_every)
+            except Exception as error:
+                if len(batch) == 1:
+                    _reject(batch[0], error)
+                    return True
+                for waiting in batch:
+                    if not await self._write([waiting]):
+                        return False
+                return True
+            else:
+                self._recovered()
+                for waiting in batch:
+                    if not waiting.done.done():
+                        waiting.done.set_result(None)
+                return True
+
+    def _report(self, error: StoreError) -> None:
+        if self.failing is None:
+            log.error("the ledger cannot write, and keeps %d records until it can: %s", self.backlog, error)
+        self.failing = error
+        impatient = self._clock() - self._patience
+        for waiting in (*self._writing, *self._waiting):
+            if waiting.since <= impatient and not waiting.done.done():
+                waiting.done.set_exception(error)
+
+    def _recovered(self) -> None:
+        if self.failing is not None:
+            self.failing = None
+            log.warning("the ledger writes again")
+
+
+def _reject(waiting: _Waiting, error: Exception) -> None:
+    log.error("usage record %s cannot be written: %r", waiting.entry.record.request_id, error)
+    if not waiting.done.done():
+        waiting.done.set_exception(StoreError(f"usage record cannot be written: {error!r}"))

@@ -1,0 +1,55 @@
+"""What tokens cost: prices per model from gate.toml, in money per million tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..usage.model import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Money per million tokens, which is also millionths of it per token. `cached_input` is `input` if None."""
+
+    input: float = 0.0
+    output: float = 0.0
+    cached_input: float | None = None
+
+    def of(self, usage: Usage) -> int:
+        """The cost of `usage` in millionths of the currency unit, rounded up so that nothing is free."""
+        cached_price = self.input if self.cached_input is None else self.cached_input
+        cached = min(usage.cached_tokens, usage.input_tokens)
+        fresh = usage.input_tokens - cached
+        return _round_up(fresh * self.input + cached * cached_price + usage.output_tokens * self.output)
+
+    def bound(self, input_tokens: int, output_tokens: int) -> int:
+        """The most that so many tokens can cost, whatever part of them comes from a cache."""
+        dearest = max(self.input, self.cached_input or 0.0)
+        return _round_up(input_tokens * dearest + output_tokens * self.output)
+
+    def output_within(self, money: int, input_tokens: int) -> int | None:
+        """How many tokens of output `money` still buys after the input; None when output is free."""
+        left = money - self.bound(input_tokens, 0)
+        if left < 0:
+            return 0
+        return None if self.output == 0 else int(left / self.output)
+
+
+FREE = Price()
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """The price list: by model name, with "*" for every model that is not named."""
+
+    by_model: Mapping[str, Price]
+
+    def of(self, model: str) -> Price:
+        """The price of `model`; free where the list names neither it nor "*"."""
+        return self.by_model.get(model) or self.by_model.get("*") or FREE
+
+
+def _round_up(amount: float) -> int:
+    whole = int(amount)
+    return whole if whole == amount else whole + 1
