@@ -9,15 +9,18 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .errors import ErrorShape, PayloadTooLarge, openai_shape
+from .errors import ErrorShape, PayloadTooLarge, Refusal, openai_shape
+from .usage.ask import endpoint_of, read_ask, rewrite
+from .usage.model import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.types import Message, Receive, Scope
 
+    from .ledger.accounts import Hold
     from .usage.ask import Ask
     from .usage.model import Reading
 
@@ -49,49 +52,56 @@ class Exchange:
     id: str
     started: float
     route: str = "-"
+    surface: str = ""
     error_shape: ErrorShape = openai_shape
     principal: Principal | None = None
     ask: Ask | None = None
-    upstream: str | None = None
+    model: str = ""
+    upstream: str = ""
+    hold: Hold | None = None
     reading: Reading | None = None
     refused: str | None = None
     status: int = 0
     first_byte: float | None = None
-    _body: bytes | None = field(default=None, repr=False)
+    _body: bytes = field(default=b"", repr=False)
+    _body_waits: bool = False
+    _from_server: Receive | None = field(default=None, repr=False)
 
-    async def body(self, receive: Receive, limit: int) -> bytes:
-        """The whole request body, read once however many layers ask for it.
+    async def read(self, scope: Scope, receive: Receive, limit: int) -> Ask:
+        """What the request's body asks for. It is read and parsed once, however many layers ask.
 
-        Raises `PayloadTooLarge` over `limit` bytes and `ClientGone` if the client leaves before the end.
+        A layer that has read the body passes `self.receive` on to the layers below. Raises
+        `PayloadTooLarge` over `limit` bytes, `BadRequest`, and `ClientGone` if the client leaves.
         """
-        if self._body is None:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            body: bytes = message.get("body", b"")
-            if message.get("more_body", False):
-                body = await _rest_of_body(body, receive, limit)
-            if len(body) > limit:
-                raise too_large(limit)
-            self._body = body
-        return self._body
+        if self.ask is None:
+            self._body = await read_body(receive, limit)
+            self._body_waits, self._from_server = True, receive
+            self.ask = read_ask(endpoint_of(scope["method"], scope["path"]), self._body)
+            self.model = self.ask.model or ""
+        return self.ask
 
-    def replay(self, receive: Receive, body: bytes) -> Receive:
-        """A `receive` for the layers below: `body` in one message, then whatever the server says next."""
-        pending: Message | None = {"type": "http.request", "body": body, "more_body": False}
+    def edit(self, scope: Scope, changes: Mapping[str, Any]) -> Scope:
+        """Change top-level fields of the body that `read` has parsed; returns the scope for the layers below."""
+        assert self.ask is not None, "edit() follows read()"
+        self._body = rewrite(self.ask, **changes)
+        self.ask = read_ask(self.ask.endpoint, self._body)
+        headers = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")]
+        headers.append((b"content-length", b"%d" % len(self._body)))
+        return {**scope, "headers": headers}
 
-        async def replayed() -> Message:
-            nonlocal pending
-            if pending is not None:
-                message, pending = pending, None
-                return message
-            return await receive()
+    async def receive(self) -> Message:
+        """The `receive` of the layers below one that has read the body: the body, then the server's word."""
+        if self._body_waits:
+            self._body_waits = False
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        assert self._from_server is not None, "receive() follows read()"
+        return await self._from_server()
 
-        return replayed
 
-
-async def _rest_of_body(first: bytes, receive: Receive, limit: int) -> bytes:
-    pieces, size, more = [first], len(first), True
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole body of a request. Raises `PayloadTooLarge` over `limit` bytes, `ClientGone` on a cut one."""
+    pieces: list[bytes] = []
+    size, more = 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -99,15 +109,10 @@ async def _rest_of_body(first: bytes, receive: Receive, limit: int) -> bytes:
         piece = message.get("body", b"")
         size += len(piece)
         if size > limit:
-            raise too_large(limit)
+            raise PayloadTooLarge(f"The request body is over the limit of {limit} bytes.")
         pieces.append(piece)
         more = message.get("more_body", False)
-    return b"".join(pieces)
-
-
-def too_large(limit: int) -> PayloadTooLarge:
-    """The refusal of a body over `limit` bytes."""
-    return PayloadTooLarge(f"The request body is over the limit of {limit} bytes.")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def exchange_of(
@@ -121,3 +126,6 @@ def exchange_of(
     if exchange is None:
         exchange = scope["llmgate"] = Exchange(id=str(new_id()), started=clock())
     return exchange
+
+
+__all__ = ["ClientGone", "Endpoint", "Exchange", "Principal", "Refusal", "exchange_of", "read_body"]

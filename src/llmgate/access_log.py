@@ -1,0 +1,73 @@
+"""One line of JSON per request: ids and numbers, never a key, a prompt or a password."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from .exchange import Exchange
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """What a line says. Durations are seconds; `at` is seconds since the epoch, when the answer ended."""
+
+    at: float
+    request_id: str
+    route: str
+    method: str
+    path: str
+    status: int
+    duration: float
+    first_byte: float | None = None
+    user_id: int | None = None
+    key_id: int | None = None
+    upstream: str = ""
+    model: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    certainty: str = ""
+    refused: str | None = None
+    client: str = ""
+
+
+class AccessLog:
+    """Writes lines to `out`, which should be buffered; `flush` is called by whoever owns it, now and then."""
+
+    def __init__(self, out: BinaryIO, *, clock: Callable[[], float] = time.time) -> None:
+        self._out = out
+        self._clock = clock
+        self._encoder = msgspec.json.Encoder()
+
+    def write(self, scope: Scope, exchange: Exchange, ended: float) -> None:
+        """Write the line of a request that ended at `ended` (seconds of the monotonic clock)."""
+        principal, reading, client = exchange.principal, exchange.reading, scope.get("client")
+        line = Line(
+            at=round(self._clock(), 6),
+            request_id=exchange.id,
+            route=exchange.route,
+            method=scope["method"],
+            path=scope["path"],
+            status=exchange.status,
+            duration=round(ended - exchange.started, 6),
+            first_byte=None if exchange.first_byte is None else round(exchange.first_byte - exchange.started, 6),
+            user_id=principal.user_id if principal else None,
+            key_id=principal.key_id if principal else None,
+            upstream=exchange.upstream,
+            model=exchange.model,
+            input_tokens=reading.usage.input_tokens if reading else None,
+            output_tokens=reading.usage.output_tokens if reading else None,
+            certainty=str(reading.certainty) if reading else "",
+            refused=exchange.refused,
+            client=client[0] if client else "",
+        )
+        self._out.write(self._encoder.encode(line) + b"\n")
+
+    def flush(self) -> None:
+        """Hand what was written to the operating system."""
+        self._out.flush()

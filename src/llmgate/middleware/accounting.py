@@ -1,0 +1,207 @@
+"""What was used: shows the answer to a meter on its way out and writes the usage record before it ends."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ..errors import Refusal, StoreError, Unavailable, answer
+from ..exchange import ClientGone, Exchange, exchange_of
+from ..ledger.model import Outcome, UsageRecord
+from ..ledger.prices import Prices
+from ..usage.ask import endpoint_of
+from ..usage.meter import inject, meter_for, unanswered
+from ..usage.model import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from ..ledger.ledger import Ledger
+    from ..usage.ask import Ask
+    from ..usage.dialect import Dialect
+    from ..usage.meter import Meter
+
+UNREADABLE = (b"accept-encoding",)
+"""Request headers that would make the answer unreadable for a meter."""
+
+
+class Accounting:
+    """Records every request of an endpoint that uses tokens, once, and charges it to the hold above.
+
+    On streams it asks the backend for usage, as far as `dialect` knows how, and takes out again what the
+    client did not ask for. The end of an answer (its last piece, or the event that tells the client that
+    there is no more) is sent only when the record is in the store. If it cannot be written in time, the
+    answer is broken off: what a client has seen finished is in the ledger.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        ledger: Ledger,
+        dialect: Dialect,
+        prices: Prices | None = None,
+        max_body: int = 16 * 1024 * 1024,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.app = app
+        self.ledger = ledger
+        self.dialect = dialect
+        self.prices = prices or Prices({})
+        self.clock = clock
+        self.timer = timer
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or endpoint_of(scope["method"], scope["path"]) is Endpoint.OTHER:
+            await self.app(scope, receive, send)
+            return
+        exchange = exchange_of(scope)
+        try:
+            ask = await exchange.read(scope, receive, self._max_body)
+        except Refusal as refusal:
+            await answer(scope, send, refusal)
+            return
+        except ClientGone:
+            return
+        changes = inject(self.dialect, ask)
+        if changes:
+            scope = exchange.edit(scope, changes)
+        headers = [pair for pair in scope["headers"] if pair[0] not in UNREADABLE]
+        metered = _Metered(self, exchange, ask, send)
+        try:
+            await self.app({**scope, "headers": headers}, exchange.receive, metered.send)
+        except StoreError:
+            await metered.fail(scope)
+        finally:
+            await metered.close()
+
+
+class _Metered:
+    """One answer on its way through the meter.
+
+    Of an answer that is no event stream, the last piece seen is held until the next one or the end comes:
+    a client that knows the length must not see the end before the record is written.
+    """
+
+    def __init__(self, layer: Accounting, exchange: Exchange, ask: Ask, send: Send) -> None:
+        self._layer = layer
+        self._exchange = exchange
+        self._ask = ask
+        self._send = send
+        self._meter: Meter | None = None
+        self._start: Message | None = None
+        self._streams = False
+        self._held = b""
+        self._settled = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._begin(message)
+            if self._streams:
+                await self._send_start()
+        elif message["type"] == "http.response.body":
+            await self._body(message.get("body", b""), more=message.get("more_body", False))
+        else:
+            await self._send(message)
+
+    def _begin(self, message: Message) -> None:
+        exchange, headers = self._exchange, message.get("headers", ())
+        content_type = next((value for name, value in headers if name.lower() == b"content-type"), None)
+        exchange.status = message["status"]
+        self._meter = meter_for(
+            self._layer.dialect, self._ask, status=message["status"], content_type=content_type
+        )
+        self._streams = self._meter.streams
+        if self._meter.strips:
+            message = {**message, "headers": [pair for pair in headers if pair[0].lower() != b"content-length"]}
+        self._start = message
+
+    async def _send_start(self) -> None:
+        if self._start is not None:
+            start, self._start = self._start, None
+            await self._send(start)
+
+    async def _body(self, body: bytes, *, more: bool) -> None:
+        meter = self._meter
+        assert meter is not None, "a body follows the start of the answer"
+        if self._exchange.first_byte is None and body:
+            self._exchange.first_byte = self._layer.timer()
+        out = meter.feed(body) if body else body
+        if not more:
+            out = self._held + out + meter.end()
+            await self._settle(finished=True)
+        elif self._streams:
+            if meter.finished and not self._settled:
+                await self._settle(finished=True)
+            if not out:
+                return
+        elif body:
+            out, self._held = self._held, out
+            if not out:
+                return
+        await self._send_start()
+        await self._send({"type": "http.response.body", "body": out, "more_body": more})
+
+    async def _settle(self, *, finished: bool) -> None:
+        if self._settled:
+            return
+        self._settled = True
+        exchange, meter = self._exchange, self._meter
+        reading = meter.reading(finished=finished) if meter is not None else unanswered(self._ask)
+        if meter is not None and meter.model and not exchange.model:
+            exchange.model = meter.model
+        exchange.reading = reading
+        if meter is not None and exchange.status >= 400:
+            outcome = Outcome.FAILED
+        else:
+            outcome = Outcome.FINISHED if finished else Outcome.ABORTED
+        await self._layer.ledger.settle(self._record(outcome), exchange.hold)
+
+    def _record(self, outcome: Outcome) -> UsageRecord:
+        exchange, principal = self._exchange, self._exchange.principal
+        assert exchange.reading is not None
+        usage, now = exchange.reading.usage, self._layer.timer()
+        first_byte = exchange.first_byte
+        return UsageRecord(
+            request_id=exchange.id,
+            at=self._layer.clock(),
+            user_id=principal.user_id if principal else None,
+            key_id=principal.key_id if principal else None,
+            organisation_id=principal.organisation_id if principal else None,
+            surface=exchange.surface,
+            route=exchange.route,
+            upstream=exchange.upstream,
+            model=exchange.model,
+            endpoint=self._ask.endpoint,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_tokens=usage.cached_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            cost=self._layer.prices.of(exchange.model).of(usage),
+            certainty=exchange.reading.certainty,
+            outcome=outcome,
+            status=exchange.status,
+            duration=now - exchange.started,
+            first_byte=None if first_byte is None else first_byte - exchange.started,
+        )
+
+    async def fail(self, scope: Scope) -> None:
+        """The record could not be written: refuse if nothing was sent yet, else break the answer off."""
+        if self._start is None:
+            raise BrokenOff
+        await answer(
+            scope, self._send, Unavailable("The ledger cannot be written at the moment. Try again later.")
+        )
+
+    async def close(self) -> None:
+        """However it ended: what was not settled is settled with what the meter has seen."""
+        await self._settle(finished=False)
+
+
+class BrokenOff(Exception):  # noqa: N818 - an event on the wire, not a mistake in the program
+    """An answer that had begun must not be finished; the server closes the connection."""

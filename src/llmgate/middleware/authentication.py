@@ -1,0 +1,116 @@
+"""Who is asking: proves the credential of a request and puts the principal into the exchange."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import Forbidden, Refusal, Unauthenticated, answer
+from ..exchange import Principal, exchange_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+CREDENTIALS = ("bearer", "x-api-key", "api-key", "cookie")
+COOKIE = b"access_token"
+
+
+class Verifier(Protocol):
+    """Knows one kind of credential: API keys, session tokens, or what a plugin brings."""
+
+    def cached(self, secret: str) -> Principal | None:
+        """The principal, if this credential was proven before and still holds; must not block."""
+
+    async def verify(self, secret: str) -> Principal | None:
+        """The principal. None if this is no credential of this kind; `Unauthenticated` if it is a bad one."""
+
+
+class Authentication:
+    """Refuses a request whose credential is missing (401 unless not `required`), bad (401 always) or of a
+    principal that has none of `roles` (403).
+
+    `credentials` names where a credential may stand: "bearer" (`Authorization: Bearer`, RFC 6750),
+    "x-api-key", "api-key", "cookie" (`access_token`). Where several stand, all must be good and belong to
+    one user, and the one that names an API key counts.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        verifiers: Sequence[Verifier],
+        credentials: Collection[str] = ("bearer", "x-api-key", "api-key"),
+        required: bool = True,
+        roles: Iterable[str] = (),
+    ) -> None:
+        if unknown := set(credentials) - set(CREDENTIALS):
+            raise ValueError(f"unknown credentials {sorted(unknown)}; known: {', '.join(CREDENTIALS)}")
+        self.app = app
+        self._verifiers = tuple(verifiers)
+        self._bearer = "bearer" in credentials
+        self._cookie = "cookie" in credentials
+        self._plain = frozenset(name.encode() for name in credentials if name.endswith("api-key"))
+        self._required = required
+        self._roles = frozenset(roles)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        exchange = exchange_of(scope)
+        try:
+            exchange.principal = await self._principal(scope) or exchange.principal
+            self._authorize(exchange.principal)
+        except Refusal as refusal:
+            await answer(scope, send, refusal)
+            return
+        await self.app(scope, receive, send)
+
+    async def _principal(self, scope: Scope) -> Principal | None:
+        found: Principal | None = None
+        for secret in self._secrets(scope):
+            principal = await self._prove(secret)
+            if found is not None and found.user_id != principal.user_id:
+                raise Unauthenticated("The request carries credentials of two different users. Send one.")
+            if found is None or principal.key_id is not None:
+                found = principal
+        return found
+
+    async def _prove(self, secret: str) -> Principal:
+        for verifier in self._verifiers:
+            if (principal := verifier.cached(secret)) is not None:
+                return principal
+        for verifier in self._verifiers:
+            if (principal := await verifier.verify(secret)) is not None:
+                return principal
+        raise Unauthenticated("Incorrect API key or session token provided.")
+
+    def _secrets(self, scope: Scope) -> Iterator[str]:
+        for name, value in scope["headers"]:
+            if name == b"authorization" and self._bearer:
+                scheme, _, secret = value.partition(b" ")
+                if scheme.lower() != b"bearer" or not secret.strip():
+                    raise Unauthenticated("The Authorization header must read `Bearer` and a credential.")
+                yield secret.strip().decode("latin-1")
+            elif name in self._plain:
+                yield value.strip().decode("latin-1")
+            elif name == b"cookie" and self._cookie:
+                yield from _from_cookie(value)
+
+    def _authorize(self, principal: Principal | None) -> None:
+        if principal is None:
+            if self._required:
+                raise Unauthenticated(
+                    "No API key provided. Send it as `Authorization: Bearer KEY`.", code="missing_api_key"
+                )
+        elif self._roles and not self._roles & principal.roles:
+            raise Forbidden(f"This needs the role {' or '.join(sorted(self._roles))}.")
+
+
+def _from_cookie(header: bytes) -> Iterator[str]:
+    for pair in header.split(b";"):
+        name, _, value = pair.strip().partition(b"=")
+        if name == COOKIE and value:
+            yield value.strip(b'"').decode("latin-1")

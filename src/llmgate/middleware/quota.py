@@ -1,0 +1,136 @@
+"""What may still be spent: holds it before a request goes on, and lets go of what nobody settled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import QuotaExhausted, Refusal, answer
+from ..exchange import ClientGone, Exchange, Principal, exchange_of
+from ..ledger.accounts import Demand
+from ..ledger.model import Subject
+from ..ledger.prices import Prices
+from ..usage.ask import endpoint_of, output_field
+from ..usage.model import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from ..ledger.accounts import Hold
+    from ..ledger.ledger import Ledger
+    from ..usage.ask import Ask
+
+GENERATING = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
+
+
+class TokenCounter(Protocol):
+    """Asks a backend how many tokens a prompt has."""
+
+    def __call__(self, ask: Ask) -> Awaitable[int | None]:
+        """The prompt's tokens; None where the backend cannot say."""
+
+
+class Quota:
+    """Holds what a request may use on every quota of its user, key and organisation, before it goes on.
+
+    A request that would pass a limit gets its `max_tokens` lowered to what is left, or is refused with
+    `refused_status` (402, or 429 where a surface's guide says so; never with Retry-After). `context_length`
+    (tokens, prompt and answer together) bounds requests that name no bound; where neither it nor
+    `max_output_tokens` is given, such a request holds all that is left. The hold is settled by `Accounting`
+    below; what it leaves open, because nothing was used or nobody accounts, is given back.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        ledger: Ledger,
+        prices: Prices | None = None,
+        upstream: str = "",
+        context_length: int | None = None,
+        max_output_tokens: int | None = None,
+        count: TokenCounter | None = None,
+        refused_status: int = 429,
+        subjects: Callable[[Principal], tuple[Subject, ...]] | None = None,
+        max_body: int = 16 * 1024 * 1024,
+    ) -> None:
+        self.app = app
+        self._ledger = ledger
+        self._prices = prices or Prices({})
+        self._upstream = upstream
+        self._context_length = context_length
+        self._max_output_tokens = max_output_tokens
+        self._count = count
+        self._refused_status = refused_status
+        self._subjects = subjects or subjects_of
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or endpoint_of(scope["method"], scope["path"]) is Endpoint.OTHER:
+            await self.app(scope, receive, send)
+            return
+        exchange = exchange_of(scope)
+        try:
+            ask = await exchange.read(scope, receive, self._max_body)
+            changes = await self._hold(exchange, ask)
+        except QuotaExhausted as refusal:
+            await answer(scope, send, QuotaExhausted(refusal.message, status=self._refused_status))
+            return
+        except Refusal as refusal:
+            await answer(scope, send, refusal)
+            return
+        except ClientGone:
+            return
+        try:
+            if changes:
+                scope = exchange.edit(scope, changes)
+            await self.app(scope, exchange.receive, send)
+        finally:
+            if exchange.hold is not None:
+                exchange.hold.release()
+
+    async def _hold(self, exchange: Exchange, ask: Ask) -> dict[str, object]:
+        """Place the hold; returns what has to change in the body for the answer to stay within it."""
+        if exchange.principal is None:
+            return {}
+        asked, bounded = ask.max_output, {}
+        if asked is None and self._max_output_tokens is not None and ask.endpoint in GENERATING:
+            asked = self._max_output_tokens
+            bounded = {output_field(ask): asked}
+        count = self._count
+        hold: Hold = await self._ledger.reserve(
+            self._subjects(exchange.principal),
+            self._demand(ask, asked, exchange.model),
+            upstream=self._upstream,
+            model=exchange.model,
+            count=None if count is None or ask.opaque_input else lambda: count(ask),
+        )
+        exchange.hold = hold
+        return bounded if hold.max_output is None else lowered(ask, hold.max_output)
+
+    def _demand(self, ask: Ask, output: int | None, model: str) -> Demand:
+        if ask.endpoint not in GENERATING:
+            output = 0
+        prompt, context = ask.prompt_bound, self._context_length
+        if context is not None:
+            if ask.opaque_input:
+                prompt = max(prompt, context)
+            output = context if output is None else min(output, context)
+        return Demand(prompt, output, ask.choices, self._prices.of(model))
+
+
+def subjects_of(principal: Principal) -> tuple[Subject, ...]:
+    """Everybody whose quotas a principal's requests draw on."""
+    subjects = [Subject("user", principal.user_id)]
+    if principal.key_id is not None:
+        subjects.append(Subject("key", principal.key_id))
+    if principal.organisation_id is not None:
+        subjects.append(Subject("organisation", principal.organisation_id))
+    return tuple(subjects)
+
+
+def lowered(ask: Ask, max_output: int) -> dict[str, object]:
+    """The body changes that make the backend stop after `max_output` tokens per choice."""
+    return {output_field(ask): max_output}
