@@ -1,0 +1,57 @@
+"""gate.toml: its settings as frozen types (`schema`), read with all problems at once (`load`)."""
+
+from .describe import Setting, describe
+from .load import check_file, load
+from .read import convert_table
+from .schema import (
+    Breaker,
+    Config,
+    Gate,
+    Health,
+    Limit,
+    Metrics,
+    Passwords,
+    PluginTable,
+    Price,
+    Quota,
+    Redis,
+    Route,
+    Sessions,
+    Store,
+    Upstream,
+)
+from .secrets import Secret, SecretUrl
+from .values import Address, BaseUrl, Model, Name, Network, Operation, Prefix, UrlPath
+
+__all__ = [
+    "Address",
+    "BaseUrl",
+    "Breaker",
+    "Config",
+    "Gate",
+    "Health",
+    "Limit",
+    "Metrics",
+    "Model",
+    "Name",
+    "Network",
+    "Operation",
+    "Passwords",
+    "PluginTable",
+    "Prefix",
+    "Price",
+    "Quota",
+    "Redis",
+    "Route",
+    "Secret",
+    "SecretUrl",
+    "Sessions",
+    "Setting",
+    "Store",
+    "Upstream",
+    "UrlPath",
+    "check_file",
+    "convert_table",
+    "describe",
+    "load",
+]

@@ -1,0 +1,216 @@
+"""The rules between settings: names that must be known, and values that only make sense together.
+
+A rule takes the whole config and one table of its type, and yields a key of that table ("" for the table
+itself) with what is wrong there. `RULES` is the whole list. Rules read values only by looking into them,
+so one that depends on a broken value is left out (see `read.Broken`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import takewhile
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from .read import Unknowable
+from .schema import Config, Gate, Limit, Quota, Route, Sessions, Upstream
+from .words import alternatives, dangling, join, quoted
+
+Finding = tuple[str, str]
+Rule = Callable[[Config, Any], Iterator[Finding]]
+
+MIDDLEWARE: Final = ("ratelimit", "quota", "accounting")
+"""What a route can name without a plugin."""
+_HS256_BYTES: Final = 32
+"""RFC 7518, 3.2: a key for HS256 has at least the size of its hash."""
+
+
+def workers_share(config: Config, gate: Gate) -> Iterator[Finding]:
+    """Several workers count right only on stores that they share."""
+    if gate.workers > 1 and (config.store.url.scheme == "sqlite" or config.redis.url is None):
+        yield (
+            "workers",
+            (
+                f"{gate.workers} workers cannot share SQLite and their own memory: "
+                "write 1, or set store.url to postgresql:// and redis.url"
+            ),
+        )
+
+
+def session_secret(_: Config, sessions: Sessions) -> Iterator[Finding]:
+    """A shared secret signs HS256 only, and is long enough for it."""
+    if sessions.secret is None:
+        return
+    if sessions.algorithm != "HS256":
+        yield "secret", f"{sessions.algorithm} keys are generated and kept in the store: leave the secret out"
+    elif (size := len(sessions.secret.reveal().encode())) < _HS256_BYTES:
+        yield (
+            "secret",
+            f"HS256 needs {_HS256_BYTES} bytes or more, found {size}: openssl rand -hex 32 makes one",
+        )
+
+
+def key_fits_header(_: Config, upstream: Upstream) -> Iterator[Finding]:
+    """The key travels in a header: visible ASCII only (RFC 9110, 5.5)."""
+    if upstream.api_key is not None and not all("!" <= letter <= "~" for letter in upstream.api_key.reveal()):
+        yield "api_key", "a key has visible ASCII characters only: no space, no line break"
+
+
+def output_fits_context(_: Config, upstream: Upstream) -> Iterator[Finding]:
+    """An answer alone cannot be longer than prompt and answer together."""
+    output, context = upstream.max_output_tokens, upstream.context_length
+    if output is not None and context is not None and output > context:
+        yield "max_output_tokens", f"{output} is over context_length ({context}): lower it"
+
+
+def known_upstream(config: Config, table: Route | Quota) -> Iterator[Finding]:
+    """Upstreams are named as they are declared."""
+    if table.upstream is not None and table.upstream not in config.upstreams:
+        yield "upstream", dangling("upstream", table.upstream, config.upstreams)
+
+
+def one_name(config: Config, route: Route) -> Iterator[Finding]:
+    """Limits, metrics and the ledger tell routes apart by name."""
+    for earlier in _before(route, config):
+        if earlier.name == route.name:
+            yield "name", f"another route is called {quoted(route.name)} already: give each a name of its own"
+            return
+
+
+def one_place(config: Config, route: Route) -> Iterator[Finding]:
+    """Two routes at the same address cannot have the same path."""
+    here = set(_addresses(config, route))
+    for earlier in _before(route, config):
+        shared = here.intersection(_addresses(config, earlier))
+        if earlier.path == route.path and shared:
+            where = f"{quoted(route.path)} on {min(map(str, shared))}"
+            yield "path", f"{where} is another route's already: change path or listen"
+            return
+
+
+def no_doubled_path(config: Config, route: Route) -> Iterator[Finding]:
+    """An upstream's URL is the server's root; the route's path is added to it."""
+    added = route.path if route.upstream_path is None else route.upstream_path
+    for url in config.upstreams[route.upstream].urls if route.upstream in config.upstreams else ():
+        if added != "/" and urlsplit(url).path.endswith(added):
+            twice = f"{quoted(url)} of upstream {quoted(route.upstream)} ends in {quoted(added)} already"
+            yield "path", f"{twice}: write {quoted(url.removesuffix(added))} there"
+
+
+def known_middleware(config: Config, route: Route) -> Iterator[Finding]:
+    """Middleware is built in, or offered by a plugin that has a table."""
+    for name in route.middleware:
+        plugin, dot, _ = name.partition(".")
+        if name not in MIDDLEWARE and not (dot and plugin in config.plugins):
+            yield (
+                "middleware",
+                dangling("middleware", name, [*MIDDLEWARE, *(f"{p}.NAME" for p in config.plugins)]),
+            )
+
+
+def accounting_below(config: Config, route: Route) -> Iterator[Finding]:
+    """What counts tokens settles with what accounting, further in, has read of the answer."""
+    limited = any(limit.tokens is not None and _holds_for(limit, route) for limit in config.limits)
+    counting = {"quota", "ratelimit"} if limited else {"quota"}
+    for index, name in enumerate(route.middleware):
+        if name in counting and "accounting" not in route.middleware[index:]:
+            yield "middleware", f'{quoted(name)} needs what "accounting" reads: put "accounting" after it'
+
+
+def roles_need_a_caller(_: Config, route: Route) -> Iterator[Finding]:
+    """Nobody has a role who is not known."""
+    if route.roles and route.authentication == "none":
+        yield "roles", 'no caller is known here, so none has a role: write authentication = "required"'
+
+
+def allowed_default(_: Config, route: Route) -> Iterator[Finding]:
+    """The model that is filled in is one that may be asked for."""
+    if (
+        route.default_model is not None
+        and route.models is not None
+        and route.default_model not in route.models
+    ):
+        yield "default_model", dangling("allowed model", route.default_model, route.models)
+
+
+def one_unit(_: Config, table: Limit | Quota) -> Iterator[Finding]:
+    """A limit or quota counts exactly one thing."""
+    given = [unit for unit in table.UNITS if getattr(table, unit) is not None]
+    if len(given) != 1:
+        yield "", f"write exactly one of {alternatives(table.UNITS)}, found {' and '.join(given) or 'none'}"
+
+
+def known_routes(config: Config, limit: Limit) -> Iterator[Finding]:
+    """Routes are named as they are declared."""
+    known = [route.name for route in config.routes]
+    for name in limit.routes:
+        if name not in known:
+            yield "routes", dangling("route", name, known)
+
+
+def whole_overdraft(_: Config, quota: Quota) -> Iterator[Finding]:
+    """Only money comes in parts."""
+    if quota.money is None and not quota.overdraft.is_integer():
+        yield "overdraft", f"tokens and requests are whole numbers, found {quota.overdraft}"
+
+
+def money_has_prices(config: Config, quota: Quota) -> Iterator[Finding]:
+    """Without a price nothing would ever be spent."""
+    if quota.money is None:
+        return
+    if not config.prices:
+        yield "money", "nothing has a price: add [prices.MODEL]"
+    elif quota.model is not None and quota.model not in config.prices:
+        yield "model", dangling("price of", quota.model, config.prices)
+
+
+RULES: Mapping[type, tuple[Rule, ...]] = MappingProxyType(
+    {
+        Gate: (workers_share,),
+        Sessions: (session_secret,),
+        Upstream: (key_fits_header, output_fits_context),
+        Route: (
+            known_upstream,
+            one_name,
+            one_place,
+            no_doubled_path,
+            known_middleware,
+            accounting_below,
+            roles_need_a_caller,
+            allowed_default,
+        ),
+        Limit: (one_unit, known_routes),
+        Quota: (one_unit, known_upstream, whole_overdraft, money_has_prices),
+    }
+)
+
+
+def broken_rules(config: Config, tables: list[tuple[str, msgspec.Struct]]) -> Iterator[Finding]:
+    """The place and message of each rule that the tables, given with their places, do not keep."""
+    for place, table in tables:
+        for rule in RULES.get(type(table), ()):
+            for key, message in judged(rule(config, table)):
+                yield join(place, key) if key else place, message
+
+
+def judged(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """The findings up to where they depend on a broken value."""
+    try:
+        yield from findings
+    except Unknowable:
+        return
+
+
+def _before(route: Route, config: Config) -> Iterator[Route]:
+    return takewhile(lambda other: other is not route, config.routes)
+
+
+def _addresses(config: Config, route: Route) -> tuple[object, ...]:
+    return config.gate.listen if route.listen is None else (route.listen,)
+
+
+def _holds_for(limit: Limit, route: Route) -> bool:
+    return not limit.routes or route.name in limit.routes

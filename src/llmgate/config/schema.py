@@ -1,0 +1,317 @@
+"""The settings of gate.toml: one class for each table, one field for each key, with its documentation.
+
+The reader, the defaults, `llmgate check` and the reference all come from here. Times are seconds, sizes
+are bytes, prices and money are in the operator's own currency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from .kinds import REST, UNIQUE
+from .secrets import Secret, SecretUrl
+from .values import (
+    Address,
+    BaseUrl,
+    HeaderName,
+    Model,
+    Name,
+    Network,
+    Operation,
+    Prefix,
+    RedisUrl,
+    StoreUrl,
+    Text,
+    UrlPath,
+)
+
+
+def doc(text: str) -> Meta:
+    """The documentation of a setting."""
+    return Meta(description=text)
+
+
+T = TypeVar("T")
+Several = Annotated[tuple[T, ...], Meta(extra={UNIQUE: True})]
+Some = Annotated[tuple[T, ...], Meta(extra={UNIQUE: True}, min_length=1)]
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+Amount = Annotated[float, Meta(ge=0, le=1e12)]
+Unit = Literal["tokens", "requests", "money", "concurrent"]
+Dialect = Literal["vllm", "llama_server", "llama_cpp_python", "openai", "ollama", "generic"]
+"""Families of backends; `usage.dialect` knows what each of them can do."""
+
+PUBLIC_API = tuple(
+    Operation(*operation.split())
+    for operation in (
+        "POST /chat/completions",
+        "POST /completions",
+        "POST /embeddings",
+        "POST /responses",
+        "GET /responses/{id}",
+        "DELETE /responses/{id}",
+        "POST /responses/{id}/cancel",
+        "GET /responses/{id}/input_items",
+        "POST /messages",
+        "POST /messages/count_tokens",
+        "POST /rerank",
+        "POST /score",
+        "POST /pooling",
+        "POST /classify",
+        "POST /audio/speech",
+        "POST /audio/transcriptions",
+        "POST /audio/translations",
+        "GET /models",
+        "GET /models/{id:path}",
+    )
+)
+"""What OpenAI's and vLLM's public API has below `/v1`. Ids of models have slashes in them."""
+
+
+class Gate(Struct, frozen=True, kw_only=True):
+    """The process: its listeners and the limits of a connection."""
+
+    listen: Annotated[Some[Address], doc("Where to listen: HOST:PORT, [IPV6]:PORT or unix:PATH.")] = (
+        Address("127.0.0.1", 8000),
+    )
+    workers: Annotated[
+        int, Meta(ge=1, le=1024), doc("Server processes. More than one needs PostgreSQL and Redis.")
+    ] = 1
+    max_body: Annotated[Count, doc("Largest request body, in bytes; over it: 413.")] = 16_777_216
+    max_header: Annotated[Count, doc("Largest request head, in bytes.")] = 65_536
+    max_connections: Annotated[Count, doc("Most open connections of one worker.")] = 10_000
+    header_timeout: Annotated[Seconds, doc("Seconds that a client may take to send a request's head.")] = 10.0
+    shutdown_grace: Annotated[
+        float, Meta(ge=0, le=86_400), doc("Seconds that open requests get to finish on shutdown.")
+    ] = 30.0
+    access_log: Annotated[bool, doc("Write one line of JSON for each request.")] = True
+    request_id_header: Annotated[HeaderName, doc("Header that carries the id of a request, in and out.")] = (
+        HeaderName("x-request-id")
+    )
+    trusted_proxies: Annotated[
+        Several[Network], doc("Networks of proxies whose X-Forwarded-For is believed.")
+    ] = ()
+
+
+class Metrics(Struct, frozen=True, kw_only=True):
+    """Metrics for Prometheus."""
+
+    enabled: Annotated[bool, doc("Count, and serve the counts.")] = True
+    path: Annotated[UrlPath, doc("Path that is scraped.")] = UrlPath("/metrics")
+    listen: Annotated[Address | None, doc("Address of its own; without one, the gate's.")] = None
+
+
+class Store(Struct, frozen=True, kw_only=True):
+    """The database: users, keys, quotas and the ledger."""
+
+    url: Annotated[
+        StoreUrl, doc("Database; the path of an SQLite file starts in the folder of gate.toml.")
+    ] = StoreUrl(SecretUrl("sqlite:///gate.db"))
+    synchronous: Annotated[
+        Literal["normal", "full"],
+        doc("SQLite: full survives a power cut too, at one fsync for each commit."),
+    ] = "normal"
+    busy_timeout: Annotated[Seconds, doc("Seconds to wait for a lock of another process.")] = 5.0
+    fail_open: Annotated[
+        bool,
+        doc("Let requests through while the store is away, instead of refusing them."),
+    ] = False
+
+
+class Redis(Struct, frozen=True, kw_only=True):
+    """Redis, which several workers share for windows and slots."""
+
+    url: Annotated[RedisUrl | None, doc("Server.")] = None
+
+
+class Sessions(Struct, frozen=True, kw_only=True):
+    """Session tokens (JWT)."""
+
+    lifetime: Annotated[Seconds, doc("Seconds until a session ends.")] = 1800.0
+    algorithm: Annotated[
+        Literal["HS256", "RS256"], doc("Signature; RS256 offers its public keys to others.")
+    ] = "HS256"
+    issuer: Annotated[Text, doc("The iss and aud of the tokens; others are refused.")] = Text("llmgate")
+    secret: Annotated[
+        Secret | None,
+        doc("Key for HS256, 32 bytes or more; without one, it is generated and kept in the store."),
+    ] = None
+
+
+class Passwords(Struct, frozen=True, kw_only=True):
+    """Rules for new passwords."""
+
+    min_length: Annotated[int, Meta(ge=1, le=1024), doc("Fewest characters.")] = 8
+    max_bytes: Annotated[Count | None, doc("Most bytes of UTF-8.")] = None
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """Active health checks of each replica."""
+
+    enabled: Annotated[bool, doc("Probe the replicas.")] = True
+    path: Annotated[UrlPath | None, doc("Path that is probed; without one, the dialect's.")] = None
+    interval: Annotated[Seconds, doc("Seconds between two probes of a replica.")] = 10.0
+    timeout: Annotated[Seconds, doc("Seconds until a probe has failed.")] = 5.0
+    rise: Annotated[Count, doc("Good probes in a row that bring a replica back.")] = 2
+    fall: Annotated[Count, doc("Failed probes in a row that take a replica out.")] = 3
+
+
+class Breaker(Struct, frozen=True, kw_only=True):
+    """Circuit breaker of each replica."""
+
+    failures: Annotated[Count, doc("Failed requests in a row that open the circuit.")] = 5
+    open_for: Annotated[Seconds, doc("Seconds until one request may try again.")] = 10.0
+
+
+class Upstream(Struct, frozen=True, kw_only=True):
+    """A backend, with one or more replicas."""
+
+    urls: Annotated[Some[BaseUrl], doc("Roots of the replicas; the path of a route is added to them.")]
+    dialect: Annotated[Dialect, doc("Family of the backend: how it reports usage and health.")] = "generic"
+    engine: Annotated[
+        Literal["httptools", "httpx"],
+        doc("HTTP client: httptools is fast, httpx can be mocked and extended."),
+    ] = "httptools"
+    api_key: Annotated[Secret | None, doc("Key that the backend asks for.")] = None
+    connect_timeout: Annotated[Seconds, doc("Seconds to connect.")] = 5.0
+    first_byte_timeout: Annotated[Seconds, doc("Seconds until the answer begins.")] = 600.0
+    idle_timeout: Annotated[Seconds, doc("Seconds between two pieces of an answer.")] = 300.0
+    models: Annotated[
+        Mapping[Model, Model], doc("Aliases: the name that callers use = the backend's own.")
+    ] = field(default_factory=dict)
+    context_length: Annotated[Count | None, doc("Tokens that a prompt and its answer may have together.")] = (
+        None
+    )
+    max_output_tokens: Annotated[
+        Count | None, doc("Limit of an answer's tokens for requests that name none.")
+    ] = None
+    forwarded: Annotated[bool, doc("Add X-Forwarded-For, -Host and -Proto.")] = False
+    health: Health = Health()
+    breaker: Breaker = Breaker()
+
+
+class Price(Struct, frozen=True, kw_only=True):
+    """What a model costs, for one million tokens."""
+
+    input: Annotated[Amount, doc("Tokens of the prompt.")]
+    output: Annotated[Amount, doc("Tokens of the answer.")]
+    cached_input: Annotated[
+        Amount | None,
+        doc("Tokens of the prompt that the backend had cached; without it, as input."),
+    ] = None
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """What is let through to an upstream, and by which rules."""
+
+    path: Annotated[UrlPath, doc("Prefix of the paths that belong to this route.")]
+    upstream: Annotated[Name, doc("Where they go: a NAME of [upstreams.NAME].")]
+    name: Annotated[
+        str, Meta(max_length=256), doc("Name in limits, metrics and logs; without one, the path.")
+    ] = ""
+    upstream_path: Annotated[
+        UrlPath | None, doc("Prefix that takes the place of path; without one, it stays.")
+    ] = None
+    listen: Annotated[Address | None, doc("Address of its own; without one, the gate's.")] = None
+    allow: Annotated[Several[Operation], doc('Operations below path that are let through; ["*"] is all.')] = (
+        PUBLIC_API
+    )
+    authentication: Annotated[Literal["required", "none"], doc("Whether a caller has to be known.")] = (
+        "required"
+    )
+    credentials: Annotated[
+        Some[Literal["bearer", "x-api-key", "api-key", "cookie"]],
+        doc("Where a credential may be."),
+    ] = ("bearer", "x-api-key", "api-key")
+    roles: Annotated[Several[Name], doc("Roles of which a caller needs one; none: any caller.")] = ()
+    models: Annotated[Several[Model] | None, doc("Models that may be asked for; without it, any.")] = None
+    default_model: Annotated[Model | None, doc("Model for requests that name none.")] = None
+    middleware: Annotated[
+        Several[Text], doc("From the outside in: ratelimit, quota, accounting, or PLUGIN.NAME.")
+    ] = (
+        Text("ratelimit"),
+        Text("quota"),
+        Text("accounting"),
+    )
+    quota_status: Annotated[Literal[402, 429], doc("Status of a spent quota.")] = 429
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "name", self.name or self.path)
+
+
+class Limit(Struct, frozen=True, kw_only=True):
+    """A rate limit: one of requests, tokens or concurrent."""
+
+    UNITS: ClassVar[tuple[Unit, ...]] = ("requests", "tokens", "concurrent")
+
+    per: Annotated[
+        Literal["key", "user", "organisation", "ip", "route", "gate"],
+        doc("Who shares one count."),
+    ]
+    requests: Annotated[Count | None, doc("Requests in a window.")] = None
+    tokens: Annotated[Count | None, doc("Tokens, in and out, in a window.")] = None
+    concurrent: Annotated[Count | None, doc("Requests at the same time; it has no window.")] = None
+    window: Annotated[
+        Literal["second", "minute", "hour", "day"] | Count,
+        doc("Length of the window; a number is seconds."),
+    ] = "minute"
+    strategy: Annotated[Literal["fixed", "moving"], doc("Fixed windows are cheap, moving ones even.")] = (
+        "fixed"
+    )
+    routes: Annotated[Several[Text], doc("Names of the routes it holds for; none: all.")] = ()
+
+
+class Quota(Struct, frozen=True, kw_only=True):
+    """What each user, key or organisation may spend that has no quota of its own in the store."""
+
+    UNITS: ClassVar[tuple[Unit, ...]] = ("tokens", "requests", "money")
+
+    per: Annotated[Literal["user", "key", "organisation"], doc("Who spends.")]
+    tokens: Annotated[Annotated[int, Meta(ge=0)] | None, doc("Tokens, in and out.")] = None
+    requests: Annotated[Annotated[int, Meta(ge=0)] | None, doc("Requests.")] = None
+    money: Annotated[Amount | None, doc("Money, by [prices.MODEL].")] = None
+    window: Annotated[Literal["none", "day", "month"], doc("When it starts anew (UTC); none: never.")] = (
+        "none"
+    )
+    overdraft: Annotated[
+        Amount, doc("By how much requests at the same time may pass it, in its own unit.")
+    ] = 0.0
+    upstream: Annotated[Name | None, doc("Counts this upstream only.")] = None
+    model: Annotated[Model | None, doc("Counts this model only.")] = None
+
+
+class PluginTable(Struct, frozen=True, kw_only=True):
+    """A plugin: enabled by having a table. All other keys are its own."""
+
+    prefix: Annotated[Prefix, doc("Stands before all of its paths.")] = Prefix("")
+    listen: Annotated[Address | None, doc("Address of its own; without one, the gate's.")] = None
+    settings: Annotated[
+        dict[str, Any], Meta(extra={REST: True}), doc("The plugin's own keys, as they were written.")
+    ] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        # What is in the plugin's keys is not known here; there may be a secret among them.
+        return (
+            f"PluginTable(prefix={self.prefix!r}, listen={self.listen!r}, settings={sorted(self.settings)})"
+        )
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """All of gate.toml."""
+
+    gate: Gate = Gate()
+    metrics: Metrics = Metrics()
+    store: Store = Store()
+    redis: Redis = Redis()
+    sessions: Sessions = Sessions()
+    passwords: Passwords = Passwords()
+    upstreams: Mapping[Name, Upstream] = field(default_factory=dict)
+    prices: Mapping[Model, Price] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    quotas: tuple[Quota, ...] = ()
+    plugins: Mapping[Name, PluginTable] = field(default_factory=dict)
