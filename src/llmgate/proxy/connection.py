@@ -1,0 +1,336 @@
+"""One HTTP/1.1 client connection (RFC 9112) as an asyncio protocol: one exchange at a time, in and out."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Protocol, cast
+
+import httptools
+
+from .engine import FirstByteTimedOut, IdleTimedOut, UpstreamBroke
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ..errors import Header
+    from .engine import Origin, Timeouts, UpstreamRequest
+
+HIGH_WATER = 256 * 1024
+"""Bytes that wait for a slow reader before the upstream is no longer read from."""
+HEAD_LIMIT = 64 * 1024
+"""Bytes that may come without one byte of body among them: a head, interim heads, trailers."""
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout=(\d{1,6})")
+
+
+class Pool(Protocol):
+    """Whom a connection tells about its life; see `HttptoolsEngine`."""
+
+    def opened(self, connection: Connection) -> None: ...  # noqa: D102
+    def idle(self, connection: Connection) -> None: ...  # noqa: D102
+    def ended(self, connection: Connection) -> None: ...  # noqa: D102
+    def closed(self, connection: Connection) -> None: ...  # noqa: D102
+
+
+class Response:
+    """The answer being read from a connection: an `UpstreamResponse`."""
+
+    __slots__ = ("backlog", "complete", "connection", "error", "headers", "pieces", "status", "waiter")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection: Connection | None = connection
+        self.status = 0
+        self.headers: list[Header] = []
+        self.pieces: list[bytes] = []
+        self.backlog = 0
+        self.complete = False
+        self.error: Exception | None = None
+        self.waiter: asyncio.Future[None] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """See `UpstreamResponse.ended`."""
+        return self.complete and not self.pieces
+
+    async def read(self) -> bytes:
+        """See `UpstreamResponse.read`."""
+        while not self.pieces:
+            if self.complete:
+                return b""
+            await self.arrival()
+        data = b"".join(self.pieces)
+        self.pieces.clear()
+        self.backlog = 0
+        if self.connection is not None:
+            self.connection.resume_reading()
+        return data
+
+    def abort(self) -> None:
+        """See `UpstreamResponse.abort`."""
+        if self.connection is not None:
+            self.connection.fail(UpstreamBroke("aborted by the gate"))
+
+    async def arrival(self) -> None:
+        """Wait until something may have changed; raises what ended the connection."""
+        if self.error is not None:
+            raise self.error
+        self.waiter = asyncio.get_running_loop().create_future()
+        await self.waiter
+
+    def wake(self) -> None:
+        """Something changed."""
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def detach(self, error: Exception | None) -> None:
+        """The connection goes its own way: the answer is complete, or `error` ended it."""
+        self.connection = None
+        self.error = error
+        self.complete = error is None
+        self.wake()
+
+
+class Connection(asyncio.Protocol):
+    """A connection to `origin`. `deadline` is on the loop's clock: when what it is at has taken too long."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, pool: Pool, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
+        self.pool = pool
+        self.origin = origin
+        self.loop = loop
+        self.time = loop.time
+        self.deadline = float("inf")
+        self.keep_alive_hint: int | None = None
+        self.answered = False
+        self._parser = httptools.HttpResponseParser(self)
+        self._response: Response | None = None
+        self._timeouts: Timeouts
+        self._headers: list[Header] = []
+        self._bodyless = False  # the answer to HEAD ends with its head, whatever its framing says
+        self._without_body = 0  # bytes that came since the last byte of a body
+        self._keep_alive = False
+        self._surplus = False
+        self._reading = True
+        self._pump: asyncio.Task[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+
+    # Asking.
+
+    async def exchange(self, request: UpstreamRequest, head: bytes, timeouts: Timeouts) -> Response:
+        """Write the request, return its answer when the head is here; raises `UpstreamError`."""
+        if self.transport.is_closing():
+            raise UpstreamBroke(f"{self.origin.url}: the connection closed before it was used", sent=False)
+        response = self._response = Response(self)
+        self._timeouts = timeouts
+        self._bodyless = request.method == "HEAD"
+        self._without_body = 0
+        self._keep_alive = self._surplus = self.answered = False
+        self.deadline = self.time() + timeouts.first_byte
+        if isinstance(request.body, bytes):
+            self.transport.writelines((head, request.body))
+        else:
+            self.transport.write(head)
+            self._pump = self.loop.create_task(self._send_body(request.body, request.length))
+        try:
+            while not response.status:
+                await response.arrival()
+        except asyncio.CancelledError:
+            response.abort()
+            raise
+        return response
+
+    async def _send_body(self, body: AsyncIterator[bytes], length: int | None) -> None:
+        """Write `body` as it comes. It may outlive the head of the answer, but not the answer."""
+        sent = 0
+        try:
+            async for piece in body:
+                sent += len(piece)
+                if length is None and piece:
+                    self.transport.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
+                elif piece:
+                    self.transport.write(piece)
+                if self._writable is not None:
+                    await self._writable
+                if not self.answered:
+                    self.deadline = self.time() + self._timeouts.first_byte
+            if length is None:
+                self.transport.write(b"0\r\n\r\n")
+            elif sent != length:
+                raise ValueError(f"a body of {length} bytes was announced, {sent} came")
+        except Exception as error:  # noqa: BLE001 - not swallowed: whoever waits for the answer gets it
+            self.fail(error)
+        self._pump = None
+
+    def resume_reading(self) -> None:
+        """Read on; the reader has caught up."""
+        if not self._reading:
+            self._reading = True
+            self.deadline = self.time() + self._timeouts.idle
+            self.transport.resume_reading()
+
+    # Ending.
+
+    def overdue(self) -> bool:
+        """Whether the deadline is past. A reader that holds us up is not the upstream's fault."""
+        return self._reading and self.time() > self.deadline
+
+    def expire(self) -> None:
+        """The deadline is past: end what is going on."""
+        response = self._response
+        if response is not None and response.status:
+            self.fail(
+                IdleTimedOut(f"{self.origin.url}: silent for {self._timeouts.idle:g} s within an answer")
+            )
+        elif response is not None:
+            self.fail(
+                FirstByteTimedOut(f"{self.origin.url}: no answer within {self._timeouts.first_byte:g} s")
+            )
+        else:
+            self.close()
+
+    def fail(self, error: Exception) -> None:
+        """End the exchange with `error` and the connection with it, at once."""
+        self._end_exchange(error)
+        self.pool.ended(self)
+        self.transport.abort()
+
+    def close(self) -> None:
+        """Close an unused connection."""
+        self.pool.ended(self)
+        self.transport.close()
+
+    def _end_exchange(self, error: Exception | None) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.detach(error)
+        if self._pump is not None and self._pump is not asyncio.current_task(self.loop):
+            self._pump.cancel()
+
+    def _finish(self) -> None:
+        """The answer is complete: give the connection back if it can serve another request."""
+        reusable = self._keep_alive and not self._surplus and self._pump is None
+        self._end_exchange(None)
+        if not reusable or self.transport.is_closing():
+            self.close()
+            return
+        if self._bodyless:
+            self._parser = httptools.HttpResponseParser(self)
+        if not self._reading:
+            self._reading = True
+            self.transport.resume_reading()
+        self.pool.idle(self)
+
+    def _lost(self, error: Exception | None) -> None:
+        """The upstream closed, orderly or with `error`. Orderly may be the end of an answer without framing."""
+        self.pool.ended(self)
+        response = self._response
+        if response is None:
+            return
+        framed = any(name.lower() in FRAMING for name, _ in response.headers)
+        if response.status and not framed and error is None:
+            self._end_exchange(None)
+        else:
+            where = "within its answer" if self.answered else "without an answer"
+            self._end_exchange(
+                UpstreamBroke(f"{self.origin.url}: closed {where}: {error or 'end of stream'}")
+            )
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
+        self.transport = cast("asyncio.Transport", transport)
+        self.pool.opened(self)
+
+    def data_received(self, data: bytes) -> None:  # noqa: D102
+        response = self._response
+        if response is None:
+            self.close()  # nobody asked: these bytes must never become the answer to the next request
+            return
+        self._without_body += len(data)
+        self.answered = True
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not response.complete:
+                self.fail(UpstreamBroke(f"{self.origin.url}: not HTTP/1.1: {error.__context__ or error}"))
+                return
+            self._surplus = True
+        if response.complete:
+            self._finish()
+            return
+        if self._without_body > HEAD_LIMIT:
+            self.fail(UpstreamBroke(f"{self.origin.url}: more than {HEAD_LIMIT} bytes of headers"))
+            return
+        if response.status:
+            self.deadline = self.time() + self._timeouts.idle
+        if response.waiter is not None:
+            response.wake()
+        else:
+            response.backlog += len(data)
+            if self._reading and response.backlog > HIGH_WATER:
+                self._reading = False
+                self.transport.pause_reading()
+
+    def eof_received(self) -> None:  # noqa: D102
+        self._lost(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
+        self._lost(exc)
+        self.resume_writing()
+        self.pool.closed(self)
+
+    def pause_writing(self) -> None:  # noqa: D102
+        self._writable = self.loop.create_future()
+
+    def resume_writing(self) -> None:  # noqa: D102
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+    # httptools.HttpResponseParser
+
+    def on_message_begin(self) -> None:  # noqa: D102
+        self._headers = []
+        self.keep_alive_hint = None
+        if self._response is None or self._response.complete:
+            self._surplus = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: D102
+        self._headers.append((name, value))
+        if len(name) == 10 and name.lower() == b"keep-alive" and (hint := KEEP_ALIVE_TIMEOUT.search(value)):
+            self.keep_alive_hint = int(hint[1])
+
+    def on_headers_complete(self) -> None:  # noqa: D102
+        status = self._parser.get_status_code()
+        response = self._response
+        headers, self._headers = self._headers, []  # trailers go where nobody looks
+        if status < 200 or response is None or response.complete:
+            return
+        if status > 599:
+            raise ValueError(f"status {status}")
+        if self._without_body > HEAD_LIMIT and sum(len(n) + len(v) for n, v in headers) > HEAD_LIMIT:
+            raise ValueError(f"more than {HEAD_LIMIT} bytes of headers")
+        response.status, response.headers = status, headers
+        if self._bodyless:
+            self._complete(response)
+
+    def on_body(self, body: bytes) -> None:  # noqa: D102
+        self._without_body = 0
+        response = self._response
+        if response is None or response.complete:
+            self._surplus = True
+        else:
+            response.pieces.append(body)
+
+    def on_message_complete(self) -> None:  # noqa: D102
+        response = self._response
+        if response is not None and response.status and not response.complete:
+            self._complete(response)
+
+    def _complete(self, response: Response) -> None:
+        # httptools knows about keep-alive only until the message is over.
+        self._keep_alive = self._parser.should_keep_alive()
+        response.complete = True

@@ -1,0 +1,118 @@
+"""Which headers pass through the gate (RFC 9110 7.6): pure functions over raw header lists.
+
+Order, duplicates and values are kept byte for byte. Framing (Content-Length, Transfer-Encoding) and Host belong to
+whoever writes the message, so `Connection: content-length` or the like cannot take them away; what the gate adds
+is added after the client's `Connection` was obeyed, so that it cannot take that away either.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from ..errors import Header
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key"})
+CREDENTIAL_COOKIE = b"access_token"
+NOT_FORWARDED = HOP_BY_HOP | CREDENTIALS | {b"host", b"content-length", b"expect"}
+"""Host and Content-Length are the engine's to write; Expect was answered by the gate's own server."""
+
+_HARMLESS_OPTIONS = frozenset({b"keep-alive", b"close"})
+_WITHOUT_LENGTH = frozenset({204, 304})
+
+
+def request_headers(
+    headers: Iterable[Header],
+    *,
+    request_id: str,
+    authorization: bytes | None = None,
+    forwarded: Iterable[Header] = (),
+) -> list[Header]:
+    """The headers to send upstream for a request with these ASGI `headers` (lower-case names).
+
+    The caller's credentials are left out and `authorization` put in; `x-request-id` is added where there is none.
+    `forwarded` replaces headers of the same names: see `forwarded_headers`.
+    """
+    kept: list[Header] = []
+    options: Collection[bytes] = ()
+    has_id = False
+    for pair in headers:
+        name = pair[0]
+        if name in NOT_FORWARDED:
+            if name == b"connection":
+                options = {*options, *_options(pair[1])}
+        elif name == b"cookie":
+            if cookies := _without_credential(pair[1]):
+                kept.append((name, cookies))
+        else:
+            has_id = has_id or name == b"x-request-id"
+            kept.append(pair)
+    if options:
+        kept = [pair for pair in kept if pair[0] not in options]
+        has_id = has_id and b"x-request-id" not in options
+    if not has_id:
+        kept.append((b"x-request-id", request_id.encode("ascii")))
+    if authorization is not None:
+        kept.append((b"authorization", authorization))
+    added = list(forwarded)
+    if added:
+        names = {name for name, _ in added}
+        kept = [pair for pair in kept if pair[0] not in names] + added
+    return kept
+
+
+def response_headers(headers: Iterable[Header], status: int) -> list[Header]:
+    """The headers to send to the client for an upstream's answer, with names in lower case as ASGI wants them.
+
+    Content-Length is kept, except where there is no body that servers could check it against (204, 304).
+    """
+    kept: list[Header] = []
+    options: Collection[bytes] = ()
+    for name, value in headers:
+        lower = name.lower()
+        if lower not in HOP_BY_HOP:
+            kept.append((lower, value))
+        elif lower == b"connection":
+            options = {*options, *_options(value)} - {b"content-length"}
+    if status in _WITHOUT_LENGTH:
+        options = {*options, b"content-length"}
+    if options:
+        kept = [pair for pair in kept if pair[0] not in options]
+    return kept
+
+
+def forwarded_headers(headers: Iterable[Header], *, client: str | None, scheme: str) -> list[Header]:
+    """X-Forwarded-For (the client's address appended to what came), -Proto and -Host of a request."""
+    came = [value for name, value in headers if name == b"x-forwarded-for"]
+    if client is not None:
+        came.append(client.encode("ascii"))
+    added = [(b"x-forwarded-proto", scheme.encode("ascii"))]
+    added += [(b"x-forwarded-host", value) for name, value in headers if name == b"host"]
+    return [(b"x-forwarded-for", b", ".join(came)), *added] if came else added
+
+
+def _options(value: bytes) -> frozenset[bytes]:
+    """The header names in a Connection header."""
+    return frozenset(token.strip().lower() for token in value.split(b",")) - _HARMLESS_OPTIONS
+
+
+def _without_credential(cookies: bytes) -> bytes:
+    if CREDENTIAL_COOKIE not in cookies:
+        return cookies
+    pairs = [pair for pair in cookies.split(b";") if pair.partition(b"=")[0].strip() != CREDENTIAL_COOKIE]
+    return b";".join(pairs).strip()

@@ -1,0 +1,145 @@
+"""The engine of the hot path: a pool of keep-alive connections, each an asyncio protocol around httptools' parser.
+
+No task, timer or copy is spent per chunk. One sweep per engine looks at every deadline, each `SWEEP` seconds while
+there are connections; a timeout comes at most that much late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from .connection import Connection, Response
+from .engine import ConnectFailed, ConnectTimedOut, UpstreamBroke
+
+if TYPE_CHECKING:
+    from .engine import Origin, Timeouts, UpstreamRequest
+
+SWEEP = 0.1
+IDLE_AGE = 4.0
+"""Seconds an unused connection is kept where the upstream gives no Keep-Alive hint: less than the 5 s after which
+uvicorn (and so vLLM), llama.cpp's server and Node close it, so that a request hardly ever meets a closing one."""
+
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+"""Methods that may be repeated without asking (RFC 9110 9.2.2)."""
+
+
+class HttptoolsEngine:
+    """`Engine` on httptools. `tls` is used for https origins; by default the system's trust."""
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None, idle_age: float = IDLE_AGE) -> None:
+        self._given_tls = tls
+        self._idle_age = idle_age
+        self._idle: dict[str, list[Connection]] = {}
+        self._open: set[Connection] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._all_closed: asyncio.Event = asyncio.Event()
+
+    async def send(self, origin: Origin, request: UpstreamRequest, timeouts: Timeouts) -> Response:
+        """See `Engine.send`. Repeats a request by itself in one case: see `_may_repeat`."""
+        head = _head(origin, request)
+        reused = self._take(origin)
+        if reused is not None:
+            try:
+                return await reused.exchange(request, head, timeouts)
+            except UpstreamBroke as broke:
+                if not _may_repeat(request, reused, broke):
+                    raise
+        connection = await self._connect(origin, timeouts.connect)
+        return await connection.exchange(request, head, timeouts)
+
+    async def aclose(self) -> None:
+        """See `Engine.aclose`; returns when the sockets are closed."""
+        while self._open:
+            for connection in list(self._open):
+                connection.fail(UpstreamBroke("the gate is closing its connections"))
+            self._all_closed.clear()
+            await self._all_closed.wait()
+
+    def _take(self, origin: Origin) -> Connection | None:
+        idle = self._idle.get(origin.url)
+        while idle:
+            connection = idle.pop()
+            if not connection.overdue():
+                return connection
+            connection.close()
+        return None
+
+    async def _connect(self, origin: Origin, seconds: float) -> Connection:
+        loop = asyncio.get_running_loop()
+        tls = self._tls if origin.scheme == "https" else None
+        try:
+            async with asyncio.timeout(seconds):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self, origin, loop), origin.host, origin.port, ssl=tls
+                )
+        except TimeoutError as error:
+            raise ConnectTimedOut(f"{origin.url}: no connection within {seconds:g} s") from error
+        except OSError as error:
+            raise ConnectFailed(f"{origin.url}: {error}") from error
+        return connection
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return self._given_tls or ssl.create_default_context()
+
+    # What the connections tell their pool.
+
+    def opened(self, connection: Connection) -> None:
+        """The connection stands; from now on it is swept."""
+        self._open.add(connection)
+        if self._sweeper is None:
+            self._sweeper = connection.loop.call_later(SWEEP, self._sweep, connection.loop)
+
+    def idle(self, connection: Connection) -> None:
+        """Its exchange is over and another may follow."""
+        hint = connection.keep_alive_hint
+        # The upstream's clock started before ours: stay a second below what it announces.
+        connection.deadline = connection.time() + (self._idle_age if hint is None else hint - 1)
+        self._idle.setdefault(connection.origin.url, []).append(connection)
+
+    def ended(self, connection: Connection) -> None:
+        """The upstream closed it; it can take no request."""
+        idle = self._idle.get(connection.origin.url)
+        if idle and connection in idle:
+            idle.remove(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """Its socket is gone."""
+        self.ended(connection)
+        self._open.discard(connection)
+        if not self._open:
+            self._idle.clear()
+            self._all_closed.set()
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeper = loop.call_later(SWEEP, self._sweep, loop) if self._open else None
+        for connection in list(self._open):
+            if connection.overdue():
+                connection.expire()
+
+
+def _may_repeat(request: UpstreamRequest, connection: Connection, broke: UpstreamBroke) -> bool:
+    """Whether a request that met a dying kept-alive connection may go out once more (RFC 9110 9.2.2).
+
+    Only if no byte of an answer came, and either nothing was sent, or the body is still there and the method allows
+    it: a POST that may have arrived runs no second time.
+    """
+    if connection.answered:
+        return False
+    return not broke.sent or (isinstance(request.body, bytes) and request.method in IDEMPOTENT)
+
+
+def _head(origin: Origin, request: UpstreamRequest) -> bytes:
+    method = request.method.encode("ascii")
+    parts = [method, b" ", origin.path, request.target, b" HTTP/1.1\r\nhost: ", origin.authority, b"\r\n"]
+    headers = [*request.headers, *request.framing()]
+    for name, value in headers:
+        parts += (name, b": ", value, b"\r\n")
+    parts.append(b"\r\n")
+    head = b"".join(parts)
+    if head.count(b"\n") != len(headers) + 3 or head.count(b"\r") != len(headers) + 3:
+        raise ValueError("a line break inside the request line or a header would start another request")
+    return head
