@@ -102,11 +102,14 @@ class Store:
     @asynccontextmanager
     async def change(self) -> AsyncIterator[AsyncConnection]:
         """A write transaction on identity or quotas: what the hot path remembers is forgotten after it."""
+        committing = False
         try:
             async with self.begin() as conn:
                 yield conn
-        finally:  # also on an exception: a cancelled or failed COMMIT may have reached the disk
-            self.changes.bump()
+                committing = True
+        finally:
+            if committing:  # however it ends: a COMMIT that was cancelled or failed may have reached the disk
+                self.changes.bump()
 
     def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT into `table` that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
@@ -130,7 +133,7 @@ def parse(url: str) -> URL:
         parsed = make_url(url)
     except ArgumentError:
         raise StoreError(f"store.url: this is not the URL of a database: write {_FORMS}") from None
-    shown = parsed.render_as_string(hide_password=True)
+    shown = place(parsed)
     match parsed.get_backend_name():
         case "sqlite":
             if not parsed.database or ":memory:" in parsed.database or parsed.database.startswith("file:"):
@@ -145,8 +148,8 @@ def parse(url: str) -> URL:
 
 
 def place(url: URL) -> str:
-    """How messages name the database: its URL without the password."""
-    return url.render_as_string(hide_password=True)
+    """How messages name the database: its URL as gate.toml has it, without the password."""
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
 
 def missing(url: URL) -> bool:
@@ -233,7 +236,7 @@ def _on_connect(engine: AsyncEngine, *pragmas: str) -> None:
 
 
 def _translated(engine: AsyncEngine) -> AsyncEngine:
-    event.listen(engine.sync_engine, "handle_error", faults.on_error)
+    event.listen(engine.sync_engine, "handle_error", faults.hook(place(engine.url)))
     return engine
 
 

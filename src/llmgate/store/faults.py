@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from ..errors import BadRequest, GateError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.engine import ExceptionContext
 
 _AWAY = "cannot be reached: check that it runs and that [store] url is right"
@@ -47,11 +49,15 @@ _POSTGRES = {
 }
 
 
-def on_error(context: ExceptionContext) -> GateError | None:
-    """SQLAlchemy's `handle_error` hook: the error to raise instead of the driver's own."""
-    error = context.original_exception
-    # A cancelled task is not the database's fault.
-    return fault(error, context.dialect.name) if isinstance(error, Exception) else None
+def hook(place: str) -> Callable[[ExceptionContext], GateError | None]:
+    """SQLAlchemy's `handle_error` hook for the database that `place` names: what to raise instead."""
+
+    def on_error(context: ExceptionContext) -> GateError | None:
+        error = context.original_exception
+        # A cancelled task is not the database's fault.
+        return fault(error, place) if isinstance(error, Exception) else None
+
+    return on_error
 
 
 def fault(error: Exception, place: str) -> GateError:

@@ -1,0 +1,65 @@
+"""Who uses the gate: users, passwords, sessions, keys, organisations, for the core and every surface."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .keys import Key, Keys
+from .organisations import Member, Membership, Organisation, Organisations
+from .passwords import PasswordRules, Passwords
+from .sessions import LIFETIME, Session, Sessions
+from .signing import Algorithm
+from .users import ADMIN, User, Users
+
+if TYPE_CHECKING:
+    from ..store import Store
+
+__all__ = [
+    "ADMIN",
+    "Algorithm",
+    "Identity",
+    "Key",
+    "Keys",
+    "Member",
+    "Membership",
+    "Organisation",
+    "Organisations",
+    "PasswordRules",
+    "Passwords",
+    "Session",
+    "Sessions",
+    "User",
+    "Users",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The services of one store, as surfaces and the command line get them."""
+
+    users: Users
+    sessions: Sessions
+    keys: Keys
+    organisations: Organisations
+
+    @classmethod
+    def over(
+        cls,
+        store: Store,
+        *,
+        passwords: PasswordRules | None = None,
+        lifetime: float = LIFETIME,
+        algorithm: Algorithm = "HS256",
+        issuer: str = "llmgate",
+        new_id: Callable[[], object] = uuid.uuid4,
+    ) -> Identity:
+        """The services over `store`; `lifetime` of sessions in seconds."""
+        return cls(
+            Users(store, Passwords(passwords or PasswordRules()), new_id=new_id),
+            Sessions(store, lifetime=lifetime, algorithm=algorithm, issuer=issuer, new_id=new_id),
+            Keys(store, new_id=new_id),
+            Organisations(store, new_id=new_id),
+        )

@@ -1,0 +1,95 @@
+"""Passwords: their rules, and argon2id hashes that cost an attacker memory and time."""
+
+from __future__ import annotations
+
+import asyncio
+import unicodedata
+from dataclasses import dataclass
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerifyMismatchError
+
+from ..errors import BadRequest
+
+LONGEST = 4096
+"""Bytes over which a password is refused whatever the rules say: argon2 would have to digest all of it."""
+
+AT_ONCE = 2
+"""Hashes computed side by side: each takes 64 MiB and a core for tens of milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordRules:
+    """What a new password must be: at least `min_length` characters, at most `max_bytes` of UTF-8."""
+
+    min_length: int = 8
+    max_bytes: int | None = None
+
+    def check(self, password: str) -> None:
+        """Raise `BadRequest` unless `password` may be set."""
+        limit = LONGEST if self.max_bytes is None else min(self.max_bytes, LONGEST)
+        if len(password) < max(self.min_length, 1):
+            raise BadRequest(
+                f"The password must have at least {max(self.min_length, 1)} characters.", param="password"
+            )
+        encoded = encode(password)
+        if encoded is None:
+            raise BadRequest("The password holds characters that are not text.", param="password")
+        if len(encoded) > limit:
+            raise BadRequest(f"The password must have at most {limit} bytes.", param="password")
+
+
+class Passwords:
+    """Hashes and verifies, in threads (argon2 lets go of the interpreter), a few at once."""
+
+    def __init__(
+        self,
+        rules: PasswordRules = PasswordRules(),
+        *,
+        hasher: PasswordHasher | None = None,
+        at_once: int = AT_ONCE,
+    ) -> None:
+        self.rules = rules
+        self._hasher = hasher or PasswordHasher()  # RFC 9106, second recommended option: 64 MiB, 3 passes
+        self._turn = asyncio.Semaphore(at_once)
+
+    async def hash(self, password: str) -> str:
+        """The hash to store, in PHC format, of a password that `rules` let through."""
+        return await self._hash(encode(password) or b"")
+
+    async def verify(self, stored: str | None, password: str) -> bool:
+        """Whether `password` is the one that `stored` was made of.
+
+        Without a hash (no such user, or one without a password) it takes as long and is False, so that
+        the time of an answer does not tell who exists.
+        """
+        encoded = encode(password)
+        if encoded is None or len(encoded) > LONGEST:
+            stored, encoded = None, b""
+        if stored is None:
+            await self._hash(encoded)
+            return False
+        async with self._turn:
+            return await asyncio.to_thread(self._verify, stored, encoded)
+
+    def outdated(self, stored: str) -> bool:
+        """Whether `stored` was made with other parameters than new hashes are."""
+        return self._hasher.check_needs_rehash(stored)
+
+    async def _hash(self, encoded: bytes) -> str:
+        async with self._turn:
+            return await asyncio.to_thread(self._hasher.hash, encoded)
+
+    def _verify(self, stored: str, encoded: bytes) -> bool:
+        try:
+            return self._hasher.verify(stored, encoded)
+        except (VerifyMismatchError, InvalidHashError):
+            return False
+
+
+def encode(password: str) -> bytes | None:
+    """What is hashed: UTF-8 of Unicode's NFC, as keyboards differ (RFC 8265, 4.2); None if it is not text."""
+    try:
+        return unicodedata.normalize("NFC", password).encode()
+    except UnicodeEncodeError:
+        return None

@@ -1,0 +1,177 @@
+"""Sessions: signed tokens (JWT, RFC 7519) that stand for a user who has signed in.
+
+A token proves that this gate issued it; whether its session still holds is what the store says. So a
+revoked session, a new password or a deactivated user ends every token at once.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import sqlalchemy as sa
+
+from ..errors import Unauthenticated
+from ..exchange import Principal
+from ..store.schema import sessions, user_roles, users
+from .proven import Proven, digest
+from .signing import Algorithm, SigningKeys, jwk
+
+if TYPE_CHECKING:
+    from jwt.types import Options
+
+    from ..store import Store
+    from .users import User
+
+LIFETIME = 1800.0
+LONGEST = 8192
+"""Characters over which a token is not looked at."""
+
+REMEMBERED = 10_000
+"""Sessions kept in memory, about 500 bytes each."""
+
+_CLAIMS = ["sub", "sid", "exp", "iat", "iss", "aud"]
+# Time is the store's business: its clock is the injected one, and its row the one that can be revoked.
+_CHECKS: Options = {"require": _CLAIMS, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session just begun: its id, the token to hand out, and when it ends (seconds since the epoch)."""
+
+    id: str
+    token: str = field(repr=False)
+    expires_at: float
+
+
+class Sessions:
+    """The sessions in `store`. `lifetime` in seconds; `issuer` is also the audience of the tokens."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        lifetime: float = LIFETIME,
+        algorithm: Algorithm = "HS256",
+        issuer: str = "llmgate",
+        new_id: Callable[[], object] = uuid.uuid4,
+        remembered: int = REMEMBERED,
+    ) -> None:
+        self._store = store
+        self._lifetime = lifetime
+        self._issuer = issuer
+        self._new_id = new_id
+        self._keys = SigningKeys(store, algorithm, new_id)
+        self._proven = Proven(store, remembered)
+
+    async def issue(self, user: User) -> Session:
+        """Begin a session of `user`."""
+        key = await self._keys.current()
+        now = self._store.clock()
+        session_id, expires_at = str(self._new_id()), now + self._lifetime
+        claims = {
+            "iss": self._issuer,
+            "aud": self._issuer,
+            "sub": user.uuid,
+            "username": user.username,
+            "sid": session_id,
+            "iat": int(now),
+            "exp": int(expires_at),
+        }
+        token = jwt.encode(claims, key.private, algorithm=key.algorithm, headers={"kid": key.kid})
+        row = {"id": session_id, "user_id": user.id, "created_at": now, "expires_at": expires_at}
+        async with self._store.begin() as conn:
+            await conn.execute(sessions.delete().where(sessions.c.expires_at <= now))
+            await conn.execute(sessions.insert().values(row))
+        return Session(session_id, token, expires_at)
+
+    def cached(self, token: str) -> Principal | None:
+        """The principal of `token`, if it was verified since anything last changed; None says nothing."""
+        return self._proven.get(digest(token))
+
+    async def verify(self, token: str) -> Principal:
+        """Who `token` stands for.
+
+        Raises `Unauthenticated` if it is not one of this gate's, or its session has expired, was revoked,
+        or is that of a user who is not active.
+        """
+        if len(token) > LONGEST:
+            raise _bad_token()
+        key = digest(token)
+        known = self._proven.get(key)
+        if known is not None:
+            return known
+        stamp = self._proven.stamp()
+        claims = await self._decode(token)
+        principal, expires_at = await self._session(claims["sid"], claims["sub"])
+        self._proven.keep(key, principal, expires_at, stamp)
+        return principal
+
+    async def revoke(self, session_id: str) -> None:
+        """End a session; nothing happens if it has ended."""
+        await self._end(sessions.c.id == session_id)
+
+    async def revoke_all(self, user_id: int) -> None:
+        """End every session of a user."""
+        await self._end(sessions.c.user_id == user_id)
+
+    async def rotate(self) -> None:
+        """Sign with a new key from now on. Tokens that are out hold until they expire."""
+        await self._keys.rotate(self._lifetime)
+
+    async def jwks(self) -> dict[str, list[dict[str, Any]]]:
+        """The public keys that verify tokens, as a JSON Web Key Set (RFC 7517); none for HS256."""
+        await self._keys.current()
+        now = self._store.clock()
+        keys = (await self._keys.all()).values()
+        return {"keys": [jwk(key) for key in keys if key.public is not None and not key.retired(now)]}
+
+    async def _decode(self, token: str) -> dict[str, Any]:
+        try:
+            kid = jwt.get_unverified_header(token).get("kid")
+            key = await self._keys.verifying(kid) if isinstance(kid, str) else None
+            if key is None:
+                raise _bad_token()
+            # Each key verifies one algorithm, so that the token's header has no say in it.
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key.verifying,
+                algorithms=[key.algorithm],
+                issuer=self._issuer,
+                audience=self._issuer,
+                options=_CHECKS,
+            )
+        except (jwt.PyJWTError, ValueError, RecursionError):  # the last two from what its JSON is made of
+            raise _bad_token() from None
+        if not isinstance(claims["sid"], str) or not isinstance(claims["sub"], str):
+            raise _bad_token()
+        return claims
+
+    async def _session(self, session_id: str, user_uuid: str) -> tuple[Principal, float]:
+        query = (
+            sa.select(sessions.c.expires_at, users.c.id, users.c.username, user_roles.c.role)
+            .join_from(sessions, users)
+            .outerjoin(user_roles)
+            .where(sessions.c.id == session_id, sessions.c.revoked_at.is_(None))
+            .where(sessions.c.expires_at > self._store.clock())
+            .where(users.c.uuid == user_uuid, users.c.is_active)
+        )
+        async with self._store.connect() as conn:
+            rows = (await conn.execute(query)).all()
+        if not rows:
+            raise _bad_token()
+        roles = frozenset(row.role for row in rows if row.role is not None)
+        first = rows[0]
+        return Principal(first.id, first.username, roles, session_id=session_id), first.expires_at
+
+    async def _end(self, which: sa.ColumnElement[bool]) -> None:
+        ended = sessions.update().where(which, sessions.c.revoked_at.is_(None))
+        async with self._store.change() as conn:
+            await conn.execute(ended.values(revoked_at=self._store.clock()))
+
+
+def _bad_token() -> Unauthenticated:
+    return Unauthenticated("The session token is not valid or has expired.", code="invalid_token")

@@ -1,0 +1,275 @@
+"""Users: who they are, how they prove it by password, and their roles."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from ..errors import BadRequest, Conflict, NotFound, Unauthenticated
+from ..store.schema import sessions, usage, user_roles, users
+from .names import email_of, name_of
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from ..store import Store
+    from .passwords import Passwords
+
+ADMIN = "admin"
+"""The role of those who may administer the whole gate."""
+
+MOST = 1000
+"""Users in one page of a search."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user as stored. Times are seconds since the epoch."""
+
+    id: int
+    uuid: str
+    username: str
+    email: str | None
+    is_active: bool
+    created_at: float
+    updated_at: float
+    roles: frozenset[str]
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether this user may administer the whole gate."""
+        return ADMIN in self.roles
+
+
+class Users:
+    """The users in `store`. Everything that changes one is seen at once by what the hot path remembers."""
+
+    def __init__(
+        self, store: Store, passwords: Passwords, *, new_id: Callable[[], object] = uuid.uuid4
+    ) -> None:
+        self._store = store
+        self._passwords = passwords
+        self._new_id = new_id
+
+    async def register(
+        self,
+        username: str,
+        password: str | None,
+        *,
+        email: str | None = None,
+        roles: Iterable[str] = (),
+    ) -> User:
+        """A new user; without a password one who signs in by other means.
+
+        A username with an @ is that user's e-mail address as well, so that nobody can take another's
+        address for a name. Raises `BadRequest` for a name, address or password that breaks the rules,
+        `Conflict` if the name or the address is taken.
+        """
+        username = name_of("username", username)
+        email = _email(username, email)
+        granted = {name_of("role", role) for role in roles}
+        hashed = await self._hash(password)
+        now = self._store.clock()
+        row = {
+            "uuid": str(self._new_id()),
+            "username": username,
+            "email": email,
+            "password_hash": hashed,
+            "is_active": True,
+            "created_at": now,
+            "updated_at": now,
+        }
+        async with self._store.begin() as conn:
+            insert = self._store.insert(users).values(row).on_conflict_do_nothing()
+            user_id = await conn.scalar(insert.returning(users.c.id))
+            if user_id is None:
+                raise await _taken(conn, username, email)
+            if granted:
+                await conn.execute(
+                    user_roles.insert(), [{"user_id": user_id, "role": role} for role in granted]
+                )
+            return await _one(conn, users.c.id == user_id)
+
+    async def authenticate(self, login: str, password: str) -> User:
+        """The active user with this name or e-mail address and password.
+
+        Raises `Unauthenticated`, after the same time and in the same words whatever was wrong.
+        """
+        async with self._store.connect() as conn:
+            found = (
+                await conn.execute(sa.select(users.c["id", "password_hash"]).where(_login(login)))
+            ).first()
+        stored = found.password_hash if found is not None else None
+        good = await self._passwords.verify(stored, password)
+        if found is None or stored is None or not good:
+            raise _bad_login()
+        async with self._store.connect() as conn:
+            user = await _one(conn, users.c.id == found.id)
+        if not user.is_active:
+            raise _bad_login()
+        if self._passwords.outdated(stored):
+            await self._rehash(user, stored, password)
+        return user
+
+    async def by_id(self, user_id: int) -> User:
+        """The user with this id. Raises `NotFound`."""
+        return await self._find(users.c.id == user_id)
+
+    async def by_uuid(self, uuid: str) -> User:
+        """The user with this UUID. Raises `NotFound`."""
+        return await self._find(users.c.uuid == uuid)
+
+    async def by_username(self, username: str) -> User:
+        """The user of exactly this name. Raises `NotFound`."""
+        return await self._find(users.c.username == username)
+
+    async def by_email(self, email: str) -> User:
+        """The user with this e-mail address, in whatever case. Raises `NotFound`."""
+        return await self._find(users.c.email == email.lower())
+
+    async def search(self, text: str = "", *, limit: int = 100, offset: int = 0) -> list[User]:
+        """Users whose name or address holds `text` (all of them, for none), oldest first.
+
+        Letters of ASCII match in either case. Raises `BadRequest` unless 1 <= limit <= 1000 and offset >= 0.
+        """
+        if not 1 <= limit <= MOST or offset < 0:
+            raise BadRequest(f"limit must be between 1 and {MOST}, offset not negative.")
+        query = sa.select(users).order_by(users.c.id).limit(limit).offset(offset)
+        if text:
+            query = query.where(
+                users.c.username.icontains(text, autoescape=True)
+                | users.c.email.icontains(text, autoescape=True)
+            )
+        async with self._store.connect() as conn:
+            return await _with_roles(conn, (await conn.execute(query)).all())
+
+    async def set_password(self, user_id: int, password: str | None) -> None:
+        """Set or (None) remove the password, and end every session of the user.
+
+        Raises `BadRequest` if it breaks the rules, `NotFound` if there is no such user.
+        """
+        hashed = await self._hash(password)
+        async with self._store.change() as conn:
+            await self._update(conn, user_id, password_hash=hashed)
+            await self._end_sessions(conn, user_id)
+
+    async def set_active(self, user_id: int, active: bool) -> None:
+        """Let the user in, or (False) keep out the user, the keys and, for good, the sessions that are open.
+
+        Raises `NotFound`.
+        """
+        async with self._store.change() as conn:
+            await self._update(conn, user_id, is_active=active)
+            if not active:
+                await self._end_sessions(conn, user_id)
+
+    async def grant(self, user_id: int, role: str) -> None:
+        """Give the user a role; nothing happens if it is there. Raises `BadRequest`, `NotFound`."""
+        role = name_of("role", role)
+        async with self._store.change() as conn:
+            await self._update(conn, user_id)
+            row = {"user_id": user_id, "role": role}
+            await conn.execute(self._store.insert(user_roles).values(row).on_conflict_do_nothing())
+
+    async def revoke(self, user_id: int, role: str) -> None:
+        """Take a role from the user; nothing happens if it is not there. Raises `NotFound`."""
+        async with self._store.change() as conn:
+            await self._update(conn, user_id)
+            await conn.execute(
+                user_roles.delete().where(user_roles.c.user_id == user_id, user_roles.c.role == role)
+            )
+
+    async def delete(self, user_id: int) -> None:
+        """Delete the user with all keys, sessions and memberships.
+
+        Raises `NotFound`, and `Conflict` where usage is recorded: the books need the user; deactivate instead.
+        """
+        async with self._store.change() as conn:
+            if await conn.scalar(sa.select(usage.c.request_id).where(usage.c.user_id == user_id).limit(1)):
+                raise Conflict("The user has recorded usage and can only be deactivated.")
+            if not (await conn.execute(users.delete().where(users.c.id == user_id))).rowcount:
+                raise NotFound("There is no such user.")
+
+    async def _find(self, where: sa.ColumnElement[bool]) -> User:
+        async with self._store.connect() as conn:
+            return await _one(conn, where)
+
+    async def _update(self, conn: AsyncConnection, user_id: int, **values: object) -> None:
+        update = users.update().where(users.c.id == user_id).values(updated_at=self._store.clock(), **values)
+        if not (await conn.execute(update)).rowcount:
+            raise NotFound("There is no such user.")
+
+    async def _end_sessions(self, conn: AsyncConnection, user_id: int) -> None:
+        open_ones = (sessions.c.user_id == user_id) & sessions.c.revoked_at.is_(None)
+        await conn.execute(sessions.update().where(open_ones).values(revoked_at=self._store.clock()))
+
+    async def _hash(self, password: str | None) -> str | None:
+        if password is None:
+            return None
+        self._passwords.rules.check(password)
+        return await self._passwords.hash(password)
+
+    async def _rehash(self, user: User, stored: str, password: str) -> None:
+        hashed = await self._passwords.hash(password)
+        async with self._store.begin() as conn:  # not over a password that was set meanwhile
+            same = (users.c.id == user.id) & (users.c.password_hash == stored)
+            await conn.execute(users.update().where(same).values(password_hash=hashed))
+
+
+def _email(username: str, email: str | None) -> str | None:
+    if "@" not in username:
+        return None if email is None else email_of(email)
+    own = email_of(username)
+    if email is not None and email_of(email) != own:
+        raise BadRequest("A username with an @ must be the user's own e-mail address.", param="username")
+    return own
+
+
+def _login(login: str) -> sa.ColumnElement[bool]:
+    try:
+        name = name_of("username", login)
+    except BadRequest:  # nobody can be called that
+        return sa.false()
+    return users.c.email == name.lower() if "@" in name else users.c.username == name
+
+
+def _bad_login() -> Unauthenticated:
+    return Unauthenticated("Incorrect username or password", code="invalid_credentials")
+
+
+async def _taken(conn: AsyncConnection, username: str, email: str | None) -> Conflict:
+    if await conn.scalar(sa.select(users.c.id).where(users.c.username == username)):
+        return Conflict("The username is taken.", param="username")
+    if await conn.scalar(sa.select(users.c.id).where(users.c.email == email)):
+        return Conflict("The email is taken.", param="email")
+    return Conflict("The new user's id is taken.")
+
+
+async def _one(conn: AsyncConnection, where: sa.ColumnElement[bool]) -> User:
+    found = await _with_roles(conn, (await conn.execute(sa.select(users).where(where))).all())
+    if not found:
+        raise NotFound("There is no such user.")
+    return found[0]
+
+
+async def _with_roles(conn: AsyncConnection, rows: Sequence[sa.Row[Any]]) -> list[User]:
+    roles: dict[int, set[str]] = {row.id: set() for row in rows}
+    for user_id, role in await conn.execute(sa.select(user_roles).where(user_roles.c.user_id.in_(roles))):
+        roles[user_id].add(role)
+    return [
+        User(
+            row.id,
+            row.uuid,
+            row.username,
+            row.email,
+            row.is_active,
+            row.created_at,
+            row.updated_at,
+            frozenset(roles[row.id]),
+        )
+        for row in rows
+    ]
