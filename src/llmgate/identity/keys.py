@@ -175,11 +175,9 @@ class Keys:
         try:
             async with self._store.begin() as conn:
                 now = self._store.clock()
-                # in order: two workers that update the same rows must not wait for each other
-                rows = [
-                    {"used_id": key_id, "count": count, "now": now} for key_id, count in sorted(used.items())
-                ]
-                await conn.execute(_COUNT_USES, rows)
+                # Sorted, as two workers that update the same rows in other orders would block each other.
+                counted = [{"used_id": key, "count": used[key], "now": now} for key in sorted(used)]
+                await conn.execute(_COUNT_USES, counted)
         except BaseException:
             for key_id, count in used.items():
                 self._used[key_id] = self._used.get(key_id, 0) + count

@@ -45,6 +45,12 @@ class User:
         return ADMIN in self.roles
 
 
+_USERS: sa.Select[Any] = sa.select(
+    *users.c["id", "uuid", "username", "email", "is_active", "created_at", "updated_at"]
+)
+_CREDENTIALS: sa.Select[Any] = sa.select(*users.c["id", "password_hash"])
+
+
 class Users:
     """The users in `store`. Everything that changes one is seen at once by what the hot path remembers."""
 
@@ -100,10 +106,8 @@ class Users:
         Raises `Unauthenticated`, after the same time and in the same words whatever was wrong.
         """
         async with self._store.connect() as conn:
-            found = (
-                await conn.execute(sa.select(users.c["id", "password_hash"]).where(_login(login)))
-            ).first()
-        stored = found.password_hash if found is not None else None
+            found = (await conn.execute(_CREDENTIALS.where(_login(login)))).first()
+        stored = None if found is None else found.password_hash
         good = await self._passwords.verify(stored, password)
         if found is None or stored is None or not good:
             raise _bad_login()
@@ -138,7 +142,7 @@ class Users:
         """
         if not 1 <= limit <= MOST or offset < 0:
             raise BadRequest(f"limit must be between 1 and {MOST}, offset not negative.")
-        query = sa.select(users).order_by(users.c.id).limit(limit).offset(offset)
+        query = _USERS.order_by(users.c.id).limit(limit).offset(offset)
         if text:
             query = query.where(
                 users.c.username.icontains(text, autoescape=True)
@@ -186,7 +190,7 @@ class Users:
     async def delete(self, user_id: int) -> None:
         """Delete the user with all keys, sessions and memberships.
 
-        Raises `NotFound`, and `Conflict` where usage is recorded: the books need the user; deactivate instead.
+        Raises `NotFound`, and `Conflict` where usage is recorded, as the books need the user: deactivate.
         """
         async with self._store.change() as conn:
             if await conn.scalar(sa.select(usage.c.request_id).where(usage.c.user_id == user_id).limit(1)):
@@ -244,13 +248,13 @@ def _bad_login() -> Unauthenticated:
 async def _taken(conn: AsyncConnection, username: str, email: str | None) -> Conflict:
     if await conn.scalar(sa.select(users.c.id).where(users.c.username == username)):
         return Conflict("The username is taken.", param="username")
-    if await conn.scalar(sa.select(users.c.id).where(users.c.email == email)):
+    if email is not None and await conn.scalar(sa.select(users.c.id).where(users.c.email == email)):
         return Conflict("The email is taken.", param="email")
     return Conflict("The new user's id is taken.")
 
 
 async def _one(conn: AsyncConnection, where: sa.ColumnElement[bool]) -> User:
-    found = await _with_roles(conn, (await conn.execute(sa.select(users).where(where))).all())
+    found = await _with_roles(conn, (await conn.execute(_USERS.where(where))).all())
     if not found:
         raise NotFound("There is no such user.")
     return found[0]
@@ -260,16 +264,4 @@ async def _with_roles(conn: AsyncConnection, rows: Sequence[sa.Row[Any]]) -> lis
     roles: dict[int, set[str]] = {row.id: set() for row in rows}
     for user_id, role in await conn.execute(sa.select(user_roles).where(user_roles.c.user_id.in_(roles))):
         roles[user_id].add(role)
-    return [
-        User(
-            row.id,
-            row.uuid,
-            row.username,
-            row.email,
-            row.is_active,
-            row.created_at,
-            row.updated_at,
-            frozenset(roles[row.id]),
-        )
-        for row in rows
-    ]
+    return [User(*row, frozenset(roles[row.id])) for row in rows]
