@@ -55,7 +55,9 @@ class AccessLog:
             path=scope["path"],
             status=exchange.status,
             duration=round(ended - exchange.started, 6),
-            first_byte=None if exchange.first_byte is None else round(exchange.first_byte - exchange.started, 6),
+            first_byte=None
+            if exchange.first_byte is None
+            else round(exchange.first_byte - exchange.started, 6),
             user_id=principal.user_id if principal else None,
             key_id=principal.key_id if principal else None,
             upstream=exchange.upstream,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .usage.model import Reading
 
 
-class ClientGone(Exception):  # noqa: N818 - an event, not a mistake
+class ClientGone(Exception):
     """The client went away before its request was whole."""
 
 
@@ -85,7 +85,9 @@ class Exchange:
         assert self.ask is not None, "edit() follows read()"
         self._body = rewrite(self.ask, **changes)
         self.ask = read_ask(self.ask.endpoint, self._body)
-        headers = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")]
+        headers = [
+            pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")
+        ]
         headers.append((b"content-length", b"%d" % len(self._body)))
         return {**scope, "headers": headers}
 

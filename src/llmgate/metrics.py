@@ -75,9 +75,14 @@ class Instruments:
             **make,
         )
         self._refused = Counter(
-            "llmgate_refused", "Requests that the gate answered itself, by reason.", ["route", "reason"], **make
+            "llmgate_refused",
+            "Requests that the gate answered itself, by reason.",
+            ["route", "reason"],
+            **make,
         )
-        self._in_flight = Gauge("llmgate_requests_in_flight", "Requests being answered now.", ["route"], **make)
+        self._in_flight = Gauge(
+            "llmgate_requests_in_flight", "Requests being answered now.", ["route"], **make
+        )
         self.registry.register(_GapCollector(self._gaps))
         # bound children, by the values they are bound to
         self.in_flight = cache(self._in_flight.labels)
@@ -156,7 +161,9 @@ class _StateCollector(Collector):
             "llmgate_ledger_up", "1 while the store takes usage records.", float(commits.failing is None)
         )
         accounts = GaugeMetricFamily(
-            "llmgate_quota_accounts", "Quotas in use by this process, by whether any of it is left.", labels=["state"]
+            "llmgate_quota_accounts",
+            "Quotas in use by this process, by whether any of it is left.",
+            labels=["state"],
         )
         held = GaugeMetricFamily("llmgate_quota_held", "Held by running requests, by unit.", labels=["unit"])
         state = self._ledger.state()
@@ -170,7 +177,9 @@ class _StateCollector(Collector):
     def _upstream_state(self) -> Iterator[GaugeMetricFamily]:
         labels = ["upstream", "replica"]
         up = GaugeMetricFamily("llmgate_upstream_up", "1 while a replica is healthy.", labels=labels)
-        breaker = GaugeMetricFamily("llmgate_upstream_breaker_open", "1 while its circuit is open.", labels=labels)
+        breaker = GaugeMetricFamily(
+            "llmgate_upstream_breaker_open", "1 while its circuit is open.", labels=labels
+        )
         running = GaugeMetricFamily("llmgate_upstream_in_flight", "Requests it is answering.", labels=labels)
         for upstream in self._upstreams:
             for replica in upstream.state():

@@ -118,7 +118,10 @@ class _Metered:
         )
         self._streams = self._meter.streams
         if self._meter.strips:
-            message = {**message, "headers": [pair for pair in headers if pair[0].lower() != b"content-length"]}
+            message = {
+                **message,
+                "headers": [pair for pair in headers if pair[0].lower() != b"content-length"],
+            }
         self._start = message
 
     async def _send_start(self) -> None:
@@ -203,5 +206,5 @@ class _Metered:
         await self._settle(finished=False)
 
 
-class BrokenOff(Exception):  # noqa: N818 - an event on the wire, not a mistake in the program
+class BrokenOff(Exception):
     """An answer that had begun must not be finished; the server closes the connection."""

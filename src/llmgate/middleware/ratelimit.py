@@ -109,7 +109,12 @@ class RateLimit:
         self._clock = clock
         self._concurrent = [limit for limit in limits if limit.what == "concurrent"]
         self._windows = [
-            (limit, RateLimitItemPerSecond(limit.amount, limit.window, namespace=f"{name}:{limit.what}:{limit.per}"))
+            (
+                limit,
+                RateLimitItemPerSecond(
+                    limit.amount, limit.window, namespace=f"{name}:{limit.what}:{limit.per}"
+                ),
+            )
             for limit in limits
             if limit.what != "concurrent"
         ]

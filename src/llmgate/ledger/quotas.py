@@ -1,0 +1,133 @@
+"""Quotas as operators and surfaces see them: set, read, reset. Every change holds at once in every process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from ..errors import BadRequest, NotFound
+from ..store.schema import leases, quotas
+from .leases import allotment_of
+from .model import Allotment, Balance, Default, Subject, Unit, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from ..store import Store
+
+MOST = 2**62
+"""The largest limit: no sum of two of them leaves 64 bits."""
+
+
+class Quotas:
+    """The quotas in `store`, and those that gate.toml gives to everybody (`defaults`)."""
+
+    def __init__(self, store: Store, defaults: Sequence[Default] = ()) -> None:
+        self._store = store
+        self._defaults = defaults
+
+    async def set(self, subject: Subject, allotment: Allotment) -> Balance:
+        """Give `subject` this allotment, in place of one for the same unit, upstream, model and window.
+
+        What was already used stays used. Raises `BadRequest` for numbers out of range.
+        """
+        if not 0 <= allotment.limit <= MOST or not 0 <= allotment.overdraft <= MOST:
+            raise BadRequest(f"A limit must be from 0 to {MOST}.", param="limit")
+        now = self._store.clock()
+        values = {"limit": allotment.limit, "overdraft": allotment.overdraft, "updated_at": now}
+        async with self._store.change() as db:
+            row = await _find(db, subject, allotment)
+            if row is None:
+                start, _ = allotment.window.bounds(now)
+                await db.execute(
+                    sa.insert(quotas).values(**_identity(subject, allotment), **values, window_start=start)
+                )
+            else:
+                await db.execute(sa.update(quotas).where(quotas.c.id == row["id"]).values(**values))
+            row = await _find(db, subject, allotment)
+            assert row is not None
+            return _balance(row, allotment, now)
+
+    async def of(self, subject: Subject) -> list[Balance]:
+        """Where every quota of `subject` stands, those of gate.toml included."""
+        now = self._store.clock()
+        async with self._store.connect() as db:
+            rows = (
+                await db.execute(
+                    sa.select(quotas)
+                    .where(quotas.c.subject_kind == subject.kind, quotas.c.subject_id == subject.id)
+                    .order_by(quotas.c.id)
+                )
+            ).mappings()
+            stored = {_thing(row): row for row in rows}
+        balances = []
+        for default in self._defaults:
+            if default.kind == subject.kind:
+                allotment = default.allotment
+                thing = (allotment.unit, allotment.upstream, allotment.model, allotment.window)
+                row = stored.get(thing)
+                if row is None:
+                    start, end = allotment.window.bounds(now)
+                    balances.append(Balance(0, subject, allotment, 0, start, end))
+                elif row["limit"] is None:
+                    balances.append(_balance(row, allotment, now))
+        own = [_balance(row, allotment_of(row), now) for row in stored.values() if row["limit"] is not None]
+        return own + balances
+
+    async def reset(self, quota_id: int) -> None:
+        """Forget what was used in the current window. Raises `NotFound`."""
+        await self._update(quota_id, used=0)
+
+    async def remove(self, quota_id: int) -> None:
+        """Take a quota away; gate.toml's default for the same thing holds again. Raises `NotFound`."""
+        async with self._store.change() as db:
+            await db.execute(sa.delete(leases).where(leases.c.quota_id == quota_id))
+            gone = await db.execute(sa.delete(quotas).where(quotas.c.id == quota_id))
+            if gone.rowcount == 0:
+                raise NotFound(f"There is no quota {quota_id}.")
+
+    async def _update(self, quota_id: int, **values: object) -> None:
+        now = self._store.clock()
+        async with self._store.change() as db:
+            found = await db.execute(
+                sa.update(quotas).where(quotas.c.id == quota_id).values(**values, updated_at=now)
+            )
+            if found.rowcount == 0:
+                raise NotFound(f"There is no quota {quota_id}.")
+
+
+def remaining_tokens(balances: Sequence[Balance]) -> int | None:
+    """The tokens that the tightest of `balances` leaves; None where none of them counts tokens."""
+    left = [balance.remaining for balance in balances if balance.allotment.unit is Unit.TOKENS]
+    return min(left, default=None)
+
+
+def _identity(subject: Subject, allotment: Allotment) -> dict[str, object]:
+    return {
+        "subject_kind": subject.kind,
+        "subject_id": subject.id,
+        "unit": str(allotment.unit),
+        "upstream": allotment.upstream,
+        "model": allotment.model,
+        "window": str(allotment.window),
+    }
+
+
+def _thing(row: sa.RowMapping) -> tuple[str, str, str, str]:
+    return row["unit"], row["upstream"], row["model"], row["window"]
+
+
+async def _find(db: AsyncConnection, subject: Subject, allotment: Allotment) -> sa.RowMapping | None:
+    identity = _identity(subject, allotment)
+    query = sa.select(quotas).where(*(quotas.c[name] == value for name, value in identity.items()))
+    return (await db.execute(query)).mappings().one_or_none()
+
+
+def _balance(row: sa.RowMapping, allotment: Allotment, now: float) -> Balance:
+    start, end = Window(row["window"]).bounds(now)
+    used = row["used"] if row["window_start"] >= start else 0
+    return Balance(row["id"], Subject(row["subject_kind"], row["subject_id"]), allotment, used, start, end)

@@ -1,0 +1,101 @@
+"""Reading the ledger: totals, groups and single records, filtered."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import sqlalchemy as sa
+
+from ..store.schema import usage
+from .model import UsageRecord
+
+if TYPE_CHECKING:
+    from ..store import Store
+
+Group = Literal[
+    "user_id", "key_id", "organisation_id", "upstream", "model", "route", "endpoint", "certainty", "day"
+]
+DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which records: all that match every field that is given. `since` is inclusive, `until` is not."""
+
+    user_id: int | None = None
+    key_id: int | None = None
+    organisation_id: int | None = None
+    surface: str | None = None
+    route: str | None = None
+    upstream: str | None = None
+    model: str | None = None
+    outcome: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over records. `cost` is in millionths of the currency unit."""
+
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost: int
+
+    @property
+    def tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+
+class Reports:
+    """The usage records in `store`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def totals(self, which: Filter) -> Totals:
+        """The sum over all records that match."""
+        async with self._store.connect() as db:
+            row = (await db.execute(sa.select(*_SUMS).where(*_where(which)))).one()
+        return Totals(*(int(value) for value in row))
+
+    async def grouped(self, by: Group, which: Filter, *, limit: int = 1000) -> list[tuple[Any, Totals]]:
+        """The sums for each value of `by`, most tokens first; for days, the latest first.
+
+        A day is the time (seconds since the epoch) of its midnight UTC.
+        """
+        column: sa.ColumnElement[Any] = (
+            sa.cast(usage.c.at / DAY, sa.BigInteger) * DAY if by == "day" else usage.c[by]
+        )
+        order = column.desc() if by == "day" else sa.func.sum(_TOKENS).desc()
+        query = sa.select(column, *_SUMS).where(*_where(which)).group_by(column).order_by(order).limit(limit)
+        async with self._store.connect() as db:
+            rows = (await db.execute(query)).all()
+        return [(row[0], Totals(*(int(value) for value in row[1:]))) for row in rows]
+
+    async def records(self, which: Filter, *, limit: int = 100) -> list[UsageRecord]:
+        """The latest records that match, newest first."""
+        query = sa.select(usage).where(*_where(which)).order_by(usage.c.at.desc()).limit(limit)
+        async with self._store.connect() as db:
+            return [UsageRecord(**row) for row in (await db.execute(query)).mappings()]
+
+
+_TOKENS = usage.c.input_tokens + usage.c.output_tokens
+_SUMS = (
+    sa.func.count(),
+    *(sa.func.coalesce(sa.func.sum(usage.c[name]), 0) for name in ("input_tokens", "output_tokens", "cost")),
+)
+
+
+def _where(which: Filter) -> list[sa.ColumnElement[bool]]:
+    wanted = asdict(which)
+    since, until = wanted.pop("since"), wanted.pop("until")
+    conditions = [usage.c[name] == value for name, value in wanted.items() if value is not None]
+    if since is not None:
+        conditions.append(usage.c.at >= since)
+    if until is not None:
+        conditions.append(usage.c.at < until)
+    return conditions

@@ -1,0 +1,170 @@
+"""What a plugin shows to the world: typed operations in a guide's dialect, thin over the core's services.
+
+    Operation("POST", "/auth/register", register, body=Registration, answers={200: Account})
+
+The core reads and checks the body, proves the credential, calls the handler with a `Call`, and encodes
+what it returns with the first status of `answers`. A handler raises a `Refusal` to say no; the surface's
+`error_shape` puts it into the guide's words. The same declarations make the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from .errors import BadRequest, ErrorShape, Header, Refusal, answer, openai_shape
+from .exchange import ClientGone, Exchange, Principal, exchange_of, read_body
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from .store import Migrations
+
+MAX_BODY = 1024 * 1024
+
+
+class Reply(NamedTuple):
+    """An answer that is more than a value with the usual status. `value` None sends no body."""
+
+    value: object
+    status: int
+    headers: Sequence[Header] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to an operation. `body` and `query` are of the types that the operation declares."""
+
+    scope: Scope
+    exchange: Exchange
+    path: Mapping[str, str]
+    body: Any = None
+    query: Any = None
+
+    @property
+    def principal(self) -> Principal:
+        """Who calls. Only operations that require a credential may ask."""
+        assert self.exchange.principal is not None, "this operation does not require a credential"
+        return self.exchange.principal
+
+    def header(self, name: str) -> str | None:
+        """The value of a request header, by its lower-case name."""
+        wanted = name.encode()
+        return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == wanted), None)
+
+
+Handler = Callable[[Call], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method on one path, e.g. `/users/{id}`; `{id:path}` takes the rest of the path.
+
+    Either a `handler` with typed `body` (JSON, or a form with `form`) and `query`, or a plain ASGI `app`
+    that takes the request over once it is authenticated. `credentials` says where a credential may stand;
+    none: the operation is public. `answers` maps statuses to body types; the first is that of success.
+    """
+
+    method: str
+    path: str
+    handler: Handler | None = None
+    app: ASGIApp | None = None
+    body: type[Any] | None = None
+    form: bool = False
+    query: type[Any] | None = None
+    answers: Mapping[int, type[Any] | None] = field(default_factory=lambda: MappingProxyType({200: None}))
+    credentials: Sequence[str] = ()
+    required: bool = True
+    roles: Sequence[str] = ()
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """All that a plugin yields: operations, middleware that gate.toml may name, and tables."""
+
+    name: str
+    operations: Sequence[Operation] = ()
+    error_shape: ErrorShape = openai_shape
+    middleware: Mapping[str, Callable[[ASGIApp], ASGIApp]] = field(default_factory=dict)
+    migrations: Migrations | None = None
+    title: str = ""
+
+
+class OperationApp:
+    """The ASGI app of one operation's handler."""
+
+    def __init__(self, operation: Operation, *, max_body: int = MAX_BODY) -> None:
+        assert operation.handler is not None
+        self._handler = operation.handler
+        self._body = operation.body
+        self._form = operation.form
+        self._query = operation.query
+        self._status = next(iter(operation.answers), 200)
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        exchange = exchange_of(scope)
+        try:
+            call = await self._read(scope, receive, exchange)
+            result = await self._handler(call)
+        except Refusal as refusal:
+            await answer(scope, send, refusal)
+            return
+        except ClientGone:
+            return
+        reply = result if isinstance(result, Reply) else Reply(result, self._status)
+        await _send(scope, send, reply)
+
+    async def _read(self, scope: Scope, receive: Receive, exchange: Exchange) -> Call:
+        body = query = None
+        if self._query is not None:
+            pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            query = _convert(dict(pairs), self._query, "query")
+        if self._body is not None:
+            raw = await read_body(receive, self._max_body)
+            body = _read_form(raw, self._body) if self._form else _read_json(raw, self._body)
+        return Call(scope, exchange, scope.get("path_params", {}), body, query)
+
+
+def _read_json(raw: bytes, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"body: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"body: not JSON: {error}") from error
+
+
+def _read_form(raw: bytes, kind: type[Any]) -> Any:
+    try:
+        pairs = parse_qsl(raw.decode(), keep_blank_values=True, strict_parsing=bool(raw), errors="strict")
+    except ValueError as error:
+        raise BadRequest("body: not a form (application/x-www-form-urlencoded)") from error
+    return _convert(dict(pairs), kind, "body")
+
+
+def _convert(values: dict[str, str], kind: type[Any], place: str) -> Any:
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"{place}: {error}") from error
+
+
+async def _send(scope: Scope, send: Send, reply: Reply) -> None:
+    headers = list(reply.headers)
+    body = b""
+    if reply.value is not None:
+        body = msgspec.json.encode(reply.value)
+        headers.append((b"content-type", b"application/json"))
+    if reply.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+        headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
