@@ -264,4 +264,4 @@ async def _with_roles(conn: AsyncConnection, rows: Sequence[sa.Row[Any]]) -> lis
     roles: dict[int, set[str]] = {row.id: set() for row in rows}
     for user_id, role in await conn.execute(sa.select(user_roles).where(user_roles.c.user_id.in_(roles))):
         roles[user_id].add(role)
-    return [User(*row, frozenset(roles[row.id])) for row in rows]
+    return [User(**row._asdict(), roles=frozenset(roles[row.id])) for row in rows]
