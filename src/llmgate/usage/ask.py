@@ -184,12 +184,10 @@ def _get(fields: dict[str, Raw], name: str, kind: type[_T], place: str = "body")
 def _numbers(fields: dict[str, Raw], names: Iterable[str]) -> list[int]:
     numbers = []
     for name in names:
-        number = _get(fields, name, int)
-        if number is None:
-            continue
-        if not 0 <= number <= _MOST:
-            raise BadRequest(f"body.{name}: expected a whole number from 0 to {_MOST}", param=name)
-        numbers.append(number)
+        if name in fields and (number := _get(fields, name, int)) is not None:
+            if not 0 <= number <= _MOST:
+                raise BadRequest(f"body.{name}: expected a whole number from 0 to {_MOST}", param=name)
+            numbers.append(number)
     return numbers
 
 

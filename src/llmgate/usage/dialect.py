@@ -35,6 +35,8 @@ class Dialect:
     """The final usage covers every choice; otherwise each report covers one choice and its prompt only."""
     chat_limits: tuple[str, ...] = ("max_tokens", "max_completion_tokens")
     """Fields that bound the output of a chat here; the first is the one to add where none was given."""
+    zero_is_unlimited: bool = False
+    """Takes an output limit of 0 for none."""
     models_path: str = "/v1/models"
     health_path: str | None = None
     count_path: str | None = None
@@ -79,9 +81,11 @@ _LLAMA_SERVER = Dialect(
 )
 _LLAMA_CPP_PYTHON = Dialect(
     # chat_stream_usage.txt: asked for usage, and none came. chat_mct.txt: 46 tokens where
-    # `max_completion_tokens` said 4. reqid.txt: 400 to the request id "my-id-123".
+    # `max_completion_tokens` said 4. err_negative_max_tokens.txt: a limit under 1 is none. reqid.txt: 400 to
+    # the request id "my-id-123".
     name="llama_cpp_python",
     chat_limits=("max_tokens",),
+    zero_is_unlimited=True,
     request_id_must_be_uuid=True,
 )
 _OPENAI = Dialect(
@@ -93,6 +97,7 @@ _OLLAMA = Dialect(
     name="ollama",
     include_usage=_CHAT_AND_COMPLETIONS,
     chat_limits=("max_tokens",),
+    zero_is_unlimited=True,
     health_path="/",
 )
 _GENERIC = Dialect(name="generic")

@@ -49,19 +49,25 @@ _texts = msgspec.json.Decoder(str | list[str | list[int]]).decode
 
 def is_opaque(endpoint: Endpoint, fields: dict[str, Raw]) -> bool:
     """True if some input is an image, sound, video, file or reference, or of a kind not known to be text."""
-    if any(bytes(fields.get(name, b"null")) != b"null" for name in _ELSEWHERE):
-        return True
+    for name in _ELSEWHERE:
+        if name in fields and bytes(fields[name]) != b"null":
+            return True
     for name in _CONVERSATIONS.get(endpoint, ("messages", "system")):
-        if name in fields and not _is_text(fields[name]):
+        if name in fields and _has_parts(name, fields[name]) and not _is_text(fields[name]):
             return True
     if endpoint in _TEXT_ENDPOINTS:
         return any(name in fields and not _is_plain(fields[name]) for name in _TEXTS)
     return False
 
 
+def _has_parts(name: str, raw: Raw) -> bool:
+    """Messages hold more than text only in lists of parts; the items of a response may be anything."""
+    return name == "input" or bytes(raw).find(b"[", 1) > 0
+
+
 def _is_text(raw: Raw) -> bool:
     """Whether a conversation, a message's content or a part of it is text all through."""
-    first = _byte(raw, 0)
+    first = bytes(raw)[:1]
     if first not in (b"[", b"{"):
         return True
     try:
@@ -73,14 +79,10 @@ def _is_text(raw: Raw) -> bool:
 
 def _is_plain(raw: Raw) -> bool:
     """Whether the input of an embedding or a ranking is strings or tokens."""
-    if _byte(raw, 1).isdigit():
+    if bytes(raw)[1:2].isdigit():
         return True
     try:
         _texts(raw)
     except msgspec.MsgspecError:
         return False
     return True
-
-
-def _byte(raw: Raw, at: int) -> bytes:
-    return bytes(memoryview(raw)[at : at + 1])

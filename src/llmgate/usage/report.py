@@ -1,0 +1,171 @@
+"""What one JSON object of an answer says: its usage, its choices, its generated text."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+
+from .model import Usage
+
+NULL = b"null"
+NO_CHOICES = b"[]"
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_FAILURES = frozenset({b'"error"', b'"response.failed"'})
+
+
+class _Details(Struct, gc=False):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usage(Struct, gc=False):
+    """The usage objects of OpenAI's three APIs and of Anthropic's, in one."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
+    input_tokens_details: _Details | None = None
+    output_tokens_details: _Details | None = None
+
+
+class _Function(Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(Struct, gc=False):
+    function: _Function | None = None
+
+
+class _Text(Struct, gc=False):
+    """Generated text, wherever the APIs put it."""
+
+    content: str | None = None
+    text: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    thinking: str | None = None
+    partial_json: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class Choice(Struct, gc=False):
+    """One answer of several, or the next chunk of it."""
+
+    index: int = 0
+    finish_reason: str | None = None
+    text: str | None = None
+    delta: _Text | None = None
+    message: _Text | None = None
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of generated text in this choice."""
+        return _size(self.text) + _text_bytes(self.delta) + _text_bytes(self.message)
+
+
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_usage = msgspec.json.Decoder(_Usage).decode
+_choices = msgspec.json.Decoder(list[Choice]).decode
+_delta = msgspec.json.Decoder(str | _Text | None).decode
+_string = msgspec.json.Decoder(str).decode
+
+
+def members_of(data: bytes | Raw | None) -> dict[str, Raw] | None:
+    """The members of a JSON object, their values undecoded; None if `data` is anything else (`null`, say)."""
+    if data is None:
+        return None
+    try:
+        return _members(data)
+    except _UNREADABLE:
+        return None
+
+
+def is_error(members: dict[str, Raw]) -> bool:
+    """Whether an event or a body says that the backend gave up."""
+    if "error" in members:
+        return bytes(members["error"]) != NULL
+    return "type" in members and bytes(members["type"]) in _FAILURES
+
+
+def usage_of(raw: Raw | bytes) -> Usage | None:
+    """A usage object in the gate's words; None if it counts no tokens (null, or seconds of audio).
+
+    Anthropic's `input_tokens` leave the cache out, OpenAI's contain it.
+    """
+    try:
+        found = _usage(raw)
+    except _UNREADABLE:
+        return None
+    cached = found.cache_read_input_tokens or 0
+    taken = found.prompt_tokens
+    if taken is None and found.input_tokens is not None:
+        taken = found.input_tokens + cached + (found.cache_creation_input_tokens or 0)
+    made = found.completion_tokens if found.completion_tokens is not None else found.output_tokens
+    if found.total_tokens is not None:
+        taken = found.total_tokens - (made or 0) if taken is None else taken
+        made = found.total_tokens - taken if made is None else made
+    if taken is None or taken < 0 or (made or 0) < 0:
+        return None
+    taken_details = found.prompt_tokens_details or found.input_tokens_details or _Details()
+    made_details = found.completion_tokens_details or found.output_tokens_details or _Details()
+    return Usage(
+        input_tokens=taken,
+        output_tokens=made or 0,
+        cached_tokens=taken_details.cached_tokens or cached,
+        reasoning_tokens=made_details.reasoning_tokens or 0,
+    )
+
+
+def choices_of(members: dict[str, Raw]) -> list[Choice]:
+    """The choices of a chunk or a body; none where they are missing or have another shape."""
+    try:
+        return _choices(members.get("choices", NO_CHOICES))
+    except _UNREADABLE:
+        return []
+
+
+def delta_bytes(raw: Raw) -> int:
+    """Bytes of generated text in the `delta` of an event of the responses or messages API."""
+    try:
+        delta = _delta(raw)
+    except _UNREADABLE:
+        return 0
+    return _size(delta) if isinstance(delta, str) else _text_bytes(delta)
+
+
+def string_of(raw: Raw | None) -> str | None:
+    """A JSON string's value; None for anything else."""
+    try:
+        return None if raw is None else _string(raw)
+    except _UNREADABLE:
+        return None
+
+
+def _text_bytes(text: _Text | None) -> int:
+    if text is None:
+        return 0
+    size = (
+        _size(text.content)
+        + _size(text.text)
+        + _size(text.reasoning)
+        + _size(text.reasoning_content)
+        + _size(text.refusal)
+        + _size(text.thinking)
+        + _size(text.partial_json)
+    )
+    for call in text.tool_calls or ():
+        if call.function is not None:
+            size += _size(call.function.name) + _size(call.function.arguments)
+    return size
+
+
+def _size(text: str | None) -> int:
+    return len(text.encode()) if text else 0

@@ -1,0 +1,153 @@
+"""Meters of event streams: one that only looks, and one that takes out what the gate had asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .report import NO_CHOICES, NULL, members_of
+from .sse import EventSplitter, data_of
+from .tally import Tally
+
+if TYPE_CHECKING:
+    from msgspec import Raw
+
+    from .ask import Ask
+    from .dialect import Dialect
+    from .model import Reading
+
+_KEY = b'"usage"'
+_SPACE = b" \t\r\n"
+
+
+class StreamMeter:
+    """Looks at a stream: every byte goes on at once, as the same object."""
+
+    __slots__ = ("_splitter", "_tally")
+
+    def __init__(self, dialect: Dialect, ask: Ask) -> None:
+        self._tally = Tally(dialect, ask)
+        self._splitter = EventSplitter()
+
+    @property
+    def model(self) -> str | None:
+        """The model named in the answer, once it has been."""
+        return self._tally.model
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes note of `data` and gives back what may go to the client now."""
+        for event in self._splitter.feed(data):
+            self._see(event)
+        return data
+
+    def end(self) -> bytes:
+        """What is still held, once the upstream has finished."""
+        return b""
+
+    def reading(self, finished: bool) -> Reading:
+        """What the answer used; `finished` is False if the stream was cut by either side."""
+        return self._tally.reading(finished=finished)
+
+    def _see(self, event: bytes) -> dict[str, Raw] | None:
+        members = members_of(data_of(event))
+        if members is not None:
+            self._tally.see(members)
+        return members
+
+
+class StrippingMeter(StreamMeter):
+    """Gives the client the stream that it would have had if the gate had asked for no usage.
+
+    The `usage` member goes out of every chunk. Unless the client wants the final usage event, that goes
+    too, and the members that it took from the terminal chunk (`Dialect.moves_to_usage`) return there; so a
+    terminal chunk waits for the event behind it, which comes with it. Events are never passed on in part,
+    and one that does not look as expected is passed on as it is. (With several choices vLLM stamps each
+    terminal chunk with its fingerprint; only the last one, next to the usage event, gets it back.)
+    """
+
+    __slots__ = ("_held", "_keeps_final", "_moves")
+
+    def __init__(self, dialect: Dialect, ask: Ask) -> None:
+        super().__init__(dialect, ask)
+        self._keeps_final = ask.wants_usage
+        self._moves = () if ask.wants_usage else dialect.moves_to_usage
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes note of `data` and gives back what may go to the client now."""
+        events = self._splitter.feed(data)
+        if len(events) == 1:
+            return self._pass(events[0])
+        return b"".join([self._pass(event) for event in events])
+
+    def end(self) -> bytes:
+        """What is still held, once the upstream has finished."""
+        rest = self._held + self._splitter.rest
+        self._held = b""
+        return rest
+
+    def _pass(self, event: bytes) -> bytes:
+        members = self._see(event)
+        held, self._held = self._held, b""
+        if members is None:
+            return held + event if held else event
+        usage = members.get("usage")
+        if usage is not None:
+            if bytes(members.get("choices", NULL)) == NO_CHOICES and bytes(usage) != NULL:
+                return held + event if self._keeps_final else _restore(held, members, self._moves)
+            event = without_usage(event, usage)
+        if self._moves and _is_terminal(event):
+            self._held, event = event, b""
+        return held + event if held else event
+
+
+def without_usage(event: bytes, usage: Raw) -> bytes:
+    """The event without its object's own `usage` member and one comma; all other bytes as they were.
+
+    A `"usage"` that is followed by a colon is a key, as quotes in strings are escaped. If there is only one
+    it is the right one; among several, it is the one whose absence leaves an object without usage.
+    """
+    value = bytes(usage)
+    alone = event.count(_KEY) == 1
+    at = event.find(_KEY)
+    while at >= 0:
+        stripped = _cut_member(event, at, value)
+        if stripped is not None and (alone or "usage" not in (members_of(data_of(stripped)) or {"usage"})):
+            return stripped
+        at = event.find(_KEY, at + 1)
+    return event
+
+
+def _cut_member(event: bytes, start: int, value: bytes) -> bytes | None:
+    """`event` without the member whose key begins at `start`; None if `value` is not what it holds."""
+    end = start + len(_KEY)
+    while event[end : end + 1] in (b" ", b":", b"\t"):
+        end += 1
+    if not event.startswith(value, end):
+        return None
+    end += len(value)
+    before = event[:start].rstrip(_SPACE)
+    if before.endswith(b","):
+        return before[:-1] + event[end:]
+    return event[:start] + event[end:].lstrip(_SPACE).removeprefix(b",").lstrip(b" ")
+
+
+def _restore(terminal: bytes, usage_event: dict[str, Raw], names: tuple[str, ...]) -> bytes:
+    """The terminal chunk with the members that it gave to the usage event."""
+    for name in names:
+        if terminal and name in usage_event:
+            end = terminal.rindex(b"}")
+            terminal = b'%b,"%b":%b%b' % (
+                terminal[:end],
+                name.encode(),
+                bytes(usage_event[name]),
+                terminal[end:],
+            )
+    return terminal
+
+
+def _is_terminal(event: bytes) -> bool:
+    return (
+        b'"finish_reason":null' not in event
+        and b'"finish_reason": null' not in event
+        and b'"finish_reason"' in event
+    )
