@@ -1,7 +1,7 @@
 """gate.toml: its settings as frozen types (`schema`), read with all problems at once (`load`)."""
 
 from .describe import Setting, describe
-from .load import check_file, load
+from .load import check_file, from_document, load
 from .read import convert_table
 from .schema import (
     Breaker,
@@ -53,5 +53,6 @@ __all__ = [
     "check_file",
     "convert_table",
     "describe",
+    "from_document",
     "load",
 ]

@@ -65,6 +65,6 @@ def _toml(value: Any) -> str:
         return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return (
-        json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool | int | float) else str(value)
-    )
+    if isinstance(value, str | bool):
+        return json.dumps(value, ensure_ascii=False)
+    return number(value) if isinstance(value, int | float) else str(value)

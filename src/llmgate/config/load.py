@@ -22,8 +22,15 @@ def load(path: str | Path, *, environ: Mapping[str, str] | None = None) -> Confi
     with every problem found.
     """
     file = Path(path)
+    return from_document(_document(file), file=file, environ=environ)
+
+
+def from_document(
+    document: Mapping[str, Any], *, file: Path, environ: Mapping[str, str] | None = None
+) -> Config:
+    """The settings in a TOML document that has been parsed already; `file` is where it is from. See `load`."""
     reader = Reader(sources_of(file, environ))
-    config: Config = reader.read(Config, _document(file), "")
+    config: Config = reader.read(Config, document, "")
     problems = [*reader.problems, *broken_rules(config, reader.tables)]
     if problems:
         raise ConfigError(lines(file, problems))

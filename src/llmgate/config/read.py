@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
@@ -21,10 +21,11 @@ from .secrets import Sources
 from .values import Parser
 from .words import fits, found, join, toml_type, unknown_key
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 
-class Unknowable(Exception):  # noqa: N818 - an event, not a mistake of the program
+class Unknowable(Exception):
     """Something depends on a value that could not be read."""
 
 
@@ -46,6 +47,11 @@ class Broken:
 
 
 BROKEN: Any = Broken()
+
+
+def sound(items: Iterable[T]) -> Iterator[T]:
+    """The items that could be read: for rules that judge each on its own."""
+    return (item for item in items if item is not BROKEN)
 
 
 class Reader:
@@ -102,15 +108,11 @@ class Reader:
     def _array(self, kind: Kind, value: Any, place: str) -> Any:
         if not self._is(list, kind, value, place):
             return BROKEN
-        items: list[Any] = []
-        for index, raw in enumerate(value):
-            at = f"{place}[{index}]"
-            item = self.read(kind.items, raw, at)
-            if item is BROKEN:
-                continue
-            if kind.marked(UNIQUE) and item in items:
-                self._broken(at, f"{found(raw)} is there twice: leave one out")
-            items.append(item)
+        items = [self.read(kind.items, raw, f"{place}[{index}]") for index, raw in enumerate(value)]
+        if kind.marked(UNIQUE):
+            for index, item in enumerate(items):
+                if item is not BROKEN and item in sound(items[:index]):
+                    self._broken(f"{place}[{index}]", f"{found(value[index])} is there twice: leave one out")
         return items if kind.container is list else tuple(items)
 
     def _entries(self, kind: Kind, entries: tuple[Any, Any], value: Any, place: str) -> Any:
@@ -179,20 +181,20 @@ def sources_of(file: Path, environ: Mapping[str, str] | None) -> Sources:
 
 
 def convert_table(
-    struct: type[T],
+    struct: type[S],
     table: Mapping[str, Any],
     place: str,
     *,
     file: Path,
     environ: Mapping[str, str] | None = None,
-) -> T:
+) -> S:
     """Read `table`, found at `place` in `file`, into `struct`: how a plugin reads its own settings.
 
     The annotations of the Struct decide, and its `__post_init__` by ValueError. Raises `ConfigError` with
     every problem. Paths start in the folder of `file`.
     """
     reader = Reader(sources_of(file, environ))
-    made: T = reader.read(struct, dict(table), place)
+    made: S = reader.read(struct, dict(table), place)
     if reader.problems:
         raise ConfigError(lines(file, reader.problems))
     return made

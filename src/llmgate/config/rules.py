@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .read import Unknowable
+from .read import Unknowable, sound
 from .schema import Config, Gate, Limit, Quota, Route, Sessions, Upstream
 from .words import alternatives, dangling, join, quoted
 
@@ -94,7 +94,8 @@ def one_place(config: Config, route: Route) -> Iterator[Finding]:
 def no_doubled_path(config: Config, route: Route) -> Iterator[Finding]:
     """An upstream's URL is the server's root; the route's path is added to it."""
     added = route.path if route.upstream_path is None else route.upstream_path
-    for url in config.upstreams[route.upstream].urls if route.upstream in config.upstreams else ():
+    urls = config.upstreams[route.upstream].urls if route.upstream in config.upstreams else ()
+    for url in sound(urls):
         if added != "/" and urlsplit(url).path.endswith(added):
             twice = f"{quoted(url)} of upstream {quoted(route.upstream)} ends in {quoted(added)} already"
             yield "path", f"{twice}: write {quoted(url.removesuffix(added))} there"
@@ -102,7 +103,7 @@ def no_doubled_path(config: Config, route: Route) -> Iterator[Finding]:
 
 def known_middleware(config: Config, route: Route) -> Iterator[Finding]:
     """Middleware is built in, or offered by a plugin that has a table."""
-    for name in route.middleware:
+    for name in sound(route.middleware):
         plugin, dot, _ = name.partition(".")
         if name not in MIDDLEWARE and not (dot and plugin in config.plugins):
             yield (
@@ -146,7 +147,7 @@ def one_unit(_: Config, table: Limit | Quota) -> Iterator[Finding]:
 def known_routes(config: Config, limit: Limit) -> Iterator[Finding]:
     """Routes are named as they are declared."""
     known = [route.name for route in config.routes]
-    for name in limit.routes:
+    for name in sound(limit.routes):
         if name not in known:
             yield "routes", dangling("route", name, known)
 
@@ -163,7 +164,7 @@ def money_has_prices(config: Config, quota: Quota) -> Iterator[Finding]:
         return
     if not config.prices:
         yield "money", "nothing has a price: add [prices.MODEL]"
-    elif quota.model is not None and quota.model not in config.prices:
+    elif quota.model is not None and quota.model not in config.prices and "*" not in config.prices:
         yield "model", dangling("price of", quota.model, config.prices)
 
 
@@ -205,7 +206,7 @@ def judged(findings: Iterator[Finding]) -> Iterator[Finding]:
 
 
 def _before(route: Route, config: Config) -> Iterator[Route]:
-    return takewhile(lambda other: other is not route, config.routes)
+    return takewhile(lambda other: other is not route, sound(config.routes))
 
 
 def _addresses(config: Config, route: Route) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ are bytes, prices and money are in the operator's own currency.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ from .secrets import Secret, SecretUrl
 from .values import (
     Address,
     BaseUrl,
+    DialectName,
     HeaderName,
     Model,
     Name,
@@ -42,8 +44,8 @@ Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
 Unit = Literal["tokens", "requests", "money", "concurrent"]
-Dialect = Literal["vllm", "llama_server", "llama_cpp_python", "openai", "ollama", "generic"]
-"""Families of backends; `usage.dialect` knows what each of them can do."""
+WINDOWS: Mapping[str, int] = MappingProxyType({"second": 1, "minute": 60, "hour": 3600, "day": 86_400})
+"""The windows of rate limits that have a name, in seconds."""
 
 PUBLIC_API = tuple(
     Operation(*operation.split())
@@ -171,7 +173,9 @@ class Upstream(Struct, frozen=True, kw_only=True):
     """A backend, with one or more replicas."""
 
     urls: Annotated[Some[BaseUrl], doc("Roots of the replicas; the path of a route is added to them.")]
-    dialect: Annotated[Dialect, doc("Family of the backend: how it reports usage and health.")] = "generic"
+    dialect: Annotated[DialectName, doc("Family of the backend: how it reports usage and health.")] = (
+        DialectName("generic")
+    )
     engine: Annotated[
         Literal["httptools", "httpx"],
         doc("HTTP client: httptools is fast, httpx can be mocked and extended."),
@@ -243,7 +247,25 @@ class Route(Struct, frozen=True, kw_only=True):
         msgspec.structs.force_setattr(self, "name", self.name or self.path)
 
 
-class Limit(Struct, frozen=True, kw_only=True):
+class Counted:
+    """What counts one thing of several: the key that is written says which."""
+
+    __slots__ = ()
+    UNITS: ClassVar[tuple[Unit, ...]]
+
+    @property
+    def unit(self) -> Unit:
+        """What is counted."""
+        return next(unit for unit in self.UNITS if getattr(self, unit) is not None)
+
+    @property
+    def amount(self) -> float:
+        """How much of it there is: a whole number, unless it is money."""
+        amount: float = getattr(self, self.unit)
+        return amount
+
+
+class Limit(Counted, Struct, frozen=True, kw_only=True):
     """A rate limit: one of requests, tokens or concurrent."""
 
     UNITS: ClassVar[tuple[Unit, ...]] = ("requests", "tokens", "concurrent")
@@ -264,8 +286,13 @@ class Limit(Struct, frozen=True, kw_only=True):
     )
     routes: Annotated[Several[Text], doc("Names of the routes it holds for; none: all.")] = ()
 
+    @property
+    def seconds(self) -> int:
+        """The length of the window."""
+        return WINDOWS[self.window] if isinstance(self.window, str) else self.window
 
-class Quota(Struct, frozen=True, kw_only=True):
+
+class Quota(Counted, Struct, frozen=True, kw_only=True):
     """What each user, key or organisation may spend that has no quota of its own in the store."""
 
     UNITS: ClassVar[tuple[Unit, ...]] = ("tokens", "requests", "money")

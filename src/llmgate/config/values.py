@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Final, NewType
 from urllib.parse import SplitResult, urlsplit
 
+from ..usage.dialect import DIALECTS
 from .secrets import Secret, SecretUrl, Sources, secret_text
 from .words import alternatives, quoted
 
@@ -31,6 +32,8 @@ UrlPath = NewType("UrlPath", str)
 """An absolute path without a slash at its end, unless it is "/" alone."""
 Prefix = NewType("Prefix", str)
 """What stands before every path of a surface: a path, or nothing."""
+DialectName = NewType("DialectName", str)
+"""A family of backends: one of `usage.dialect.DIALECTS`."""
 BaseUrl = NewType("BaseUrl", str)
 """The root of an HTTP server, without a slash at its end."""
 StoreUrl = NewType("StoreUrl", SecretUrl)
@@ -115,6 +118,12 @@ def _prefix(text: str, sources: Sources) -> str:
     if text == "/":
         raise ValueError('"/" adds nothing: leave the key out')
     return text and _path(text, sources)
+
+
+def _dialect(text: str, _: Sources) -> str:
+    if text not in DIALECTS:
+        raise ValueError
+    return text
 
 
 def _operation(text: str, _: Sources) -> Operation:
@@ -258,6 +267,7 @@ PARSERS: Mapping[object, Parser] = MappingProxyType(
         Text: Parser("text on one line, without space around it", _text),
         HeaderName: Parser("a header name in lower case", _matching("[a-z0-9!#$%&'*+.^_`|~-]{1,64}")),
         UrlPath: Parser('a path such as "/v1": a slash before each part, none at the end', _path),
+        DialectName: Parser(alternatives(map(quoted, DIALECTS)), _dialect),
         Prefix: Parser('a path such as "/v1": a slash before each part, none at the end', _prefix),
         BaseUrl: Parser("the URL of a server, such as http://127.0.0.1:8001", _base_url),
         StoreUrl: Parser(

@@ -1,0 +1,202 @@
+"""The rules between settings: each one's finding, and that what keeps the rule passes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmgate.config import from_document
+from llmgate.config.rules import RULES
+from llmgate.errors import ConfigError
+
+SECRET = "x" * 32
+GATE: dict[str, Any] = {
+    "upstreams": {"vllm": {"urls": ["http://a:1"]}, "openai": {"urls": ["https://b/v1"]}},
+    "routes": [{"path": "/v1", "upstream": "vllm"}],
+}
+
+
+def problems_of(**tables: Any) -> list[str]:
+    try:
+        from_document(GATE | tables, file=Path("gate.toml"), environ={})
+    except ConfigError as error:
+        return [problem.removeprefix("gate.toml: ") for problem in error.problems]
+    return []
+
+
+def routes(*extra: dict[str, Any], **first: Any) -> dict[str, Any]:
+    return {"routes": [{"path": "/v1", "upstream": "vllm"} | first, *extra]}
+
+
+def test_the_gate_of_these_tests_is_good() -> None:
+    """So every problem below comes from what is changed."""
+    assert problems_of() == []
+
+
+KEPT = {
+    "workers_share": {
+        "gate": {"workers": 2},
+        "store": {"url": "postgresql://db/gate"},
+        "redis": {"url": "redis://cache"},
+    },
+    "session_secret": {"sessions": {"secret": SECRET}},
+    "key_fits_header": {"upstreams": {"vllm": {"urls": ["http://a"], "api_key": "sk-1"}}},
+    "output_fits_context": {
+        "upstreams": {"vllm": {"urls": ["http://a"], "max_output_tokens": 8, "context_length": 8}}
+    },
+    "known_upstream": {"quotas": [{"per": "user", "tokens": 1, "upstream": "openai"}]},
+    "one_name": routes({"path": "/v1", "upstream": "vllm", "listen": "[::1]:1", "name": "second"}),
+    "one_place": routes({"path": "/v2", "upstream": "vllm"}),
+    "no_doubled_path": routes(upstream="openai", upstream_path="/"),
+    "known_middleware": {"plugins": {"audit": {}}} | routes(middleware=["audit.trail"]),
+    "accounting_below": routes(middleware=["quota", "accounting"]),
+    "roles_need_a_caller": routes(roles=["admin"]),
+    "allowed_default": routes(models=["a", "b"], default_model="b"),
+    "one_unit": {"limits": [{"per": "key", "tokens": 1}]},
+    "known_routes": {"limits": [{"per": "key", "tokens": 1, "routes": ["/v1"]}]},
+    "whole_overdraft": {"quotas": [{"per": "user", "tokens": 1, "overdraft": 2}]},
+    "money_has_prices": {
+        "quotas": [{"per": "user", "money": 1, "overdraft": 0.5, "model": "m"}],
+        "prices": {"*": {"input": 1, "output": 1}},
+    },
+}
+
+BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
+    (
+        "workers_share",
+        {"gate": {"workers": 2}, "redis": {"url": "redis://cache"}},
+        "gate.workers: 2 workers cannot share SQLite and their own memory: "
+        "write 1, or set store.url to postgresql:// and redis.url",
+    ),
+    (
+        "workers_share",
+        {"gate": {"workers": 2}, "store": {"url": "postgresql://db/gate"}},
+        "gate.workers: 2 workers cannot share SQLite and their own memory: "
+        "write 1, or set store.url to postgresql:// and redis.url",
+    ),
+    (
+        "session_secret",
+        {"sessions": {"secret": "short"}},
+        "sessions.secret: HS256 needs 32 bytes or more, found 5: openssl rand -hex 32 makes one",
+    ),
+    (
+        "session_secret",
+        {"sessions": {"secret": SECRET, "algorithm": "RS256"}},
+        "sessions.secret: RS256 keys are generated and kept in the store: leave the secret out",
+    ),
+    (
+        "key_fits_header",
+        {"upstreams": {"vllm": {"urls": ["http://a"], "api_key": "sk\r\nX-Admin: 1"}}},
+        "upstreams.vllm.api_key: a key has visible ASCII characters only: no space, no line break",
+    ),
+    (
+        "output_fits_context",
+        {"upstreams": {"vllm": {"urls": ["http://a"], "max_output_tokens": 9, "context_length": 8}}},
+        "upstreams.vllm.max_output_tokens: 9 is over context_length (8): lower it",
+    ),
+    ("known_upstream", routes(upstream="vlm"), 'routes[0].upstream: no upstream "vlm" (known: vllm, openai)'),
+    (
+        "known_upstream",
+        {"quotas": [{"per": "user", "tokens": 1, "upstream": "vlm"}]},
+        'quotas[0].upstream: no upstream "vlm" (known: vllm, openai)',
+    ),
+    (
+        "one_name",
+        routes({"path": "/v2", "upstream": "vllm", "name": "/v1"}),
+        'routes[1].name: another route is called "/v1" already: give each a name of its own',
+    ),
+    (
+        "one_place",
+        routes({"path": "/v1", "upstream": "vllm", "name": "b", "listen": "127.0.0.1:8000"}),
+        'routes[1].path: "/v1" on 127.0.0.1:8000 is another route\'s already: change path or listen',
+    ),
+    (
+        "no_doubled_path",
+        routes(upstream="openai"),
+        'routes[0].path: "https://b/v1" of upstream "openai" ends in "/v1" already: write "https://b" there',
+    ),
+    (
+        "known_middleware",
+        {"plugins": {"audit": {}}} | routes(middleware=["trail"]),
+        'routes[0].middleware: no middleware "trail" (known: ratelimit, quota, accounting, audit.NAME)',
+    ),
+    (
+        "accounting_below",
+        routes(middleware=["accounting", "quota"]),
+        'routes[0].middleware: "quota" needs what "accounting" reads: put "accounting" after it',
+    ),
+    (
+        "accounting_below",
+        {"limits": [{"per": "key", "tokens": 1}]} | routes(middleware=["ratelimit"]),
+        'routes[0].middleware: "ratelimit" needs what "accounting" reads: put "accounting" after it',
+    ),
+    (
+        "roles_need_a_caller",
+        routes(roles=["admin"], authentication="none"),
+        'routes[0].roles: no caller is known here, so none has a role: write authentication = "required"',
+    ),
+    (
+        "allowed_default",
+        routes(models=["a", "b"], default_model="c"),
+        'routes[0].default_model: no allowed model "c" (known: a, b)',
+    ),
+    (
+        "one_unit",
+        {"limits": [{"per": "key"}]},
+        "limits[0]: write exactly one of requests, tokens or concurrent, found none",
+    ),
+    (
+        "one_unit",
+        {"quotas": [{"per": "user", "tokens": 0, "requests": 1}]},
+        "quotas[0]: write exactly one of tokens, requests or money, found tokens and requests",
+    ),
+    (
+        "known_routes",
+        {"limits": [{"per": "key", "requests": 1, "routes": ["v1"]}]},
+        'limits[0].routes: no route "v1" (known: /v1)',
+    ),
+    (
+        "whole_overdraft",
+        {"quotas": [{"per": "user", "tokens": 1, "overdraft": 0.5}]},
+        "quotas[0].overdraft: tokens and requests are whole numbers, found 0.5",
+    ),
+    (
+        "money_has_prices",
+        {"quotas": [{"per": "user", "money": 1}]},
+        "quotas[0].money: nothing has a price: add [prices.MODEL]",
+    ),
+    (
+        "money_has_prices",
+        {
+            "quotas": [{"per": "user", "money": 1, "model": "m"}],
+            "prices": {"n": {"input": 1, "output": 1}},
+        },
+        'quotas[0].model: no price of "m" (known: n)',
+    ),
+]
+
+
+@pytest.mark.parametrize("rule", KEPT)
+def test_a_gate_that_keeps_the_rule_is_good(rule: str) -> None:
+    """The nearest thing to a broken rule that is not."""
+    assert problems_of(**KEPT[rule]) == []
+
+
+@pytest.mark.parametrize(("rule", "tables", "problem"), BROKEN_RULES, ids=[case[0] for case in BROKEN_RULES])
+def test_a_broken_rule_is_the_one_problem(rule: str, tables: dict[str, Any], problem: str) -> None:
+    """At its place, with what was found and the remedy."""
+    assert problems_of(**tables) == [problem]
+
+
+def test_every_rule_is_tested_both_ways() -> None:
+    """A rule that is added comes with a case that keeps it and one that breaks it."""
+    names = {rule.__name__ for rules in RULES.values() for rule in rules}
+    assert names == set(KEPT) == {case[0] for case in BROKEN_RULES}
+
+
+def test_a_broken_name_hides_no_other() -> None:
+    """Each name in a list is judged on its own."""
+    assert problems_of(limits=[{"per": "key", "requests": 1, "routes": [5, "v1"]}]) == [
+        "limits[0].routes[0]: expected text on one line, without space around it, found 5",
+        'limits[0].routes: no route "v1" (known: /v1)',
+    ]

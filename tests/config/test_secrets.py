@@ -1,0 +1,60 @@
+"""Secrets come from where gate.toml says, or not at all, and do not show themselves."""
+
+from pathlib import Path
+
+import pytest
+
+from llmgate.config.secrets import Secret, SecretUrl, Sources, secret_text
+
+
+def test_a_secret_does_not_show_itself() -> None:
+    """Not by repr, str or in a format; only by asking."""
+    secret = Secret("geheim")
+    assert "geheim" not in f"{secret!r} {secret} {[secret]}"
+    assert secret.reveal() == "geheim"
+    assert secret == Secret("geheim") != Secret("other")
+
+
+def test_a_secret_url_shows_all_but_credentials_and_options() -> None:
+    """An operator can tell which server is meant."""
+    url = SecretUrl("postgresql://gate:a/b@c@db:5432/gate?password=geheim")
+    assert repr(url) == "SecretUrl('postgresql://***@db:5432/gate')"
+    assert url.scheme == "postgresql"
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_a_secret_is_plain_or_named(tmp_path: Path, ending: str) -> None:
+    """Text, a variable, or a file in the folder of gate.toml, whose last line end does not count."""
+    (tmp_path / "key").write_bytes(
+        f"from file\n{ending}".encode() if not ending else f"from file{ending}".encode()
+    )
+    sources = Sources(tmp_path, {"KEY": "from env"})
+    assert secret_text("plain", sources) == "plain"
+    assert secret_text("env:KEY", sources) == "from env"
+    assert secret_text("file:key", sources) == "from file"
+    assert secret_text(f"file:{tmp_path}/key", sources) == "from file"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "an empty secret"),
+        ("env:", 'the environment variable "" is not set'),
+        ("env:MISSING", 'the environment variable "MISSING" is not set'),
+        ("env:EMPTY", 'the environment variable "EMPTY" is empty'),
+        ("file:missing", "No such file or directory"),
+        ("file:.", "Is a directory"),
+        ("file:a\0b", "embedded null byte"),
+        ("file:empty", "is empty"),
+        ("file:binary", "is not UTF-8 text"),
+        ("file:large", "too large for a secret"),
+    ],
+)
+def test_a_secret_that_cannot_be_had_says_why(tmp_path: Path, text: str, reason: str) -> None:
+    """The name is told, never a content."""
+    (tmp_path / "empty").write_bytes(b"\n")
+    (tmp_path / "binary").write_bytes(b"geheim\xff")
+    (tmp_path / "large").write_bytes(b"geheim" * 20_000)
+    with pytest.raises(ValueError, match=reason) as caught:
+        secret_text(text, Sources(tmp_path, {"EMPTY": ""}))
+    assert "geheim" not in str(caught.value)
