@@ -78,7 +78,7 @@ def test_a_plugin_gets_the_same_problem_lines() -> None:
         '.mode: expected "instant" or "manual", found "later"',
         ".ratio: expected a number, found true",
         '.days[1]: expected an integer, found "2"',
-        '.tags[2]: "a" is there twice: leave one out',
+        '.tags[2]: there already: leave one out',
         ".hooks[0].folder: missing: expected the path of a file or folder",
         '.hooks[0].retires: unknown key (did you mean "retries"?)',
         '.levels.x: expected an integer (at least 0) or "all", found -1',
@@ -95,10 +95,11 @@ def test_a_structs_own_rule_is_left_out_where_it_cannot_be_judged() -> None:
     assert problems(low="eleven") == ['.low: expected an integer, found "eleven"']
 
 
-def test_the_annotation_of_a_secret_never_shows_what_was_found() -> None:
-    """Somebody forgot the quotes: the number may be the secret."""
-    assert problems(**{"api-key": 1234}) == [
-        ".api-key: expected a string, env:NAME or file:PATH, found an integer"
+def test_what_may_be_a_secret_is_never_shown() -> None:
+    """Somebody forgot the quotes, or wrote a value where the table or array with the secret should be."""
+    assert problems(**{"api-key": 1234, "hooks": "sk-geheim"}) == [
+        ".api-key: expected a string, env:NAME or file:PATH, found an integer",
+        ".hooks: expected an array, each item a table, found a string",
     ]
 
 

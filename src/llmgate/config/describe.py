@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import FieldInfo
 
 from .kinds import REST, Kind, default_of, kind_of
-from .words import join
+from .words import join, number
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,12 @@ class Kind:
         table = self.table or inner
         return (table.__doc__ or "").partition("\n")[0] if table else ""
 
+    @property
+    def may_hold_secrets(self) -> bool:
+        """Whether what was written here must not be shown: a secret, or a table or array that may have some."""
+        inside = self.table or self.items is not None or self.entries
+        return bool(inside) or (self.parser is not None and self.parser.secret)
+
     def marked(self, name: str) -> bool:
         """Whether the annotation carries this mark."""
         return any(name in (meta.extra or {}) for meta in self.metas)

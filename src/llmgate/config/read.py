@@ -112,7 +112,7 @@ class Reader:
         if kind.marked(UNIQUE):
             for index, item in enumerate(items):
                 if item is not BROKEN and item in sound(items[:index]):
-                    self._broken(f"{place}[{index}]", f"{found(value[index])} is there twice: leave one out")
+                    self._broken(f"{place}[{index}]", "there already: leave one out")
         return items if kind.container is list else tuple(items)
 
     def _entries(self, kind: Kind, entries: tuple[Any, Any], value: Any, place: str) -> Any:
@@ -161,8 +161,7 @@ class Reader:
         return made
 
     def _unexpected(self, kind: Kind, value: Any, place: str) -> Any:
-        hidden = kind.parser is not None and kind.parser.secret
-        shown = toml_type(value) if hidden else found(value)
+        shown = toml_type(value) if kind.may_hold_secrets else found(value)
         return self._broken(place, f"expected {kind.expects}, found {shown}")
 
     def _broken(self, place: str, message: str) -> Any:
