@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import httptools
 
 from .engine import FirstByteTimedOut, IdleTimedOut, UpstreamBroke
+from .response import Response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,82 +21,34 @@ HIGH_WATER = 256 * 1024
 """Bytes that wait for a slow reader before the upstream is no longer read from."""
 HEAD_LIMIT = 64 * 1024
 """Bytes that may come without one byte of body among them: a head, interim heads, trailers."""
+JOINED = 32 * 1024
+"""Bodies up to this size are copied behind the head: cheaper than a vectored write."""
+
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout=(\d{1,6})")
 
 
 class Pool(Protocol):
-    """Whom a connection tells about its life; see `HttptoolsEngine`."""
+    """Whom a connection tells about its life."""
 
-    def opened(self, connection: Connection) -> None: ...  # noqa: D102
-    def idle(self, connection: Connection) -> None: ...  # noqa: D102
-    def ended(self, connection: Connection) -> None: ...  # noqa: D102
-    def closed(self, connection: Connection) -> None: ...  # noqa: D102
+    def opened(self, connection: Connection) -> None:
+        """It stands; from now on its deadline is watched."""
 
+    def idle(self, connection: Connection) -> None:
+        """Its exchange is over and another may follow."""
 
-class Response:
-    """The answer being read from a connection: an `UpstreamResponse`."""
+    def ended(self, connection: Connection) -> None:
+        """It can take no other request."""
 
-    __slots__ = ("backlog", "complete", "connection", "error", "headers", "pieces", "status", "waiter")
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection: Connection | None = connection
-        self.status = 0
-        self.headers: list[Header] = []
-        self.pieces: list[bytes] = []
-        self.backlog = 0
-        self.complete = False
-        self.error: Exception | None = None
-        self.waiter: asyncio.Future[None] | None = None
-
-    @property
-    def ended(self) -> bool:
-        """See `UpstreamResponse.ended`."""
-        return self.complete and not self.pieces
-
-    async def read(self) -> bytes:
-        """See `UpstreamResponse.read`."""
-        while not self.pieces:
-            if self.complete:
-                return b""
-            await self.arrival()
-        data = b"".join(self.pieces)
-        self.pieces.clear()
-        self.backlog = 0
-        if self.connection is not None:
-            self.connection.resume_reading()
-        return data
-
-    def abort(self) -> None:
-        """See `UpstreamResponse.abort`."""
-        if self.connection is not None:
-            self.connection.fail(UpstreamBroke("aborted by the gate"))
-
-    async def arrival(self) -> None:
-        """Wait until something may have changed; raises what ended the connection."""
-        if self.error is not None:
-            raise self.error
-        self.waiter = asyncio.get_running_loop().create_future()
-        await self.waiter
-
-    def wake(self) -> None:
-        """Something changed."""
-        waiter, self.waiter = self.waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    def detach(self, error: Exception | None) -> None:
-        """The connection goes its own way: the answer is complete, or `error` ended it."""
-        self.connection = None
-        self.error = error
-        self.complete = error is None
-        self.wake()
+    def closed(self, connection: Connection) -> None:
+        """Its socket is gone."""
 
 
 class Connection(asyncio.Protocol):
     """A connection to `origin`. `deadline` is on the loop's clock: when what it is at has taken too long."""
 
     transport: asyncio.Transport
+    _timeouts: Timeouts
 
     def __init__(self, pool: Pool, origin: Origin, loop: asyncio.AbstractEventLoop) -> None:
         self.pool = pool
@@ -107,12 +60,11 @@ class Connection(asyncio.Protocol):
         self.answered = False
         self._parser = httptools.HttpResponseParser(self)
         self._response: Response | None = None
-        self._timeouts: Timeouts
         self._headers: list[Header] = []
         self._bodyless = False  # the answer to HEAD ends with its head, whatever its framing says
         self._without_body = 0  # bytes that came since the last byte of a body
         self._keep_alive = False
-        self._surplus = False
+        self._surplus = False  # something came after the answer
         self._reading = True
         self._pump: asyncio.Task[None] | None = None
         self._writable: asyncio.Future[None] | None = None
@@ -121,22 +73,26 @@ class Connection(asyncio.Protocol):
 
     async def exchange(self, request: UpstreamRequest, head: bytes, timeouts: Timeouts) -> Response:
         """Write the request, return its answer when the head is here; raises `UpstreamError`."""
-        if self.transport.is_closing():
+        transport = self.transport
+        self.answered = self._keep_alive = self._surplus = False
+        if transport.is_closing():
             raise UpstreamBroke(f"{self.origin.url}: the connection closed before it was used", sent=False)
         response = self._response = Response(self)
         self._timeouts = timeouts
         self._bodyless = request.method == "HEAD"
         self._without_body = 0
-        self._keep_alive = self._surplus = self.answered = False
         self.deadline = self.time() + timeouts.first_byte
-        if isinstance(request.body, bytes):
-            self.transport.writelines((head, request.body))
+        body = request.body
+        if not isinstance(body, bytes):
+            transport.write(head)
+            self._pump = self.loop.create_task(self._send_body(body, request.length))
+        elif len(body) <= JOINED:
+            transport.write(head + body)
         else:
-            self.transport.write(head)
-            self._pump = self.loop.create_task(self._send_body(request.body, request.length))
+            transport.writelines((head, body))
         try:
             while not response.status:
-                await response.arrival()
+                await response.news()
         except asyncio.CancelledError:
             response.abort()
             raise
@@ -148,21 +104,23 @@ class Connection(asyncio.Protocol):
         try:
             async for piece in body:
                 sent += len(piece)
-                if length is None and piece:
-                    self.transport.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
-                elif piece:
+                if length is not None:
                     self.transport.write(piece)
+                elif piece:
+                    self.transport.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
                 if self._writable is not None:
                     await self._writable
                 if not self.answered:
                     self.deadline = self.time() + self._timeouts.first_byte
-            if length is None:
-                self.transport.write(b"0\r\n\r\n")
-            elif sent != length:
-                raise ValueError(f"a body of {length} bytes was announced, {sent} came")
-        except Exception as error:  # noqa: BLE001 - not swallowed: whoever waits for the answer gets it
-            self.fail(error)
-        self._pump = None
+        except Exception as error:
+            self.fail(error)  # whoever waits for the answer gets it
+            return
+        finally:
+            self._pump = None
+        if length is None:
+            self.transport.write(b"0\r\n\r\n")
+        elif sent != length:
+            self.fail(ValueError(f"a body of {length} bytes was announced, {sent} came"))
 
     def resume_reading(self) -> None:
         """Read on; the reader has caught up."""
@@ -180,16 +138,16 @@ class Connection(asyncio.Protocol):
     def expire(self) -> None:
         """The deadline is past: end what is going on."""
         response = self._response
-        if response is not None and response.status:
+        if response is None:
+            self.close()
+        elif response.status:
             self.fail(
                 IdleTimedOut(f"{self.origin.url}: silent for {self._timeouts.idle:g} s within an answer")
             )
-        elif response is not None:
+        else:
             self.fail(
                 FirstByteTimedOut(f"{self.origin.url}: no answer within {self._timeouts.first_byte:g} s")
             )
-        else:
-            self.close()
 
     def fail(self, error: Exception) -> None:
         """End the exchange with `error` and the connection with it, at once."""
@@ -198,7 +156,7 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
     def close(self) -> None:
-        """Close an unused connection."""
+        """Close a connection that has nothing under way."""
         self.pool.ended(self)
         self.transport.close()
 
@@ -206,7 +164,7 @@ class Connection(asyncio.Protocol):
         response, self._response = self._response, None
         if response is not None:
             response.detach(error)
-        if self._pump is not None and self._pump is not asyncio.current_task(self.loop):
+        if self._pump is not None and self._pump is not asyncio.current_task():
             self._pump.cancel()
 
     def _finish(self) -> None:
@@ -218,19 +176,20 @@ class Connection(asyncio.Protocol):
             return
         if self._bodyless:
             self._parser = httptools.HttpResponseParser(self)
-        if not self._reading:
-            self._reading = True
-            self.transport.resume_reading()
+        self.resume_reading()
         self.pool.idle(self)
 
     def _lost(self, error: Exception | None) -> None:
-        """The upstream closed, orderly or with `error`. Orderly may be the end of an answer without framing."""
+        """The upstream closed, in order or with `error`. In order may be the end of an answer without framing."""
         self.pool.ended(self)
         response = self._response
         if response is None:
             return
-        framed = any(name.lower() in FRAMING for name, _ in response.headers)
-        if response.status and not framed and error is None:
+        if (
+            error is None
+            and response.status
+            and not any(name.lower() in FRAMING for name, _ in response.headers)
+        ):
             self._end_exchange(None)
         else:
             where = "within its answer" if self.answered else "without an answer"
@@ -240,11 +199,13 @@ class Connection(asyncio.Protocol):
 
     # asyncio.Protocol
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
         self.transport = cast("asyncio.Transport", transport)
         self.pool.opened(self)
 
-    def data_received(self, data: bytes) -> None:  # noqa: D102
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, then act on what it found."""
         response = self._response
         if response is None:
             self.close()  # nobody asked: these bytes must never become the answer to the next request
@@ -260,64 +221,75 @@ class Connection(asyncio.Protocol):
             self._surplus = True
         if response.complete:
             self._finish()
-            return
-        if self._without_body > HEAD_LIMIT:
+        elif self._without_body > HEAD_LIMIT:
             self.fail(UpstreamBroke(f"{self.origin.url}: more than {HEAD_LIMIT} bytes of headers"))
-            return
+        else:
+            self._deliver(response, len(data))
+
+    def _deliver(self, response: Response, size: int) -> None:
         if response.status:
             self.deadline = self.time() + self._timeouts.idle
         if response.waiter is not None:
             response.wake()
-        else:
-            response.backlog += len(data)
-            if self._reading and response.backlog > HIGH_WATER:
-                self._reading = False
-                self.transport.pause_reading()
+            return
+        response.backlog += size
+        if self._reading and response.backlog > HIGH_WATER:
+            self._reading = False
+            self.transport.pause_reading()
 
-    def eof_received(self) -> None:  # noqa: D102
+    def eof_received(self) -> None:
+        """The upstream sends no more; returning None lets the transport close."""
         self._lost(None)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
         self._lost(exc)
         self.resume_writing()
         self.pool.closed(self)
 
-    def pause_writing(self) -> None:  # noqa: D102
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
         self._writable = self.loop.create_future()
 
-    def resume_writing(self) -> None:  # noqa: D102
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        self._writable = None
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
 
     # httptools.HttpResponseParser
 
-    def on_message_begin(self) -> None:  # noqa: D102
+    def on_message_begin(self) -> None:
+        """A final or interim (1xx) answer begins."""
         self._headers = []
         self.keep_alive_hint = None
         if self._response is None or self._response.complete:
             self._surplus = True
 
-    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: D102
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header line, or a trailer, which goes where nobody looks."""
         self._headers.append((name, value))
         if len(name) == 10 and name.lower() == b"keep-alive" and (hint := KEEP_ALIVE_TIMEOUT.search(value)):
             self.keep_alive_hint = int(hint[1])
 
-    def on_headers_complete(self) -> None:  # noqa: D102
+    def on_headers_complete(self) -> None:
+        """The head of an answer is whole."""
         status = self._parser.get_status_code()
         response = self._response
-        headers, self._headers = self._headers, []  # trailers go where nobody looks
+        headers, self._headers = self._headers, []
         if status < 200 or response is None or response.complete:
             return
         if status > 599:
             raise ValueError(f"status {status}")
         if self._without_body > HEAD_LIMIT and sum(len(n) + len(v) for n, v in headers) > HEAD_LIMIT:
             raise ValueError(f"more than {HEAD_LIMIT} bytes of headers")
-        response.status, response.headers = status, headers
+        response.headers = headers
+        response.status = status
         if self._bodyless:
             self._complete(response)
 
-    def on_body(self, body: bytes) -> None:  # noqa: D102
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body, without its chunking."""
         self._without_body = 0
         response = self._response
         if response is None or response.complete:
@@ -325,7 +297,8 @@ class Connection(asyncio.Protocol):
         else:
             response.pieces.append(body)
 
-    def on_message_complete(self) -> None:  # noqa: D102
+    def on_message_complete(self) -> None:
+        """A final or interim answer is whole."""
         response = self._response
         if response is not None and response.status and not response.complete:
             self._complete(response)

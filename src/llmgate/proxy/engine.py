@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+import msgspec
+
 from ..errors import ConfigError, GateError
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ CONTENT_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 
 class UpstreamError(GateError):
-    """An upstream did not answer. `sent` is whether it may have acted on the request: then nobody may repeat it."""
+    """An upstream did not answer. `sent`: it may have acted on the request, so nobody may repeat it."""
 
     sent: bool = True
 
@@ -115,8 +117,7 @@ def _bad_url(url: str, why: str) -> ConfigError:
     return ConfigError([f'upstream URL "{url}": {why}; write http://HOST:PORT or https://HOST/BASE'])
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """A request as it goes upstream.
 
     `headers` hold neither Host nor framing (Content-Length, Transfer-Encoding): the engine writes those.
@@ -125,9 +126,13 @@ class UpstreamRequest:
 
     method: str
     target: bytes
-    headers: list[Header] = field(repr=False)
-    body: bytes | AsyncIterator[bytes] = field(repr=False, default=b"")
+    headers: list[Header]
+    body: bytes | AsyncIterator[bytes] = b""
     length: int | None = None
+
+    def __repr__(self) -> str:
+        """Without headers and body: keys and prompts are in there."""
+        return f"UpstreamRequest({self.method} {self.target!r})"
 
     def framing(self) -> list[Header]:
         """The header that delimits the body (RFC 9112 6)."""
@@ -142,7 +147,7 @@ class UpstreamRequest:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds: for a connection, from the request to the head of its answer, between two pieces of the answer."""
+    """Seconds: for a connection, from the request to the head of its answer, between two pieces of it."""
 
     connect: float = 5.0
     first_byte: float = 600.0
@@ -150,7 +155,7 @@ class Timeouts:
 
 
 class UpstreamResponse(Protocol):
-    """An answer whose head has arrived. Header names and values are the upstream's own bytes, in its order."""
+    """An answer whose head has arrived. Headers are the upstream's own bytes, in its order."""
 
     @property
     def status(self) -> int:
@@ -171,7 +176,7 @@ class UpstreamResponse(Protocol):
         """
 
     def abort(self) -> None:
-        """Close the upstream connection now, unless the answer is complete. May be called any number of times."""
+        """Close the upstream connection now, unless the answer is complete. Harmless to repeat."""
 
 
 class Engine(Protocol):

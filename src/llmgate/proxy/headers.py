@@ -1,8 +1,8 @@
 """Which headers pass through the gate (RFC 9110 7.6): pure functions over raw header lists.
 
-Order, duplicates and values are kept byte for byte. Framing (Content-Length, Transfer-Encoding) and Host belong to
-whoever writes the message, so `Connection: content-length` or the like cannot take them away; what the gate adds
-is added after the client's `Connection` was obeyed, so that it cannot take that away either.
+Order, duplicates and values are kept byte for byte. Framing (Content-Length, Transfer-Encoding) and Host belong
+to whoever writes the message, so `Connection: content-length` or the like cannot take them away; what the gate
+adds is added after the client's `Connection` was obeyed, so that it cannot take that away either.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ CREDENTIAL_COOKIE = b"access_token"
 NOT_FORWARDED = HOP_BY_HOP | CREDENTIALS | {b"host", b"content-length", b"expect"}
 """Host and Content-Length are the engine's to write; Expect was answered by the gate's own server."""
 
-_HARMLESS_OPTIONS = frozenset({b"keep-alive", b"close"})
-_WITHOUT_LENGTH = frozenset({204, 304})
+PERSISTENCE = frozenset({b"keep-alive", b"close"})
+WITHOUT_LENGTH = frozenset({204, 304})
 
 
 def request_headers(
@@ -45,7 +45,7 @@ def request_headers(
 ) -> list[Header]:
     """The headers to send upstream for a request with these ASGI `headers` (lower-case names).
 
-    The caller's credentials are left out and `authorization` put in; `x-request-id` is added where there is none.
+    The caller's credentials are left out and `authorization` put in; `x-request-id` is added where none is.
     `forwarded` replaces headers of the same names: see `forwarded_headers`.
     """
     kept: list[Header] = []
@@ -54,7 +54,7 @@ def request_headers(
     for pair in headers:
         name = pair[0]
         if name in NOT_FORWARDED:
-            if name == b"connection":
+            if name == b"connection" and pair[1] not in PERSISTENCE:
                 options = {*options, *_options(pair[1])}
         elif name == b"cookie":
             if cookies := _without_credential(pair[1]):
@@ -77,7 +77,7 @@ def request_headers(
 
 
 def response_headers(headers: Iterable[Header], status: int) -> list[Header]:
-    """The headers to send to the client for an upstream's answer, with names in lower case as ASGI wants them.
+    """The headers to send to the client for an upstream's answer, names in lower case as ASGI wants them.
 
     Content-Length is kept, except where there is no body that servers could check it against (204, 304).
     """
@@ -87,9 +87,9 @@ def response_headers(headers: Iterable[Header], status: int) -> list[Header]:
         lower = name.lower()
         if lower not in HOP_BY_HOP:
             kept.append((lower, value))
-        elif lower == b"connection":
+        elif lower == b"connection" and value not in PERSISTENCE:
             options = {*options, *_options(value)} - {b"content-length"}
-    if status in _WITHOUT_LENGTH:
+    if status in WITHOUT_LENGTH:
         options = {*options, b"content-length"}
     if options:
         kept = [pair for pair in kept if pair[0] not in options]
@@ -108,7 +108,7 @@ def forwarded_headers(headers: Iterable[Header], *, client: str | None, scheme: 
 
 def _options(value: bytes) -> frozenset[bytes]:
     """The header names in a Connection header."""
-    return frozenset(token.strip().lower() for token in value.split(b",")) - _HARMLESS_OPTIONS
+    return frozenset(token.strip().lower() for token in value.split(b",")) - PERSISTENCE
 
 
 def _without_credential(cookies: bytes) -> bytes:

@@ -26,8 +26,8 @@ JITTER = 0.1
 class HealthSettings:
     """`path` is asked each `interval` seconds and has `timeout` seconds to answer 2xx.
 
-    A replica is taken out after `fall` failures in a row and back in after `rise` successes in a row. Until the
-    first of these a replica counts as healthy.
+    A replica is taken out after `fall` failures in a row and back in after `rise` successes in a row; until
+    then it counts as healthy.
     """
 
     path: str = "/health"

@@ -1,7 +1,7 @@
-"""The engine of the hot path: a pool of keep-alive connections, each an asyncio protocol around httptools' parser.
+"""The engine of the hot path: a pool of keep-alive connections around httptools' parser.
 
-No task, timer or copy is spent per chunk. One sweep per engine looks at every deadline, each `SWEEP` seconds while
-there are connections; a timeout comes at most that much late.
+No task, timer or copy is spent per chunk. One sweep per engine looks at every deadline, each `SWEEP` seconds
+while there are connections; a timeout comes at most that much late.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import ssl
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .connection import Connection, Response
+from .connection import Connection
 from .engine import ConnectFailed, ConnectTimedOut, UpstreamBroke
 
 if TYPE_CHECKING:
     from .engine import Origin, Timeouts, UpstreamRequest
+    from .response import Response
 
 SWEEP = 0.1
 IDLE_AGE = 4.0
-"""Seconds an unused connection is kept where the upstream gives no Keep-Alive hint: less than the 5 s after which
-uvicorn (and so vLLM), llama.cpp's server and Node close it, so that a request hardly ever meets a closing one."""
+"""Seconds an unused connection is kept where the upstream gives no Keep-Alive hint: less than the 5 s after
+which uvicorn (and so vLLM), llama.cpp's server and Node close it, so that requests hardly ever meet that."""
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """Methods that may be repeated without asking (RFC 9110 9.2.2)."""
@@ -88,26 +89,26 @@ class HttptoolsEngine:
     # What the connections tell their pool.
 
     def opened(self, connection: Connection) -> None:
-        """The connection stands; from now on it is swept."""
+        """See `Pool.opened`."""
         self._open.add(connection)
         if self._sweeper is None:
             self._sweeper = connection.loop.call_later(SWEEP, self._sweep, connection.loop)
 
     def idle(self, connection: Connection) -> None:
-        """Its exchange is over and another may follow."""
+        """See `Pool.idle`."""
         hint = connection.keep_alive_hint
         # The upstream's clock started before ours: stay a second below what it announces.
         connection.deadline = connection.time() + (self._idle_age if hint is None else hint - 1)
         self._idle.setdefault(connection.origin.url, []).append(connection)
 
     def ended(self, connection: Connection) -> None:
-        """The upstream closed it; it can take no request."""
+        """See `Pool.ended`."""
         idle = self._idle.get(connection.origin.url)
         if idle and connection in idle:
             idle.remove(connection)
 
     def closed(self, connection: Connection) -> None:
-        """Its socket is gone."""
+        """See `Pool.closed`."""
         self.ended(connection)
         self._open.discard(connection)
         if not self._open:
@@ -124,8 +125,8 @@ class HttptoolsEngine:
 def _may_repeat(request: UpstreamRequest, connection: Connection, broke: UpstreamBroke) -> bool:
     """Whether a request that met a dying kept-alive connection may go out once more (RFC 9110 9.2.2).
 
-    Only if no byte of an answer came, and either nothing was sent, or the body is still there and the method allows
-    it: a POST that may have arrived runs no second time.
+    Only if no byte of an answer came, and either nothing was sent, or the body is still there and the method
+    allows it: a POST that may have arrived runs no second time.
     """
     if connection.answered:
         return False
@@ -134,12 +135,10 @@ def _may_repeat(request: UpstreamRequest, connection: Connection, broke: Upstrea
 
 def _head(origin: Origin, request: UpstreamRequest) -> bytes:
     method = request.method.encode("ascii")
-    parts = [method, b" ", origin.path, request.target, b" HTTP/1.1\r\nhost: ", origin.authority, b"\r\n"]
     headers = [*request.headers, *request.framing()]
-    for name, value in headers:
-        parts += (name, b": ", value, b"\r\n")
-    parts.append(b"\r\n")
-    head = b"".join(parts)
-    if head.count(b"\n") != len(headers) + 3 or head.count(b"\r") != len(headers) + 3:
+    lines = [b"%b %b%b HTTP/1.1" % (method, origin.path, request.target), b"host: " + origin.authority]
+    lines += map(b": ".join, headers)
+    head = b"\r\n".join(lines) + b"\r\n\r\n"
+    if not head.count(b"\n") == head.count(b"\r") == len(lines) + 1:
         raise ValueError("a line break inside the request line or a header would start another request")
     return head

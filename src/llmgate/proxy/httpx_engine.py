@@ -1,4 +1,4 @@
-"""The other engine: the seam over an `httpx.AsyncClient`, for mocks, proxies and custom transports. Not for speed."""
+"""The other engine: the seam over an `httpx.AsyncClient`, for mocks and custom transports. Not for speed."""
 
 from __future__ import annotations
 

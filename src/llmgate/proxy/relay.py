@@ -1,4 +1,4 @@
-"""The relay: an ASGI app that passes a request to an upstream and its answer back, byte for byte, as it comes."""
+"""The relay: an ASGI app that passes requests to an upstream and answers back, byte for byte, as they come."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ AMBIGUOUS = re.compile(rb"%2f|%5c|%00|[\\\x00]|/(?:\.|%2e){1,2}(?:[/;]|$)", re.I
 NOT_RELAYED = frozenset({"CONNECT", "TRACE"})
 """One asks for a tunnel, the other would show the upstream's key to the caller (RFC 9110 9.3.6, 9.3.8)."""
 
-WATCH_AFTER = 0.01
-"""Seconds after which a task waits for the client to leave. Most short answers are done by then and never pay for
-one; a client that leaves earlier is noticed when it starts."""
+WATCH_AFTER = 0.02
+"""Seconds after which a task waits for the client to leave. Most short answers are done by then and never pay
+for one; a client that leaves earlier is noticed when it starts."""
 
 
 class AnswerCut(GateError):
-    """The upstream broke after its head was forwarded: the client's connection must end without a proper end."""
+    """The upstream broke after its head was forwarded: the client's connection must not end in order."""
 
 
 class Relay:
     """Passes requests to `upstream`: method, path, query, end-to-end headers and body as they are.
 
-    `strip_prefix` is taken off the path and `upstream_path` put in its place. With `forwarded` the upstream is told
-    about the client by X-Forwarded headers. Raises `AnswerCut` where an answer breaks off; see `CloseOnCut`.
+    `strip_prefix` is taken off the path and `upstream_path` put in its place. With `forwarded` the upstream is
+    told about the client by X-Forwarded headers. Raises `AnswerCut` where an answer breaks off; see `CloseOnCut`.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Relay:
         self._forwarded = forwarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Relay one request. WebSockets are refused."""
         if scope["type"] != "http":
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008, "reason": "only HTTP is relayed"})
@@ -65,8 +66,7 @@ class Relay:
         try:
             body = _Body(await receive(), receive)
             request = self._request(scope, exchange, body)
-            name = f"request {exchange.id}, upstream {self._upstream.name}"
-            await _Passage(name, body, receive, send).run(self._upstream, request)
+            await _Passage(exchange, body, receive, send).run(self._upstream, request)
         except Refusal as refusal:
             await answer(scope, send, refusal)
         except ClientGone:
@@ -140,20 +140,11 @@ class _Passage:
     """
 
     __slots__ = (
-        "_body",
-        "_gone",
-        "_lease",
-        "_name",
-        "_receive",
-        "_send",
-        "_task",
-        "_timer",
-        "_waiting",
-        "_watcher",
-    )
+        "_body", "_exchange", "_gone", "_lease", "_receive", "_send", "_task", "_timer", "_waiting", "_watcher",
+    )  # fmt: skip
 
-    def __init__(self, name: str, body: _Body, receive: Receive, send: Send) -> None:
-        self._name = name
+    def __init__(self, exchange: Exchange, body: _Body, receive: Receive, send: Send) -> None:
+        self._exchange = exchange
         self._body = body
         self._receive = receive
         self._send = send
@@ -165,7 +156,10 @@ class _Passage:
         self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER, self._start_watch)
 
     async def run(self, upstream: Upstream, request: UpstreamRequest) -> None:
-        """Send `request`, forward the answer; returns early if the client leaves. Raises `Refusal`, `AnswerCut`."""
+        """Send `request`, forward the answer; returns early if the client leaves.
+
+        Raises `Refusal` before the answer has begun, `AnswerCut` after.
+        """
         try:
             self._lease = await upstream.send(request)
             self._waiting = False
@@ -192,7 +186,9 @@ class _Passage:
             except UpstreamError as error:
                 if self._gone:
                     return
-                logger.warning("%s: an answer was cut: %s", self._name, error)
+                logger.warning(
+                    "request %s, upstream %s: cut: %s", self._exchange.id, self._exchange.upstream, error
+                )
                 raise AnswerCut(str(error)) from error
             self._waiting = False
             more = not response.ended
@@ -216,15 +212,16 @@ class _Passage:
 
 
 class CloseOnCut:
-    """The outermost layer: a cut answer closes the client's connection, without a traceback in the server's log.
+    """The outermost layer: a cut answer closes the client's connection, without a traceback in the log.
 
-    An ASGI server closes the connection of an answer whose app has returned before its end (uvicorn, hypercorn).
+    ASGI servers close the connection of an answer whose app returned before its end (uvicorn, hypercorn).
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything through."""
         try:
             await self._app(scope, receive, send)
         except AnswerCut:

@@ -23,7 +23,7 @@ TOO_SLOW = (ConnectTimedOut, FirstByteTimedOut)
 
 @dataclass(frozen=True, slots=True)
 class BreakerSettings:
-    """After `failures` in a row a replica is left alone for `open_for` seconds; `statuses` count as failures."""
+    """After `failures` in a row a replica rests for `open_for` seconds; `statuses` count as failures."""
 
     failures: int = 5
     open_for: float = 10.0
@@ -127,8 +127,8 @@ class Lease:
 class Upstream:
     """Replicas that serve the same models, behind one engine.
 
-    `urls` are the servers' roots, `models` maps names that clients use to the upstream's own, `api_key` is the
-    upstream's own key, put in place of the callers' credentials. Raises `ConfigError` for a bad URL or key.
+    `urls` are the servers' roots, `models` maps names that clients use to the upstream's own, `api_key` is put
+    in place of the callers' credentials. Raises `ConfigError` for a bad URL or key.
     """
 
     def __init__(

@@ -1,0 +1,110 @@
+"""The model list as this gate's clients know it, and single models out of it, which vLLM does not serve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..errors import NotFound, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LIST = "/models"
+
+
+class ModelCards:
+    """Around a relay: answers `GET .../models/{id}` from the upstream's list, and gives aliases a place in it.
+
+    A list that no alias and no `allowed` changes passes byte for byte.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, aliases: Mapping[str, str], allowed: Collection[str] | None = None
+    ) -> None:
+        self.app = app
+        self._aliases = dict(aliases)
+        self._allowed = None if allowed is None else frozenset(allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        before, found, wanted = scope["path"].partition(LIST)
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not found:
+            await self.app(scope, receive, send)
+        elif wanted.startswith("/"):
+            await self._one(scope, receive, send, before + LIST, wanted[1:])
+        elif not wanted and (self._aliases or self._allowed is not None):
+            await self._list(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _one(self, scope: Scope, receive: Receive, send: Send, path: str, wanted: str) -> None:
+        upstream = _Collected()
+        listing = {**scope, "method": "GET", "path": path, "raw_path": path.encode()}
+        await self.app(listing, receive, upstream.send)
+        cards = self._cards(upstream)
+        if cards is None:
+            await upstream.replay(send)
+        elif wanted in cards:
+            await _send_json(scope, send, cards[wanted])
+        else:
+            refusal = NotFound(
+                f"The model `{wanted}` does not exist.", code="model_not_found", param="model"
+            )
+            await answer(scope, send, refusal)
+
+    async def _list(self, scope: Scope, receive: Receive, send: Send) -> None:
+        upstream = _Collected()
+        await self.app({**scope, "method": "GET"}, receive, upstream.send)
+        cards = self._cards(upstream)
+        if cards is None:
+            await upstream.replay(send)
+        else:
+            whole = msgspec.json.decode(upstream.body)
+            await _send_json(scope, send, {**whole, "data": list(cards.values())})
+
+    def _cards(self, upstream: _Collected) -> dict[str, Any] | None:
+        """Model cards by the names that clients use; None if the upstream did not answer with a list."""
+        try:
+            data = msgspec.json.decode(upstream.body)["data"] if upstream.status == 200 else None
+            cards = {card["id"]: card for card in data} if isinstance(data, list) else None
+        except (msgspec.DecodeError, TypeError, KeyError):
+            return None
+        if cards is None:
+            return None
+        for alias, name in self._aliases.items():
+            if name in cards:
+                cards[alias] = {**cards[name], "id": alias}
+        return {name: card for name, card in cards.items() if self._allowed is None or name in self._allowed}
+
+
+class _Collected:
+    """A whole answer, kept until it is known what becomes of it."""
+
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+
+    async def send(self, message: Message) -> None:
+        self._messages.append(message)
+
+    @property
+    def status(self) -> int:
+        return next((m["status"] for m in self._messages if m["type"] == "http.response.start"), 0)
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(m.get("body", b"") for m in self._messages if m["type"] == "http.response.body")
+
+    async def replay(self, send: Send) -> None:
+        for message in self._messages:
+            await send(message)
+
+
+async def _send_json(scope: Scope, send: Send, value: object) -> None:
+    body = msgspec.json.encode(value)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})

@@ -1,0 +1,75 @@
+"""The answer that a `Connection` is reading: filled by its protocol callbacks, emptied by the relay."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from .engine import UpstreamBroke
+
+if TYPE_CHECKING:
+    from ..errors import Header
+    from .connection import Connection
+
+
+class Response:
+    """An `UpstreamResponse`. `connection` is there until the answer is complete or lost.
+
+    `backlog` counts the bytes that came while nobody waited for them.
+    """
+
+    __slots__ = ("backlog", "complete", "connection", "error", "headers", "pieces", "status", "waiter")
+
+    headers: list[Header]
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection: Connection | None = connection
+        self.status = 0
+        self.pieces: list[bytes] = []
+        self.backlog = 0
+        self.complete = False
+        self.error: Exception | None = None
+        self.waiter: asyncio.Future[None] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """See `UpstreamResponse.ended`."""
+        return self.complete and not self.pieces
+
+    async def read(self) -> bytes:
+        """See `UpstreamResponse.read`."""
+        while not self.pieces:
+            if self.complete:
+                return b""
+            await self.news()
+        data = b"".join(self.pieces)
+        self.pieces.clear()
+        self.backlog = 0
+        if self.connection is not None:
+            self.connection.resume_reading()
+        return data
+
+    def abort(self) -> None:
+        """See `UpstreamResponse.abort`."""
+        if self.connection is not None:
+            self.connection.fail(UpstreamBroke("aborted by the gate"))
+
+    def news(self) -> asyncio.Future[None]:
+        """Done when something may have changed; raises what ended the connection."""
+        if self.error is not None:
+            raise self.error
+        self.waiter = asyncio.get_running_loop().create_future()
+        return self.waiter
+
+    def wake(self) -> None:
+        """Something changed."""
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def detach(self, error: Exception | None) -> None:
+        """The connection goes its own way: the answer is complete, or `error` ended it."""
+        self.connection = None
+        self.error = error
+        self.complete = error is None
+        self.wake()
