@@ -78,7 +78,7 @@ def test_a_plugin_gets_the_same_problem_lines() -> None:
         '.mode: expected "instant" or "manual", found "later"',
         ".ratio: expected a number, found true",
         '.days[1]: expected an integer, found "2"',
-        '.tags[2]: there already: leave one out',
+        ".tags[2]: there already: leave one out",
         ".hooks[0].folder: missing: expected the path of a file or folder",
         '.hooks[0].retires: unknown key (did you mean "retries"?)',
         '.levels.x: expected an integer (at least 0) or "all", found -1',

@@ -3,7 +3,8 @@
 import pytest
 
 from llmgate.config import Limit, Operation, PluginTable, Quota, Route
-from llmgate.config.schema import PUBLIC_API, WINDOWS
+from llmgate.config.paths import PUBLIC_API
+from llmgate.config.schema import WINDOWS
 
 
 def test_a_route_is_called_by_its_path_unless_it_has_a_name() -> None:

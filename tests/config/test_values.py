@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmgate.config.addresses import Address, Network
+from llmgate.config.paths import Operation
 from llmgate.config.secrets import Secret, SecretUrl, Sources
 from llmgate.config.values import (
     PARSERS,
-    Address,
     BaseUrl,
     DialectName,
     HeaderName,
     Model,
     Name,
-    Network,
-    Operation,
     Prefix,
     RedisUrl,
     StoreUrl,

@@ -1,7 +1,9 @@
 """gate.toml: its settings as frozen types (`schema`), read with all problems at once (`load`)."""
 
+from .addresses import Address, Network
 from .describe import Setting, describe
 from .load import check_file, from_document, load
+from .paths import Operation
 from .read import convert_table
 from .schema import (
     Breaker,
@@ -21,7 +23,7 @@ from .schema import (
     Upstream,
 )
 from .secrets import Secret, SecretUrl
-from .values import Address, BaseUrl, Model, Name, Network, Operation, Prefix, UrlPath
+from .values import BaseUrl, Model, Name, Prefix, UrlPath
 
 __all__ = [
     "Address",

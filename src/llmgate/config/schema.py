@@ -13,17 +13,16 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct, field
 
+from .addresses import Address, Network
 from .kinds import REST, UNIQUE
+from .paths import PUBLIC_API, Operation
 from .secrets import Secret, SecretUrl
 from .values import (
-    Address,
     BaseUrl,
     DialectName,
     HeaderName,
     Model,
     Name,
-    Network,
-    Operation,
     Prefix,
     RedisUrl,
     StoreUrl,
@@ -46,32 +45,6 @@ Amount = Annotated[float, Meta(ge=0, le=1e12)]
 Unit = Literal["tokens", "requests", "money", "concurrent"]
 WINDOWS: Mapping[str, int] = MappingProxyType({"second": 1, "minute": 60, "hour": 3600, "day": 86_400})
 """The windows of rate limits that have a name, in seconds."""
-
-PUBLIC_API = tuple(
-    Operation(*operation.split())
-    for operation in (
-        "POST /chat/completions",
-        "POST /completions",
-        "POST /embeddings",
-        "POST /responses",
-        "GET /responses/{id}",
-        "DELETE /responses/{id}",
-        "POST /responses/{id}/cancel",
-        "GET /responses/{id}/input_items",
-        "POST /messages",
-        "POST /messages/count_tokens",
-        "POST /rerank",
-        "POST /score",
-        "POST /pooling",
-        "POST /classify",
-        "POST /audio/speech",
-        "POST /audio/transcriptions",
-        "POST /audio/translations",
-        "GET /models",
-        "GET /models/{id:path}",
-    )
-)
-"""What OpenAI's and vLLM's public API has below `/v1`. Ids of models have slashes in them."""
 
 
 class Gate(Struct, frozen=True, kw_only=True):
