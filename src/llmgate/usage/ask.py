@@ -144,7 +144,9 @@ def _read_fields(body: bytes) -> dict[str, Raw]:
     except msgspec.ValidationError as error:
         raise BadRequest("body: expected a JSON object") from error
     except msgspec.DecodeError as error:
-        raise BadRequest(f"body: not JSON: {error}") from error
+        reason = str(error).removeprefix("JSON is malformed: ")
+        place = "" if "(byte" in reason else f" (byte {len(body)})"
+        raise BadRequest(f"body: not JSON: {reason}{place}") from error
     except RecursionError as error:
         raise BadRequest("body: nested too deeply") from error
     _refuse_duplicates(body, fields)

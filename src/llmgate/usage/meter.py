@@ -114,7 +114,7 @@ class FixedMeter:
         """Nothing is held."""
         return b""
 
-    def reading(self, finished: bool) -> Reading | None:  # noqa: ARG002 - the same either way
+    def reading(self, finished: bool) -> Reading | None:
         """What was fixed from the start."""
         return self._reading
 

@@ -19,7 +19,7 @@ class _Details(Struct, gc=False):
 
 
 class _Usage(Struct, gc=False):
-    """The usage objects of OpenAI's three APIs and of Anthropic's, in one."""
+    """The usage objects of OpenAI's three APIs and of Anthropic's, and llama.cpp's `timings`, in one."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -32,6 +32,26 @@ class _Usage(Struct, gc=False):
     completion_tokens_details: _Details | None = None
     input_tokens_details: _Details | None = None
     output_tokens_details: _Details | None = None
+    cache_n: int = 0
+    prompt_n: int | None = None
+    predicted_n: int | None = None
+
+    @property
+    def taken(self) -> int | None:
+        """Input tokens: Anthropic and `timings` leave those of the cache out, OpenAI counts them in."""
+        if self.prompt_tokens is not None:
+            return self.prompt_tokens
+        if self.input_tokens is not None:
+            created = self.cache_creation_input_tokens or 0
+            return self.input_tokens + (self.cache_read_input_tokens or 0) + created
+        return None if self.prompt_n is None else self.prompt_n + self.cache_n
+
+    @property
+    def made(self) -> int | None:
+        """Output tokens."""
+        if self.completion_tokens is not None:
+            return self.completion_tokens
+        return self.output_tokens if self.output_tokens is not None else self.predicted_n
 
 
 class _Function(Struct, gc=False):
@@ -96,19 +116,12 @@ def is_error(members: dict[str, Raw]) -> bool:
 
 
 def usage_of(raw: Raw | bytes) -> Usage | None:
-    """A usage object in the gate's words; None if it counts no tokens (null, or seconds of audio).
-
-    Anthropic's `input_tokens` leave the cache out, OpenAI's contain it.
-    """
+    """A usage object in the gate's words; None if it counts no tokens (null, or seconds of audio)."""
     try:
         found = _usage(raw)
     except _UNREADABLE:
         return None
-    cached = found.cache_read_input_tokens or 0
-    taken = found.prompt_tokens
-    if taken is None and found.input_tokens is not None:
-        taken = found.input_tokens + cached + (found.cache_creation_input_tokens or 0)
-    made = found.completion_tokens if found.completion_tokens is not None else found.output_tokens
+    taken, made = found.taken, found.made
     if found.total_tokens is not None:
         taken = found.total_tokens - (made or 0) if taken is None else taken
         made = found.total_tokens - taken if made is None else made
@@ -119,7 +132,7 @@ def usage_of(raw: Raw | bytes) -> Usage | None:
     return Usage(
         input_tokens=taken,
         output_tokens=made or 0,
-        cached_tokens=taken_details.cached_tokens or cached,
+        cached_tokens=taken_details.cached_tokens or found.cache_read_input_tokens or found.cache_n,
         reasoning_tokens=made_details.reasoning_tokens or 0,
     )
 

@@ -40,10 +40,9 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The events that `data` completes, each with its blank line; `data` itself if it is just one."""
-        if not self._rest and _CR not in data:
-            end = data.find(b"\n\n") + 2
-            if end == len(data) and end > 1:
-                return [data]
+        is_plain = not self._rest and data.endswith(b"\n\n") and _CR not in data
+        if is_plain and data.find(b"\n\n", data.find(b"\n")) == len(data) - 2:
+            return [data]
         self._rest += data
         return self._complete()
 
@@ -65,11 +64,8 @@ class EventSplitter:
 
 def data_of(event: bytes) -> bytes | None:
     """The event's data, its lines joined by line feeds; None if it has no data field (a comment, say)."""
-    if (
-        event.startswith(b"data: ")
-        and event.find(b"\n") == event.find(b"\n\n") == len(event) - 2
-        and _CR not in event
-    ):
+    is_one_line = event.find(b"\n") == len(event) - 2 and event.endswith(b"\n") and _CR not in event
+    if is_one_line and event.startswith(b"data: "):
         return event[6:-2]
     values = []
     for line in event.removeprefix(_BOM).splitlines():

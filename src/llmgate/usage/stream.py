@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .report import NO_CHOICES, NULL, members_of
+from .report import members_of
 from .sse import EventSplitter, data_of
 from .tally import Tally
 
@@ -36,7 +36,9 @@ class StreamMeter:
     def feed(self, data: bytes) -> bytes:
         """Takes note of `data` and gives back what may go to the client now."""
         for event in self._splitter.feed(data):
-            self._see(event)
+            members = members_of(data_of(event))
+            if members is not None:
+                self._tally.see(members)
         return data
 
     def end(self) -> bytes:
@@ -46,12 +48,6 @@ class StreamMeter:
     def reading(self, finished: bool) -> Reading:
         """What the answer used; `finished` is False if the stream was cut by either side."""
         return self._tally.reading(finished=finished)
-
-    def _see(self, event: bytes) -> dict[str, Raw] | None:
-        members = members_of(data_of(event))
-        if members is not None:
-            self._tally.see(members)
-        return members
 
 
 class StrippingMeter(StreamMeter):
@@ -86,32 +82,33 @@ class StrippingMeter(StreamMeter):
         return rest
 
     def _pass(self, event: bytes) -> bytes:
-        members = self._see(event)
         held, self._held = self._held, b""
+        members = members_of(data_of(event))
         if members is None:
-            return held + event if held else event
-        usage = members.get("usage")
-        if usage is not None:
-            if bytes(members.get("choices", NULL)) == NO_CHOICES and bytes(usage) != NULL:
-                return held + event if self._keeps_final else _restore(held, members, self._moves)
-            event = without_usage(event, usage)
+            return held + event
+        if self._tally.see(members):
+            return held + event if self._keeps_final else _restore(held, members, self._moves)
+        if "usage" in members:
+            event = without_usage(event, bytes(members["usage"]))
         if self._moves and _is_terminal(event):
             self._held, event = event, b""
-        return held + event if held else event
+        return held + event
 
 
-def without_usage(event: bytes, usage: Raw) -> bytes:
-    """The event without its object's own `usage` member and one comma; all other bytes as they were.
+def without_usage(event: bytes, value: bytes) -> bytes:
+    """The event without its object's own `usage` member, of that value, and one comma; the rest as it was.
 
-    A `"usage"` that is followed by a colon is a key, as quotes in strings are escaped. If there is only one
-    it is the right one; among several, it is the one whose absence leaves an object without usage.
+    Quotes in strings are escaped, so what reads `"usage":` is a key. Next to the end of the event it is the
+    object's own; elsewhere it may be that of a nested object, so the right one is that whose absence leaves
+    the object without usage.
     """
-    value = bytes(usage)
-    alone = event.count(_KEY) == 1
+    last_member = b',"usage":%b}\n\n' % value
+    if event.endswith(last_member):
+        return event[: -len(last_member)] + b"}\n\n"
     at = event.find(_KEY)
     while at >= 0:
         stripped = _cut_member(event, at, value)
-        if stripped is not None and (alone or "usage" not in (members_of(data_of(stripped)) or {"usage"})):
+        if stripped is not None and "usage" not in (members_of(data_of(stripped)) or {"usage"}):
             return stripped
         at = event.find(_KEY, at + 1)
     return event
@@ -119,22 +116,19 @@ def without_usage(event: bytes, usage: Raw) -> bytes:
 
 def _cut_member(event: bytes, start: int, value: bytes) -> bytes | None:
     """`event` without the member whose key begins at `start`; None if `value` is not what it holds."""
-    end = start + len(_KEY)
-    while event[end : end + 1] in (b" ", b":", b"\t"):
-        end += 1
-    if not event.startswith(value, end):
+    before, after = event[:start], event[start + len(_KEY) :].lstrip(_SPACE + b":")
+    if not after.startswith(value):
         return None
-    end += len(value)
-    before = event[:start].rstrip(_SPACE)
-    if before.endswith(b","):
-        return before[:-1] + event[end:]
-    return event[:start] + event[end:].lstrip(_SPACE).removeprefix(b",").lstrip(b" ")
+    after = after[len(value) :]
+    if before.rstrip(_SPACE).endswith(b","):
+        return before[: before.rindex(b",")] + after
+    return before + after.lstrip(_SPACE).removeprefix(b",").lstrip(_SPACE)
 
 
 def _restore(terminal: bytes, usage_event: dict[str, Raw], names: tuple[str, ...]) -> bytes:
     """The terminal chunk with the members that it gave to the usage event."""
     for name in names:
-        if terminal and name in usage_event:
+        if terminal and name in usage_event and b'"%b":' % name.encode() not in terminal:
             end = terminal.rindex(b"}")
             terminal = b'%b,"%b":%b%b' % (
                 terminal[:end],

@@ -69,6 +69,7 @@ class Tally:
         "_dialect",
         "_failed",
         "_index",
+        "_is_typed",
         "_merged",
         "_reports",
         "_seen",
@@ -80,6 +81,7 @@ class Tally:
     def __init__(self, dialect: Dialect, ask: Ask) -> None:
         self._dialect = dialect
         self._ask = ask
+        self._is_typed = ask.endpoint in (Endpoint.RESPONSES, Endpoint.MESSAGES)
         self.model: str | None = None
         self._seen = False
         self._failed = False
@@ -90,20 +92,24 @@ class Tally:
         self._merged: dict[str, Raw] = {}
         self._text: dict[int, int] = {}
 
-    def see(self, members: dict[str, Raw]) -> None:
-        """Take in the members of one event's object."""
+    def see(self, members: dict[str, Raw]) -> bool:
+        """Take in the members of one event's object; True if it brought usage and no choices."""
         self._seen = True
-        self._failed = self._failed or is_error(members)
-        if self._ask.endpoint in (Endpoint.RESPONSES, Endpoint.MESSAGES):
+        if is_error(members):
+            self._failed = True
+        if self._is_typed:
             self._see_typed(members)
-            return
+            return False
         if self.model is None:
             self.model = string_of(members.get("model"))
         usage = members.get("usage")
         if usage is None or bytes(usage) == NULL:
+            # llama.cpp's timings count the same tokens, asked for or not (llama_server/chat_stream.txt).
+            usage = members.get("timings")
+        if usage is None:
             self._see_text(members)
-        else:
-            self._see_usage(usage, members)
+            return False
+        return self._see_usage(usage, members)
 
     def _see_typed(self, members: dict[str, Raw]) -> None:
         """Events of the responses and messages APIs: usage is nested, or in parts that add up."""
@@ -118,7 +124,7 @@ class Tally:
         elif "delta" in members:
             self._text[0] = self._text.get(0, 0) + delta_bytes(members["delta"])
 
-    def _see_usage(self, usage: Raw, members: dict[str, Raw]) -> None:
+    def _see_usage(self, usage: Raw, members: dict[str, Raw]) -> bool:
         of_one = bytes(members.get("choices", NO_CHOICES)) != NO_CHOICES
         if self._ask.choices > 1 and of_one and (choices := choices_of(members)):
             self._index = choices[0].index
@@ -128,6 +134,7 @@ class Tally:
         else:
             self._reports[self._index] = usage
             self._complete = not self._dialect.sums_choices and len(self._reports) >= self._ask.choices
+        return not of_one
 
     def _see_text(self, members: dict[str, Raw]) -> None:
         for choice in choices_of(members):
