@@ -3,6 +3,7 @@
     GateError
     ├── ConfigError          gate.toml cannot be used: carries every problem found, each with its place
     ├── StoreError           the database did not do what it was asked
+    ├── AnswerCut            an answer that has begun must not look finished
     └── Refusal              a request that is answered here instead of upstream: status, type, code, reason
         ├── BadRequest       400  the request cannot be read
         ├── Unauthenticated  401  no credential, or one that is not good
@@ -48,6 +49,13 @@ class ConfigError(GateError):
 
 class StoreError(GateError):
     """The store did not do what it was asked: it is away, locked, full, or behind on migrations."""
+
+
+class AnswerCut(GateError):
+    """An answer that has begun cannot be finished: the client's connection must end without a proper end.
+
+    An ASGI server closes the connection of an answer whose app returns before its end (uvicorn, hypercorn).
+    """
 
 
 class Refusal(GateError):

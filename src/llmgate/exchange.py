@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .errors import ErrorShape, PayloadTooLarge, Refusal, openai_shape
+import msgspec
+
+from .errors import ErrorShape, PayloadTooLarge, openai_shape
 from .usage.ask import endpoint_of, read_ask, rewrite
-from .usage.model import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,7 +85,8 @@ class Exchange:
         """Change top-level fields of the body that `read` has parsed; returns the scope for the layers below."""
         assert self.ask is not None, "edit() follows read()"
         self._body = rewrite(self.ask, **changes)
-        self.ask = read_ask(self.ask.endpoint, self._body)
+        fields = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in changes.items()}
+        self.ask = replace(self.ask, fields={**self.ask.fields, **fields})
         headers = [
             pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")
         ]
@@ -128,6 +130,3 @@ def exchange_of(
     if exchange is None:
         exchange = scope["llmgate"] = Exchange(id=str(new_id()), started=clock())
     return exchange
-
-
-__all__ = ["ClientGone", "Endpoint", "Exchange", "Principal", "Refusal", "exchange_of", "read_body"]

@@ -7,7 +7,7 @@ does not name is counted as "other".
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +43,9 @@ class Gaps:
 class Instruments:
     """Everything the gate measures, in a registry of its own. Label children are bound once and kept."""
 
-    def __init__(self, models: Collection[str] = ()) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._models = frozenset(models)
+        self._models: frozenset[str] = frozenset()
         self._gaps: dict[str, Gaps] = {}
         make: dict[str, Any] = {"registry": self.registry}
         self._requests = Counter(
@@ -83,7 +83,9 @@ class Instruments:
         self._in_flight = Gauge(
             "llmgate_requests_in_flight", "Requests being answered now.", ["route"], **make
         )
+        self._state = _StateCollector()
         self.registry.register(_GapCollector(self._gaps))
+        self.registry.register(self._state)
         # bound children, by the values they are bound to
         self.in_flight = cache(self._in_flight.labels)
         self._count = cache(self._requests.labels)
@@ -115,9 +117,11 @@ class Instruments:
             self._used(route, upstream, model, "input", certainty).inc(usage.input_tokens)
             self._used(route, upstream, model, "output", certainty).inc(usage.output_tokens)
 
-    def watch(self, ledger: Ledger, upstreams: Iterable[Upstream]) -> None:
-        """Also show the state of the ledger and of `upstreams` whenever somebody looks."""
-        self.registry.register(_StateCollector(ledger, list(upstreams)))
+    def watch(self, ledger: Ledger, upstreams: Iterable[Upstream], models: Iterable[str]) -> None:
+        """From now on show the state of `ledger` and `upstreams`, and count `models` under their names."""
+        self._state.ledger = ledger
+        self._state.upstreams = list(upstreams)
+        self._models = frozenset(models)
 
 
 class _GapCollector(Collector):
@@ -138,19 +142,20 @@ class _GapCollector(Collector):
 
 
 class _StateCollector(Collector):
-    def __init__(self, ledger: Ledger, upstreams: list[Upstream]) -> None:
-        self._ledger = ledger
-        self._upstreams = upstreams
+    def __init__(self) -> None:
+        self.ledger: Ledger | None = None
+        self.upstreams: list[Upstream] = []
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         return iter(())
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        yield from self._ledger_state()
+        if self.ledger is not None:
+            yield from self._ledger_state(self.ledger)
         yield from self._upstream_state()
 
-    def _ledger_state(self) -> Iterator[GaugeMetricFamily]:
-        commits = self._ledger.commits
+    def _ledger_state(self, ledger: Ledger) -> Iterator[GaugeMetricFamily]:
+        commits = ledger.commits
         yield GaugeMetricFamily(
             "llmgate_ledger_lag_seconds", "Age of the oldest usage record not yet committed.", commits.lag
         )
@@ -166,7 +171,7 @@ class _StateCollector(Collector):
             labels=["state"],
         )
         held = GaugeMetricFamily("llmgate_quota_held", "Held by running requests, by unit.", labels=["unit"])
-        state = self._ledger.state()
+        state = ledger.state()
         for name, number in state.accounts.items():
             accounts.add_metric([name], number)
         for unit, amount in state.held.items():
@@ -181,9 +186,9 @@ class _StateCollector(Collector):
             "llmgate_upstream_breaker_open", "1 while its circuit is open.", labels=labels
         )
         running = GaugeMetricFamily("llmgate_upstream_in_flight", "Requests it is answering.", labels=labels)
-        for upstream in self._upstreams:
+        for upstream in self.upstreams:
             for replica in upstream.state():
-                key = [upstream.name, replica.origin]
+                key = [upstream.name, replica.url]
                 up.add_metric(key, float(replica.healthy))
                 breaker.add_metric(key, float(replica.breaker != "closed"))
                 running.add_metric(key, replica.in_flight)

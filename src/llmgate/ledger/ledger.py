@@ -15,7 +15,8 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -85,6 +86,14 @@ class _Book:
             accounts[grant.quota_id] = account
         self.accounts = accounts
         self.valid_until = min((account.window_end for account in accounts.values()), default=float("inf"))
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """A look at the ledger: quotas by whether any of them is left, and amounts held by unit."""
+
+    accounts: Mapping[str, int]
+    held: Mapping[str, int]
 
 
 class Ledger:
@@ -265,6 +274,15 @@ class Ledger:
     def commits(self) -> GroupCommit:
         """The queue of records on their way to the store, for health and metrics."""
         return self._commits
+
+    def state(self) -> LedgerState:
+        """How many quotas are in use here, and what running requests hold, for the metrics."""
+        accounts, held = Counter({"open": 0, "exhausted": 0}), Counter[str]()
+        for book in self._books.values():
+            for account in book.accounts.values():
+                accounts["open" if account.room > 0 else "exhausted"] += 1
+                held[str(account.allotment.unit)] += account.held
+        return LedgerState(accounts, held)
 
     def set_defaults(self, defaults: Sequence[Default]) -> None:
         """Take over the default allotments of a reloaded gate.toml."""

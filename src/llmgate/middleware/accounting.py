@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ..errors import Refusal, StoreError, Unavailable, answer
+from ..errors import AnswerCut, Refusal, StoreError, Unavailable, answer
 from ..exchange import ClientGone, Exchange, exchange_of
 from ..ledger.model import Outcome, UsageRecord
 from ..ledger.prices import Prices
@@ -196,7 +196,7 @@ class _Metered:
     async def fail(self, scope: Scope) -> None:
         """The record could not be written: refuse if nothing was sent yet, else break the answer off."""
         if self._start is None:
-            raise BrokenOff
+            raise AnswerCut("its usage record could not be written in time")
         await answer(
             scope, self._send, Unavailable("The ledger cannot be written at the moment. Try again later.")
         )
@@ -204,7 +204,3 @@ class _Metered:
     async def close(self) -> None:
         """However it ended: what was not settled is settled with what the meter has seen."""
         await self._settle(finished=False)
-
-
-class BrokenOff(Exception):
-    """An answer that had begun must not be finished; the server closes the connection."""

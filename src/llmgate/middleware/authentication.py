@@ -8,7 +8,7 @@ from ..errors import Forbidden, Refusal, Unauthenticated, answer
 from ..exchange import Principal, exchange_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -27,12 +27,13 @@ class Verifier(Protocol):
 
 
 class Authentication:
-    """Refuses a request whose credential is missing (401 unless not `required`), bad (401 always) or of a
-    principal that has none of `roles` (403).
+    """Refuses a request without a good credential.
+
+    Missing: 401 if `required`. Bad: 401 always. Of a principal that has none of `roles`: 403.
 
     `credentials` names where a credential may stand: "bearer" (`Authorization: Bearer`, RFC 6750),
     "x-api-key", "api-key", "cookie" (`access_token`). Where several stand, all must be good and belong to
-    one user, and the one that names an API key counts.
+    one user, and the one that names an API key counts. `on_use` is told the id of every key used.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Authentication:
         credentials: Collection[str] = ("bearer", "x-api-key", "api-key"),
         required: bool = True,
         roles: Iterable[str] = (),
+        on_use: Callable[[int], None] | None = None,
     ) -> None:
         if unknown := set(credentials) - set(CREDENTIALS):
             raise ValueError(f"unknown credentials {sorted(unknown)}; known: {', '.join(CREDENTIALS)}")
@@ -53,6 +55,7 @@ class Authentication:
         self._plain = frozenset(name.encode() for name in credentials if name.endswith("api-key"))
         self._required = required
         self._roles = frozenset(roles)
+        self._on_use = on_use
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -76,6 +79,8 @@ class Authentication:
                 raise Unauthenticated("The request carries credentials of two different users. Send one.")
             if found is None or principal.key_id is not None:
                 found = principal
+            if principal.key_id is not None and self._on_use is not None:
+                self._on_use(principal.key_id)
         return found
 
     async def _prove(self, secret: str) -> Principal:

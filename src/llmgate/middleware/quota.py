@@ -9,7 +9,9 @@ from ..exchange import ClientGone, Exchange, Principal, exchange_of
 from ..ledger.accounts import Demand
 from ..ledger.model import Subject
 from ..ledger.prices import Prices
-from ..usage.ask import endpoint_of, output_field
+from ..usage.ask import endpoint_of
+from ..usage.dialect import DIALECTS
+from ..usage.meter import limit
 from ..usage.model import Endpoint
 
 if TYPE_CHECKING:
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from ..ledger.accounts import Hold
     from ..ledger.ledger import Ledger
     from ..usage.ask import Ask
+    from ..usage.dialect import Dialect
 
 GENERATING = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
 
@@ -46,6 +48,7 @@ class Quota:
         app: ASGIApp,
         *,
         ledger: Ledger,
+        dialect: Dialect = DIALECTS["generic"],
         prices: Prices | None = None,
         upstream: str = "",
         context_length: int | None = None,
@@ -57,6 +60,7 @@ class Quota:
     ) -> None:
         self.app = app
         self._ledger = ledger
+        self._dialect = dialect
         self._prices = prices or Prices({})
         self._upstream = upstream
         self._context_length = context_length
@@ -95,20 +99,20 @@ class Quota:
         """Place the hold; returns what has to change in the body for the answer to stay within it."""
         if exchange.principal is None:
             return {}
-        asked, bounded = ask.max_output, {}
-        if asked is None and self._max_output_tokens is not None and ask.endpoint in GENERATING:
-            asked = self._max_output_tokens
-            bounded = {output_field(ask): asked}
+        output = ask.max_output
+        if output is None and ask.endpoint in GENERATING:
+            output = self._max_output_tokens
         count = self._count
-        hold: Hold = await self._ledger.reserve(
+        exchange.hold = await self._ledger.reserve(
             self._subjects(exchange.principal),
-            self._demand(ask, asked, exchange.model),
+            self._demand(ask, output, exchange.model),
             upstream=self._upstream,
             model=exchange.model,
             count=None if count is None or ask.opaque_input else lambda: count(ask),
         )
-        exchange.hold = hold
-        return bounded if hold.max_output is None else lowered(ask, hold.max_output)
+        if exchange.hold.max_output is not None:
+            output = exchange.hold.max_output
+        return {} if output is None else limit(self._dialect, ask, output)
 
     def _demand(self, ask: Ask, output: int | None, model: str) -> Demand:
         if ask.endpoint not in GENERATING:
@@ -130,7 +134,3 @@ def subjects_of(principal: Principal) -> tuple[Subject, ...]:
         subjects.append(Subject("organisation", principal.organisation_id))
     return tuple(subjects)
 
-
-def lowered(ask: Ask, max_output: int) -> dict[str, object]:
-    """The body changes that make the backend stop after `max_output` tokens per choice."""
-    return {output_field(ask): max_output}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Per = Literal["key", "user", "organisation", "ip", "route", "gate"]
 What = Literal["requests", "tokens", "concurrent"]
+WHAT: tuple[What, ...] = ("requests", "tokens", "concurrent")
 
 
 @dataclass(frozen=True, slots=True)

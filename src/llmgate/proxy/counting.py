@@ -60,7 +60,11 @@ class TokenCounter:
         dialect = self._dialect
         if ask.endpoint is Endpoint.CHAT and dialect.tokenize_path is not None:
             return dialect.tokenize_path, ("model", "messages", "tools", "chat_template_kwargs")
-        if ask.endpoint is Endpoint.COMPLETIONS and ask.prompts == 1 and ask.fields.get("prompt", b"")[:1] == b'"':
+        if (
+            ask.endpoint is Endpoint.COMPLETIONS
+            and ask.prompts == 1
+            and ask.fields.get("prompt", b"")[:1] == b'"'
+        ):
             return dialect.tokenize_path, ("model", "prompt")
         if ask.endpoint in (Endpoint.CHAT, Endpoint.MESSAGES):
             return dialect.count_path, ("model", "messages", "system", "tools")

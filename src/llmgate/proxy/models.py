@@ -51,9 +51,7 @@ class ModelCards:
         elif wanted in cards:
             await _send_json(scope, send, cards[wanted])
         else:
-            refusal = NotFound(
-                f"The model `{wanted}` does not exist.", code="model_not_found", param="model"
-            )
+            refusal = NotFound(f"The model `{wanted}` does not exist.", code="model_not_found", param="model")
             await answer(scope, send, refusal)
 
     async def _list(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,0 +1,263 @@
+"""The composition root: gate.toml in, a gate out.
+
+async with open_core(config) as core:              # for as long as the process runs
+    async with open_gate(config, core) as gate:    # until the next reload
+        gate.apps[address]                         # one ASGI app for each address to listen on
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .config import Address, Config, convert_table
+from .core import Core
+from .entrance import Entrance, nowhere
+from .errors import ConfigError, StoreError
+from .identity import Identity, PasswordRules
+from .ledger import Quotas, Reports
+from .onion import aliases_of, defaults_of, known_models, outer, rate_limit, route_app
+from .plugin import Services, load_plugin
+from .probes import Alive, Ready, Scrape
+from .proxy.engine import Engine, Timeouts
+from .proxy.health import HealthChecks, HealthSettings
+from .proxy.httptools_engine import HttptoolsEngine
+from .proxy.httpx_engine import HttpxEngine
+from .proxy.upstreams import BreakerSettings, Upstream
+from .routing import Entry, Table
+from .surface import OperationApp, Surface
+from .usage.dialect import DIALECTS
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from .config import Name, PluginTable, Route
+    from .config import Upstream as UpstreamSettings
+
+log = logging.getLogger("llmgate")
+
+FLUSH_EVERY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A gate as gate.toml describes it: an ASGI app, and the table behind it, for each address."""
+
+    config: Config
+    apps: Mapping[Address, Entrance]
+    services: Services
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being answered now."""
+        return sum(app.in_flight for app in self.apps.values())
+
+
+class _LateApp:
+    """Stands for a route until it is built: plugins are handed the routes before they offer layers for them."""
+
+    def __init__(self) -> None:
+        self.app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.app is not None, "plugins send requests only once the gate is open"
+        await self.app(scope, receive, send)
+
+
+@asynccontextmanager
+async def open_gate(config: Config, core: Core) -> AsyncIterator[Gate]:
+    """Build the gate that `config` describes. Raises `ConfigError` with every clash and misfit found."""
+    async with AsyncExitStack() as stack:
+        upstreams = await _open_upstreams(config, stack)
+        core.ledger.set_defaults(defaults_of(config))
+        core.instruments.watch(core.ledger, upstreams.values(), known_models(config))
+        await stack.enter_async_context(HealthChecks(_probed(config, upstreams), http=core.http))
+        identity = _identity(config, core)
+        await stack.enter_async_context(_flushing(core, identity))
+        late = {route.name: _LateApp() for route in config.routes}
+        services = Services(
+            config=config,
+            store=core.store,
+            identity=identity,
+            ledger=core.ledger,
+            quotas=Quotas(core.store, defaults_of(config)),
+            reports=Reports(core.store),
+            upstreams=upstreams,
+            routes=late,
+        )
+        surfaces = {
+            name: await _open_plugin(name, table, services, stack) for name, table in config.plugins.items()
+        }
+        for route in config.routes:
+            late[route.name].app = route_app(route, config, core, upstreams[route.upstream], surfaces)
+        tables = _tables(config, core, services, surfaces)
+        lost = outer(nowhere, core, identity, credentials=(), required=False, roles=())
+        trusted = config.gate.trusted_proxies
+        apps = {
+            address: Entrance(table, nowhere=lost, trusted_proxies=trusted)
+            for address, table in tables.items()
+        }
+        yield Gate(config, apps, services)
+
+
+async def _open_upstreams(config: Config, stack: AsyncExitStack) -> dict[str, Upstream]:
+    engines: dict[str, Engine] = {}
+    for settings in config.upstreams.values():
+        if settings.engine not in engines:
+            engine: Engine = HttptoolsEngine() if settings.engine == "httptools" else HttpxEngine()
+            engines[settings.engine] = engine
+            stack.push_async_callback(engine.aclose)
+    return {
+        name: _upstream(name, settings, engines[settings.engine])
+        for name, settings in config.upstreams.items()
+    }
+
+
+def _upstream(name: str, settings: UpstreamSettings, engine: Engine) -> Upstream:
+    return Upstream(
+        name,
+        settings.urls,
+        engine=engine,
+        timeouts=Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout),
+        api_key=settings.api_key.reveal() if settings.api_key is not None else None,
+        models=aliases_of(settings),
+        breaker=BreakerSettings(settings.breaker.failures, settings.breaker.open_for),
+    )
+
+
+def _probed(config: Config, upstreams: Mapping[str, Upstream]) -> dict[Upstream, HealthSettings]:
+    probed = {}
+    for name, settings in config.upstreams.items():
+        path = settings.health.path or DIALECTS[settings.dialect].health_path
+        if settings.health.enabled and path is not None:
+            health = settings.health
+            probed[upstreams[name]] = HealthSettings(
+                path, health.interval, health.timeout, health.rise, health.fall
+            )
+    return probed
+
+
+def _identity(config: Config, core: Core) -> Identity:
+    return Identity.over(
+        core.store,
+        passwords=PasswordRules(config.passwords.min_length, config.passwords.max_bytes),
+        lifetime=config.sessions.lifetime,
+        algorithm=config.sessions.algorithm,
+        issuer=config.sessions.issuer,
+    )
+
+
+@asynccontextmanager
+async def _flushing(core: Core, identity: Identity) -> AsyncIterator[None]:
+    """Write down now and then what is collected in memory: uses of keys, lines of the access log."""
+
+    async def flush() -> None:
+        if core.access_log is not None:
+            core.access_log.flush()
+        try:
+            await identity.keys.flush()
+        except StoreError as error:
+            log.warning("uses of keys are not written yet: %s", error)
+
+    async def flush_often() -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY)
+            await flush()
+
+    task = asyncio.create_task(flush_often(), name="llmgate-flush")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await flush()
+
+
+async def _open_plugin(name: Name, table: PluginTable, services: Services, stack: AsyncExitStack) -> Surface:
+    plugin = load_plugin(name)
+    settings = convert_table(
+        plugin.settings, table.settings, f"plugins.{name}", file=services.config.file
+    )
+    return await stack.enter_async_context(plugin.open(settings, services))
+
+
+def _tables(
+    config: Config, core: Core, services: Services, surfaces: Mapping[Name, Surface]
+) -> dict[Address, Table]:
+    entries: defaultdict[Address, list[Entry]] = defaultdict(list)
+    for name, surface in surfaces.items():
+        table = config.plugins[name]
+        for address in _addresses(config, table.listen):
+            entries[address] += _operations(config, core, services, name, surface)
+    for index, route in enumerate(config.routes):
+        app = outer(
+            services.routes[route.name],
+            core,
+            services.identity,
+            credentials=route.credentials if route.authentication == "required" else (),
+            required=True,
+            roles=route.roles,
+        )
+        for address in _addresses(config, route.listen):
+            entries[address] += _allowed(route, app, f"routes[{index}]")
+    _add_probes(config, core, services, entries)
+    problems: list[str] = []
+    tables = {}
+    for address, claims in entries.items():
+        try:
+            tables[address] = Table(claims)
+        except ConfigError as error:
+            problems += [f"{problem} (on {address})" for problem in error.problems]
+    if problems:
+        raise ConfigError(problems)
+    return tables
+
+
+def _addresses(config: Config, own: Address | None) -> tuple[Address, ...]:
+    return config.gate.listen if own is None else (own,)
+
+
+def _operations(config: Config, core: Core, services: Services, name: Name, surface: Surface) -> list[Entry]:
+    prefix = config.plugins[name].prefix
+    entries = []
+    for operation in surface.operations:
+        app = operation.app or OperationApp(operation)
+        if operation.app is None:  # an app of its own sends requests into a route, which has its limits
+            app = rate_limit(app, config.limits, core, name)
+        app = outer(
+            app,
+            core,
+            services.identity,
+            credentials=operation.credentials,
+            required=operation.required,
+            roles=operation.roles,
+        )
+        path, owner = prefix + operation.path, f"plugins.{name}"
+        entries.append(Entry(operation.method, path, app, name, owner, surface.name, surface.error_shape))
+    return entries
+
+
+def _allowed(route: Route, app: ASGIApp, owner: str) -> list[Entry]:
+    base = "" if route.path == "/" else route.path
+    entries = []
+    for operation in route.allow:
+        path = f"{base}/{{rest:path}}" if operation.path == "*" else base + operation.path
+        entries.append(Entry(operation.method, path, app, route.name, owner))
+    return entries
+
+
+def _add_probes(config: Config, core: Core, services: Services, entries: dict[Address, list[Entry]]) -> None:
+    """Health and metrics, on every address of the gate unless metrics have one of their own."""
+    alive, ready = Alive(), Ready(core.ledger, services.upstreams)
+    scrape = Scrape(core.instruments.registry)
+    own = config.metrics.listen
+    for address in {*config.gate.listen, *([own] if own is not None else [])}:
+        probes: dict[str, ASGIApp] = {"/healthz": alive, "/readyz": ready}
+        if config.metrics.enabled and (own is None or address == own):
+            probes[config.metrics.path] = scrape
+        entries[address] += [Entry("GET", path, app, "-", "the gate") for path, app in probes.items()]

@@ -1,0 +1,78 @@
+"""What lives as long as the process, whatever a reload changes: store, ledger, counters, windows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import httpx
+from limits.aio.storage import MemoryStorage
+
+from .access_log import AccessLog
+from .ledger import Ledger
+from .ledger.sqlite import SqliteCommitter
+from .metrics import Instruments
+from .middleware.ratelimit import LocalSlots
+from .onion import defaults_of
+from .store import Store
+
+if TYPE_CHECKING:
+    from limits.aio.storage import Storage
+
+    from .config import Config
+    from .middleware.ratelimit import Slots
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """See the module's text. Made by `open_core`."""
+
+    store: Store
+    ledger: Ledger
+    instruments: Instruments
+    windows: Storage
+    slots: Slots
+    http: httpx.AsyncClient
+    access_log: AccessLog | None
+    fail_open: bool
+
+
+@asynccontextmanager
+async def open_core(config: Config) -> AsyncIterator[Core]:
+    """Open the store and what stands on it. Raises `StoreError` if that cannot be done."""
+    settings = config.store
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(
+            Store.open(
+                settings.url.reveal(),
+                synchronous=settings.synchronous,
+                busy_timeout=settings.busy_timeout,
+            )
+        )
+        committer = partial(
+            SqliteCommitter,
+            store.path,
+            synchronous=settings.synchronous,
+            busy_timeout=settings.busy_timeout,
+        )
+        ledger = await stack.enter_async_context(
+            Ledger.open(store, committer, defaults=defaults_of(config), fail_open=settings.fail_open)
+        )
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        access_log = AccessLog(sys.stdout.buffer) if config.gate.access_log else None
+        if access_log is not None:
+            stack.callback(access_log.flush)
+        yield Core(
+            store,
+            ledger,
+            Instruments(),
+            MemoryStorage(),
+            LocalSlots(),
+            http,
+            access_log,
+            settings.fail_open,
+        )

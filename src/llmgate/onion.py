@@ -1,0 +1,180 @@
+"""The layers of a configured route, in the order that gate.toml gives them, around the relay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from .config import Config, Limit, Route
+from .errors import ConfigError
+from .ledger import Allotment, Default, Price, Prices, Unit, Window
+from .ledger.model import MILLION
+from .middleware import Accounting, Authentication, Metrics, Models, Quota, RateLimit, RequestId, ratelimit
+from .proxy.counting import TokenCounter
+from .proxy.models import ModelCards
+from .proxy.relay import Relay
+from .usage.dialect import DIALECTS
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from .core import Core
+    from .identity import Identity
+    from .proxy import upstreams
+    from .surface import Surface
+
+WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+
+
+def route_app(
+    route: Route, config: Config, core: Core, upstream: upstreams.Upstream, surfaces: Mapping[Name, Surface]
+) -> ASGIApp:
+    """Everything of a route that is inside of authentication. Raises `ConfigError` for unknown layers."""
+    settings = config.upstreams[route.upstream]
+    app: ASGIApp = Relay(
+        upstream,
+        strip_prefix=route.path if route.upstream_path is not None else "",
+        upstream_path=route.upstream_path or "",
+        forwarded=settings.forwarded,
+    )
+    app = ModelCards(app, aliases=aliases_of(settings), allowed=route.models)
+    for name in reversed(route.middleware):
+        match name:
+            case "accounting":
+                app = Accounting(
+                    app,
+                    ledger=core.ledger,
+                    dialect=DIALECTS[settings.dialect],
+                    prices=prices_of(config),
+                    max_body=config.gate.max_body,
+                )
+            case "quota":
+                app = _quota(app, route, config, core, upstream)
+            case "ratelimit":
+                app = rate_limit(app, config.limits, core, route.name)
+            case _:
+                app = _offered(app, route, name, surfaces)
+    return Models(
+        app,
+        default=route.default_model,
+        aliases=aliases_of(settings),
+        allowed=route.models,
+        max_body=config.gate.max_body,
+    )
+
+
+def rate_limit(app: ASGIApp, limits: Iterable[Limit], core: Core, route: str) -> ASGIApp:
+    """Hold `app`, which serves `route`, to those of gate.toml's [[limits]] that are for it."""
+    mine = [limit_of(limit) for limit in limits if not limit.routes or route in limit.routes]
+    if not mine:
+        return app
+    return RateLimit(
+        app,
+        limits=mine,
+        storage=core.windows,
+        slots=core.slots,
+        fail_open=core.fail_open,
+    )
+
+
+def outer(
+    app: ASGIApp,
+    core: Core,
+    identity: Identity,
+    *,
+    credentials: Sequence[str],
+    required: bool,
+    roles: Sequence[str],
+) -> ASGIApp:
+    """What stands in front of every route and operation: request id, metrics, and authentication if any."""
+    if credentials:
+        app = Authentication(
+            app,
+            verifiers=[identity.keys, identity.sessions],
+            credentials=credentials,
+            required=required,
+            roles=roles,
+            on_use=identity.keys.touch,
+        )
+    return RequestId(Metrics(app, instruments=core.instruments, access_log=core.access_log))
+
+
+def _quota(app: ASGIApp, route: Route, config: Config, core: Core, upstream: upstreams.Upstream) -> ASGIApp:
+    settings = config.upstreams[route.upstream]
+    dialect = DIALECTS[settings.dialect]
+    return Quota(
+        app,
+        ledger=core.ledger,
+        dialect=dialect,
+        prices=prices_of(config),
+        context_length=settings.context_length,
+        max_output_tokens=settings.max_output_tokens,
+        upstream=route.upstream,
+        count=TokenCounter(upstream, dialect, core.http),
+        refused_status=route.quota_status,
+        max_body=config.gate.max_body,
+    )
+
+
+def _offered(app: ASGIApp, route: Route, name: str, surfaces: Mapping[Name, Surface]) -> ASGIApp:
+    plugin, _, layer = name.partition(".")
+    offered = next((surface.middleware for name, surface in surfaces.items() if name == plugin), {})
+    if layer not in offered:
+        known = ["ratelimit", "quota", "accounting"]
+        known += [f"{plugin}.{layer}" for plugin, surface in surfaces.items() for layer in surface.middleware]
+        raise ConfigError(
+            [f'routes: {route.name}: middleware: there is no "{name}" (known: {", ".join(known)})']
+        )
+    return offered[layer](app)
+
+
+def limit_of(limit: Limit) -> ratelimit.Limit:
+    """One of gate.toml's [[limits]] in the middleware's words."""
+    what: ratelimit.What = next(what for what in ratelimit.WHAT if getattr(limit, what) is not None)
+    amount = getattr(limit, what)
+    window = WINDOWS[limit.window] if isinstance(limit.window, str) else limit.window
+    return ratelimit.Limit(limit.per, what, amount, window, moving=limit.strategy == "moving")
+
+
+def defaults_of(config: Config) -> list[Default]:
+    """gate.toml's [[quotas]] in the ledger's words."""
+    defaults = []
+    for quota in config.quotas:
+        unit = next(unit for unit in Unit if getattr(quota, unit) is not None)
+        scale = MILLION if unit is Unit.MONEY else 1
+        allotment = Allotment(
+            unit=unit,
+            limit=round(getattr(quota, unit) * scale),
+            window=Window(quota.window),
+            upstream=quota.upstream or "",
+            model=quota.model or "",
+            overdraft=round(quota.overdraft * scale),
+        )
+        defaults.append(Default(quota.per, allotment))
+    return defaults
+
+
+def prices_of(config: Config) -> Prices:
+    """gate.toml's [prices] in the ledger's words."""
+    prices = config.prices.items()
+    return Prices({model: Price(price.input, price.output, price.cached_input) for model, price in prices})
+
+
+def aliases_of(settings: Upstream) -> dict[str, str]:
+    """An upstream's model aliases: the name that clients use, and its own."""
+    return {str(alias): str(name) for alias, name in settings.models.items()}
+
+
+def known_models(config: Config) -> set[str]:
+    """The models that gate.toml names: the only ones that metrics name too."""
+    names = set(config.prices)
+    for upstream in config.upstreams.values():
+        names.update(upstream.models.values())
+    for route in config.routes:
+        names.update(route.models or ())
+        if route.default_model is not None:
+            names.add(route.default_model)
+    aliases = {
+        alias: name for upstream in config.upstreams.values() for alias, name in upstream.models.items()
+    }
+    return {aliases.get(name, name) for name in names}

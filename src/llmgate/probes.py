@@ -1,0 +1,71 @@
+"""What machines ask the gate about itself: is it alive, can it serve, and the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from starlette.types import Receive, Scope, Send
+
+    from .ledger import Ledger
+    from .proxy.upstreams import Upstream
+
+
+class Alive:
+    """`/healthz`: 200 while the event loop turns."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await _send(scope, send, 200, b"application/json", b'{"status":"ok"}')
+
+
+class Ready:
+    """`/readyz`: 200 while the ledger takes records and every upstream has a replica to send requests to.
+
+    Otherwise 503; the body says for each of them how it stands.
+    """
+
+    def __init__(self, ledger: Ledger, upstreams: Mapping[str, Upstream]) -> None:
+        self._ledger = ledger
+        self._upstreams = upstreams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        upstreams = {
+            name: any(state.healthy and state.breaker != "open" for state in upstream.state())
+            for name, upstream in self._upstreams.items()
+        }
+        ledger = self._ledger.commits.failing is None
+        ready = ledger and all(upstreams.values())
+        said = {
+            "status": "ok" if ready else "unavailable",
+            "ledger": "ok" if ledger else "unavailable",
+            "upstreams": {name: "ok" if good else "unavailable" for name, good in upstreams.items()},
+        }
+        await _send(scope, send, 200 if ready else 503, b"application/json", msgspec.json.encode(said))
+
+
+class Scrape:
+    """The metrics in Prometheus' text format."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await _send(scope, send, 200, CONTENT_TYPE_LATEST.encode(), generate_latest(self._registry))
+
+
+async def _send(scope: Scope, send: Send, status: int, content_type: bytes, body: bytes) -> None:
+    headers = [
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
