@@ -11,6 +11,7 @@ from msgspec import Meta
 from llmgate.config import Secret, convert_table
 from llmgate.config.kinds import UNIQUE
 from llmgate.config.read import BROKEN, Unknowable, sound
+from llmgate.config.secrets import PluginSettings, Sources
 from llmgate.errors import ConfigError
 
 
@@ -40,7 +41,8 @@ class Settings(msgspec.Struct, frozen=True, rename="kebab"):
 
 
 def convert(**table: Any) -> Settings:
-    return convert_table(Settings, table, "plugins.shop", file=Path("/etc/gate.toml"), environ={"KEY": "sk"})
+    sources = Sources(Path("/etc/gate.toml"), {"KEY": "sk"})
+    return convert_table(Settings, PluginSettings(table, sources), "plugins.shop")
 
 
 def problems(**table: Any) -> list[str]:
@@ -57,6 +59,19 @@ def test_a_plugin_reads_its_own_table() -> None:
     assert settings.days == [1, 1]
     assert settings.hooks == (Delivery(folder=Path("/etc/out"), retries=3),)
     assert settings.levels == {"debug": "all", "info": 3}
+
+
+def test_a_table_out_of_nowhere_is_in_this_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """For a plugin that is used, or tested, without a gate."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KEY", "sk")
+    settings = convert_table(Settings, {"api-key": "env:KEY"}, "plugins.shop")
+    assert settings.api_key == Secret("sk")
+    assert settings.hooks[0].folder == tmp_path / "out"
+    with pytest.raises(
+        ConfigError, match=r"^gate\.toml: plugins\.shop\.low: expected an integer, found true$"
+    ):
+        convert_table(Settings, {"low": True}, "plugins.shop")
 
 
 def test_what_was_read_cannot_be_changed() -> None:

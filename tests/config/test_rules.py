@@ -53,7 +53,10 @@ KEPT = {
     "roles_need_a_caller": routes(roles=["admin"]),
     "allowed_default": routes(models=["a", "b"], default_model="b"),
     "one_unit": {"limits": [{"per": "key", "tokens": 1}]},
-    "known_routes": {"limits": [{"per": "key", "tokens": 1, "routes": ["/v1"]}]},
+    "known_routes": {
+        "limits": [{"per": "key", "requests": 1, "routes": ["/v1", "audit"]}],
+        "plugins": {"audit": {}},
+    },
     "whole_overdraft": {"quotas": [{"per": "user", "tokens": 1, "overdraft": 2}]},
     "money_has_prices": {
         "quotas": [{"per": "user", "money": 1, "overdraft": 0.5, "model": "m"}],
@@ -106,6 +109,11 @@ BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
         'routes[1].name: another route is called "/v1" already: give each a name of its own',
     ),
     (
+        "one_name",
+        {"plugins": {"audit": {}}} | routes(name="audit"),
+        'routes[0].name: a plugin is called "audit" already: give the route a name of its own',
+    ),
+    (
         "one_place",
         routes({"path": "/v1", "upstream": "vllm", "name": "b", "listen": "127.0.0.1:8000"}),
         'routes[1].path: "/v1" on 127.0.0.1:8000 is another route\'s already: change path or listen',
@@ -153,7 +161,7 @@ BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
     (
         "known_routes",
         {"limits": [{"per": "key", "requests": 1, "routes": ["v1"]}]},
-        'limits[0].routes: no route "v1" (known: /v1)',
+        'limits[0].routes: no route or plugin "v1" (known: /v1)',
     ),
     (
         "whole_overdraft",
@@ -198,5 +206,5 @@ def test_a_broken_name_hides_no_other() -> None:
     """Each name in a list is judged on its own."""
     assert problems_of(limits=[{"per": "key", "requests": 1, "routes": [5, "v1"]}]) == [
         "limits[0].routes[0]: expected text on one line, without space around it, found 5",
-        'limits[0].routes: no route "v1" (known: /v1)',
+        'limits[0].routes: no route or plugin "v1" (known: /v1)',
     ]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llmgate.config.secrets import Secret, SecretUrl, Sources, secret_text
+from llmgate.config.secrets import PluginSettings, Secret, SecretUrl, Sources, secret_text
 
 
 def test_a_secret_does_not_show_itself() -> None:
@@ -28,7 +28,7 @@ def test_a_secret_is_plain_or_named(tmp_path: Path, ending: str) -> None:
     (tmp_path / "key").write_bytes(
         f"from file\n{ending}".encode() if not ending else f"from file{ending}".encode()
     )
-    sources = Sources(tmp_path, {"KEY": "from env"})
+    sources = Sources(tmp_path / "gate.toml", {"KEY": "from env"})
     assert secret_text("plain", sources) == "plain"
     assert secret_text("env:KEY", sources) == "from env"
     assert secret_text("file:key", sources) == "from file"
@@ -56,5 +56,12 @@ def test_a_secret_that_cannot_be_had_says_why(tmp_path: Path, text: str, reason:
     (tmp_path / "binary").write_bytes(b"geheim\xff")
     (tmp_path / "large").write_bytes(b"geheim" * 20_000)
     with pytest.raises(ValueError, match=reason) as caught:
-        secret_text(text, Sources(tmp_path, {"EMPTY": ""}))
+        secret_text(text, Sources(tmp_path / "gate.toml", {"EMPTY": ""}))
     assert "geheim" not in str(caught.value)
+
+
+def test_the_settings_of_a_plugin_are_not_shown() -> None:
+    """Only the plugin knows which of them are secrets."""
+    settings = PluginSettings({"key": "geheim"}, Sources(Path("gate.toml"), {}))
+    assert repr(settings) == "PluginSettings(['key'])"
+    assert settings == {"key": "geheim"}

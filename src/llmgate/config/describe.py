@@ -44,8 +44,8 @@ def describe(struct: type[msgspec.Struct], place: str = "") -> Iterator[Setting]
 def _inside(kind: Kind, key: str) -> tuple[type[msgspec.Struct] | None, str]:
     """The Struct whose settings are below `key`, and the place where they are written."""
     if kind.entries:
-        name, value = kind.entries
-        return kind_of(value).table, f"{key}.{getattr(name, '__name__', 'NAME').upper()}"
+        name, value = map(kind_of, kind.entries)
+        return value.table, f"{key}.{name.parser.placeholder if name.parser else 'KEY'}"
     if kind.items is not None:
         return kind_of(kind.items).table, f"{key}[]"
     return kind.table, key

@@ -47,11 +47,12 @@ class Kind:
     core: Any
     metas: tuple[msgspec.Meta, ...] = ()
     optional: bool = False
+    own_parser: Parser | None = None
 
     @property
     def parser(self) -> Parser | None:
         """How a string becomes this type, if it is one that gate.toml writes as a string."""
-        return PARSERS.get(self.core)
+        return self.own_parser or PARSERS.get(self.core)
 
     @property
     def table(self) -> type[msgspec.Struct] | None:
@@ -142,11 +143,12 @@ def kind_of(annotation: Any) -> Kind:
         core, *around = get_args(annotation)
         inner = kind_of(core)
         metas = tuple(meta for meta in around if isinstance(meta, msgspec.Meta))
-        return Kind(inner.core, inner.metas + metas, inner.optional)
+        parser = next((each for each in around if isinstance(each, Parser)), inner.own_parser)
+        return Kind(inner.core, inner.metas + metas, inner.optional, parser)
     if _is_union(annotation) and type(None) in get_args(annotation):
         members = tuple(member for member in get_args(annotation) if member is not type(None))
         inner = kind_of(Union[members])  # noqa: UP007 - the members are known at run time only
-        return Kind(inner.core, inner.metas, optional=True)
+        return Kind(inner.core, inner.metas, True, inner.own_parser)
     return Kind(annotation)
 
 

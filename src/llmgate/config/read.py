@@ -17,7 +17,7 @@ import msgspec
 
 from ..errors import ConfigError
 from .kinds import REST, UNIQUE, Kind, default_of, kind_of
-from .secrets import Sources
+from .secrets import PluginSettings, Sources
 from .values import Parser
 from .words import fits, found, join, toml_type, unknown_key
 
@@ -144,7 +144,7 @@ class Reader:
                 values[field.name] = self.read(field.type, default_of(field), join(place, key))
         unknown = [key for key in value if key not in fields or fields[key] is rest]
         if rest is not None:
-            values[rest.name] = {key: value[key] for key in unknown}
+            values[rest.name] = PluginSettings({key: value[key] for key in unknown}, self._sources)
         else:
             for key in unknown:
                 self._broken(join(place, key), unknown_key(key, fields))
@@ -174,26 +174,20 @@ def lines(file: Path, problems: list[tuple[str, str]]) -> list[str]:
     return [f"{file}: {place}: {message}" if place else f"{file}: {message}" for place, message in problems]
 
 
-def sources_of(file: Path, environ: Mapping[str, str] | None) -> Sources:
+def sources_of(file: Path, environ: Mapping[str, str] | None = None) -> Sources:
     """Where the values named in `file` come from; without `environ`, the environment of this process."""
-    return Sources(file.parent, os.environ if environ is None else environ)
+    return Sources(file, os.environ if environ is None else environ)
 
 
-def convert_table(
-    struct: type[S],
-    table: Mapping[str, Any],
-    place: str,
-    *,
-    file: Path,
-    environ: Mapping[str, str] | None = None,
-) -> S:
-    """Read `table`, found at `place` in `file`, into `struct`: how a plugin reads its own settings.
+def convert_table(struct: type[S], table: Mapping[str, Any], place: str) -> S:
+    """Read `table`, found at `place` in gate.toml, into `struct`: how a plugin reads its own settings.
 
     The annotations of the Struct decide, and its `__post_init__` by ValueError. Raises `ConfigError` with
-    every problem. Paths start in the folder of `file`.
+    every problem. A table that does not know where it is from is taken to be in gate.toml right here.
     """
-    reader = Reader(sources_of(file, environ))
+    sources = table.sources if isinstance(table, PluginSettings) else sources_of(Path("gate.toml"))
+    reader = Reader(sources)
     made: S = reader.read(struct, dict(table), place)
     if reader.problems:
-        raise ConfigError(lines(file, reader.problems))
+        raise ConfigError(lines(sources.file, reader.problems))
     return made

@@ -73,7 +73,9 @@ def known_upstream(config: Config, table: Route | Quota) -> Iterator[Finding]:
 
 
 def one_name(config: Config, route: Route) -> Iterator[Finding]:
-    """Limits, metrics and the ledger tell routes apart by name."""
+    """Limits, metrics and the ledger tell routes and plugins apart by name."""
+    if route.name in config.plugins:
+        yield "name", f"a plugin is called {quoted(route.name)} already: give the route a name of its own"
     for earlier in _before(route, config):
         if earlier.name == route.name:
             yield "name", f"another route is called {quoted(route.name)} already: give each a name of its own"
@@ -145,11 +147,11 @@ def one_unit(_: Config, table: Limit | Quota) -> Iterator[Finding]:
 
 
 def known_routes(config: Config, limit: Limit) -> Iterator[Finding]:
-    """Routes are named as they are declared."""
-    known = [route.name for route in config.routes]
+    """Routes and plugins are named as they are declared."""
+    known = [*(route.name for route in config.routes), *config.plugins]
     for name in sound(limit.routes):
         if name not in known:
-            yield "routes", dangling("route", name, known)
+            yield "routes", dangling("route or plugin", name, known)
 
 
 def whole_overdraft(_: Config, quota: Quota) -> Iterator[Finding]:

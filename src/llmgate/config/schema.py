@@ -7,7 +7,6 @@ are bytes, prices and money are in the operator's own currency.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
@@ -42,9 +41,12 @@ Some = Annotated[tuple[T, ...], Meta(extra={UNIQUE: True}, min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
-Unit = Literal["tokens", "requests", "money", "concurrent"]
-WINDOWS: Mapping[str, int] = MappingProxyType({"second": 1, "minute": 60, "hour": 3600, "day": 86_400})
-"""The windows of rate limits that have a name, in seconds."""
+LimitUnit = Literal["requests", "tokens", "concurrent"]
+QuotaUnit = Literal["tokens", "requests", "money"]
+
+
+def _written(table: Struct, units: tuple[T, ...]) -> T:
+    return next(unit for unit in units if getattr(table, str(unit)) is not None)
 
 
 class Gate(Struct, frozen=True, kw_only=True):
@@ -65,7 +67,7 @@ class Gate(Struct, frozen=True, kw_only=True):
     ] = 30.0
     access_log: Annotated[bool, doc("Write one line of JSON for each request.")] = True
     request_id_header: Annotated[HeaderName, doc("Header that carries the id of a request, in and out.")] = (
-        HeaderName("x-request-id")
+        "x-request-id"
     )
     trusted_proxies: Annotated[
         Several[Network], doc("Networks of proxies whose X-Forwarded-For is believed.")
@@ -76,7 +78,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
     """Metrics for Prometheus."""
 
     enabled: Annotated[bool, doc("Count, and serve the counts.")] = True
-    path: Annotated[UrlPath, doc("Path that is scraped.")] = UrlPath("/metrics")
+    path: Annotated[UrlPath, doc("Path that is scraped.")] = "/metrics"
     listen: Annotated[Address | None, doc("Address of its own; without one, the gate's.")] = None
 
 
@@ -85,7 +87,7 @@ class Store(Struct, frozen=True, kw_only=True):
 
     url: Annotated[
         StoreUrl, doc("Database; the path of an SQLite file starts in the folder of gate.toml.")
-    ] = StoreUrl(SecretUrl("sqlite:///gate.db"))
+    ] = SecretUrl("sqlite:///gate.db")
     synchronous: Annotated[
         Literal["normal", "full"],
         doc("SQLite: full survives a power cut too, at one fsync for each commit."),
@@ -110,7 +112,7 @@ class Sessions(Struct, frozen=True, kw_only=True):
     algorithm: Annotated[
         Literal["HS256", "RS256"], doc("Signature; RS256 offers its public keys to others.")
     ] = "HS256"
-    issuer: Annotated[Text, doc("The iss and aud of the tokens; others are refused.")] = Text("llmgate")
+    issuer: Annotated[Text, doc("The iss and aud of the tokens; others are refused.")] = "llmgate"
     secret: Annotated[
         Secret | None,
         doc("Key for HS256, 32 bytes or more; without one, it is generated and kept in the store."),
@@ -147,7 +149,7 @@ class Upstream(Struct, frozen=True, kw_only=True):
 
     urls: Annotated[Some[BaseUrl], doc("Roots of the replicas; the path of a route is added to them.")]
     dialect: Annotated[DialectName, doc("Family of the backend: how it reports usage and health.")] = (
-        DialectName("generic")
+        "generic"
     )
     engine: Annotated[
         Literal["httptools", "httpx"],
@@ -210,9 +212,9 @@ class Route(Struct, frozen=True, kw_only=True):
     middleware: Annotated[
         Several[Text], doc("From the outside in: ratelimit, quota, accounting, or PLUGIN.NAME.")
     ] = (
-        Text("ratelimit"),
-        Text("quota"),
-        Text("accounting"),
+        "ratelimit",
+        "quota",
+        "accounting",
     )
     quota_status: Annotated[Literal[402, 429], doc("Status of a spent quota.")] = 429
 
@@ -220,28 +222,10 @@ class Route(Struct, frozen=True, kw_only=True):
         msgspec.structs.force_setattr(self, "name", self.name or self.path)
 
 
-class Counted:
-    """What counts one thing of several: the key that is written says which."""
-
-    __slots__ = ()
-    UNITS: ClassVar[tuple[Unit, ...]]
-
-    @property
-    def unit(self) -> Unit:
-        """What is counted."""
-        return next(unit for unit in self.UNITS if getattr(self, unit) is not None)
-
-    @property
-    def amount(self) -> float:
-        """How much of it there is: a whole number, unless it is money."""
-        amount: float = getattr(self, self.unit)
-        return amount
-
-
-class Limit(Counted, Struct, frozen=True, kw_only=True):
+class Limit(Struct, frozen=True, kw_only=True):
     """A rate limit: one of requests, tokens or concurrent."""
 
-    UNITS: ClassVar[tuple[Unit, ...]] = ("requests", "tokens", "concurrent")
+    UNITS: ClassVar[tuple[LimitUnit, ...]] = ("requests", "tokens", "concurrent")
 
     per: Annotated[
         Literal["key", "user", "organisation", "ip", "route", "gate"],
@@ -257,18 +241,18 @@ class Limit(Counted, Struct, frozen=True, kw_only=True):
     strategy: Annotated[Literal["fixed", "moving"], doc("Fixed windows are cheap, moving ones even.")] = (
         "fixed"
     )
-    routes: Annotated[Several[Text], doc("Names of the routes it holds for; none: all.")] = ()
+    routes: Annotated[Several[Text], doc("Names of the routes and plugins it holds for; none: all.")] = ()
 
     @property
-    def seconds(self) -> int:
-        """The length of the window."""
-        return WINDOWS[self.window] if isinstance(self.window, str) else self.window
+    def unit(self) -> LimitUnit:
+        """The one that is written."""
+        return _written(self, self.UNITS)
 
 
-class Quota(Counted, Struct, frozen=True, kw_only=True):
+class Quota(Struct, frozen=True, kw_only=True):
     """What each user, key or organisation may spend that has no quota of its own in the store."""
 
-    UNITS: ClassVar[tuple[Unit, ...]] = ("tokens", "requests", "money")
+    UNITS: ClassVar[tuple[QuotaUnit, ...]] = ("tokens", "requests", "money")
 
     per: Annotated[Literal["user", "key", "organisation"], doc("Who spends.")]
     tokens: Annotated[Annotated[int, Meta(ge=0)] | None, doc("Tokens, in and out.")] = None
@@ -283,21 +267,20 @@ class Quota(Counted, Struct, frozen=True, kw_only=True):
     upstream: Annotated[Name | None, doc("Counts this upstream only.")] = None
     model: Annotated[Model | None, doc("Counts this model only.")] = None
 
+    @property
+    def unit(self) -> QuotaUnit:
+        """The one that is written."""
+        return _written(self, self.UNITS)
+
 
 class PluginTable(Struct, frozen=True, kw_only=True):
     """A plugin: enabled by having a table. All other keys are its own."""
 
-    prefix: Annotated[Prefix, doc("Stands before all of its paths.")] = Prefix("")
+    prefix: Annotated[Prefix, doc("Stands before all of its paths.")] = ""
     listen: Annotated[Address | None, doc("Address of its own; without one, the gate's.")] = None
     settings: Annotated[
         dict[str, Any], Meta(extra={REST: True}), doc("The plugin's own keys, as they were written.")
     ] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        # What is in the plugin's keys is not known here; there may be a secret among them.
-        return (
-            f"PluginTable(prefix={self.prefix!r}, listen={self.listen!r}, settings={sorted(self.settings)})"
-        )
 
 
 class Config(Struct, frozen=True, kw_only=True):

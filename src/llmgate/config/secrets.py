@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .words import quoted, without_credentials
 
@@ -13,14 +14,14 @@ _LARGEST_FILE = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where values that gate.toml only names come from: its folder, and the environment."""
+    """Where gate.toml is, and where the values come from that it only names: its folder, the environment."""
 
-    folder: Path
+    file: Path
     environ: Mapping[str, str]
 
     def path(self, text: str) -> Path:
         """`text` as an absolute path; a relative one starts in the folder of gate.toml."""
-        return Path(self.folder, text).absolute()
+        return Path(self.file.parent, text).absolute()
 
 
 class Secret:
@@ -45,6 +46,20 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._text)
+
+
+class PluginSettings(dict[str, Any]):
+    """The keys of a plugin's table, as they were written, with the sources that they were written for.
+
+    They are not shown: there may be a secret among them that only the plugin knows to be one.
+    """
+
+    def __init__(self, keys: Mapping[str, Any], sources: Sources) -> None:
+        super().__init__(keys)
+        self.sources = sources
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({sorted(self)})"
 
 
 class SecretUrl(Secret):
