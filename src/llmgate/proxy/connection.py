@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
 
     def overdue(self) -> bool:
         """Whether the deadline is past. A reader that holds us up is not the upstream's fault."""
-        return self._reading and self.time() > self.deadline
+        return self._reading and self.time() >= self.deadline
 
     def expire(self) -> None:
         """The deadline is past: end what is going on."""
