@@ -385,7 +385,13 @@ def test_every_transport_error_of_httpx_is_translated(kind: type[httpx.Transport
 
 @pytest.mark.parametrize(
     "error",
-    [ConnectionRefusedError(), socket.gaierror(), ssl.SSLError(), ssl.SSLCertVerificationError(), OSError("x")],
+    [
+        ConnectionRefusedError(),
+        socket.gaierror(),
+        ssl.SSLError(),
+        ssl.SSLCertVerificationError(),
+        OSError("x"),
+    ],
     ids=lambda error: type(error).__name__,
 )
 async def test_every_connect_error_of_asyncio_is_translated(
@@ -404,9 +410,15 @@ async def test_every_connect_error_of_asyncio_is_translated(
 
 def test_every_error_of_httptools_is_translated() -> None:
     """`data_received` catches two kinds; no other error of httptools is outside of them."""
-    kinds = {kind for kind in vars(httptools).values() if isinstance(kind, type) and issubclass(kind, Exception)}
+    kinds = {
+        kind for kind in vars(httptools).values() if isinstance(kind, type) and issubclass(kind, Exception)
+    }
     assert kinds
-    outside = {kind for kind in kinds if not issubclass(kind, httptools.HttpParserError | httptools.HttpParserUpgrade)}
+    outside = {
+        kind
+        for kind in kinds
+        if not issubclass(kind, httptools.HttpParserError | httptools.HttpParserUpgrade)
+    }
     assert outside <= {httptools.HttpParserError.__base__}
 
 

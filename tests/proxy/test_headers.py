@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmgate.proxy.headers import HOP_BY_HOP, NOT_FORWARDED, forwarded_headers, request_headers, response_headers
+from llmgate.proxy.headers import (
+    HOP_BY_HOP,
+    NOT_FORWARDED,
+    forwarded_headers,
+    request_headers,
+    response_headers,
+)
 
 common = st.sampled_from([*sorted(NOT_FORWARDED), b"accept", b"content-type", b"x-stainless-lang"])
 names = common | st.text("abcxyz-09", min_size=1, max_size=9).map(str.encode)
@@ -73,7 +79,10 @@ def test_connection_cannot_take_away_what_the_gate_puts_in() -> None:
     option = (b"connection", b"authorization, x-request-id, x-forwarded-for")
     forwarded = [(b"x-forwarded-for", b"192.0.2.1")]
     sent = request_headers(
-        [option, (b"x-request-id", b"mine")], request_id="id", authorization=b"Bearer its", forwarded=forwarded
+        [option, (b"x-request-id", b"mine")],
+        request_id="id",
+        authorization=b"Bearer its",
+        forwarded=forwarded,
     )
     assert sent == [(b"x-request-id", b"id"), (b"authorization", b"Bearer its"), *forwarded]
 
@@ -101,7 +110,9 @@ def test_duplicated_set_cookie_is_kept() -> None:
 @pytest.mark.parametrize(("status", "kept"), [(200, True), (204, False), (304, False), (416, True)])
 def test_length_is_left_out_where_no_body_can_follow(status: int, kept: bool) -> None:
     """Servers hold an app to the length it announces; 304 may announce one that it does not send."""
-    assert response_headers([(b"Content-Length", b"5")], status) == ([(b"content-length", b"5")] if kept else [])
+    assert response_headers([(b"Content-Length", b"5")], status) == (
+        [(b"content-length", b"5")] if kept else []
+    )
 
 
 def test_forwarded_headers_append_the_client() -> None:

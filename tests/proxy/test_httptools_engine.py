@@ -94,7 +94,9 @@ async def pool_of(engine: HttptoolsEngine, origin: Origin, size: int) -> None:
             await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("last_words", [b"", b"HTTP/1.1 408 Request Timeout\r\n\r\n"], ids=["eof", "unasked-answer"])
+@pytest.mark.parametrize(
+    "last_words", [b"", b"HTTP/1.1 408 Request Timeout\r\n\r\n"], ids=["eof", "unasked-answer"]
+)
 async def test_idle_connection_that_the_upstream_ends_leaves_the_pool(
     engine: HttptoolsEngine, last_words: bytes
 ) -> None:
@@ -122,7 +124,9 @@ async def test_second_answer_in_the_same_breath_is_not_the_next_requests(engine:
 
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")
+        await peer.send(
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"
+        )
         await peer.gone()
 
     async with ScriptedUpstream(script) as upstream:
@@ -205,7 +209,9 @@ async def test_upload_waits_for_a_slow_upstream(engine: HttptoolsEngine) -> None
         await peer.answer(headers=b"connection: close\r\n")
 
     async with ScriptedUpstream(script) as upstream:
-        task = asyncio.ensure_future(engine.send(Origin.parse(upstream.url), request("POST", body()), PATIENT))
+        task = asyncio.ensure_future(
+            engine.send(Origin.parse(upstream.url), request("POST", body()), PATIENT)
+        )
         await settled(lambda: pulled)
         assert 0 < pulled < 32
         go.set()

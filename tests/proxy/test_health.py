@@ -1,0 +1,104 @@
+"""Active health checks, stepped by hand or by an injected sleep."""
+
+import asyncio
+
+import httpx
+import pytest
+import respx
+
+from llmgate.proxy.health import HealthChecks, HealthSettings
+from llmgate.proxy.upstreams import Upstream
+
+SETTINGS = HealthSettings(path="/health", interval=10, rise=2, fall=3)
+
+
+def upstream(*hosts: str, api_key: str | None = None) -> Upstream:
+    return Upstream("vllm", [f"http://{host}" for host in hosts], engine=None, api_key=api_key)
+
+
+def healthy(vllm: Upstream) -> list[bool]:
+    return [state.healthy for state in vllm.state()]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        httpx.Response(503),
+        httpx.Response(302, headers={"location": "/"}),
+        httpx.ConnectError,
+        httpx.ReadTimeout,
+    ],
+)
+async def test_replica_is_taken_out_after_falls_and_back_in_after_rises(bad: object) -> None:
+    vllm = upstream("a")
+    good = httpx.Response(200)
+    rounds = [(bad, True), (bad, True), (good, True), (bad, True), (bad, True), (bad, False), (bad, False),
+              (good, False), (bad, False), (good, False), (good, True)]  # fmt: skip
+    async with httpx.AsyncClient() as http:
+        checks = HealthChecks({vllm: SETTINGS}, http=http)
+        with respx.mock:
+            respx.get("http://a/health").mock(side_effect=[answer for answer, _ in rounds])
+            for number, (_, expected) in enumerate(rounds):
+                await checks.check(vllm)
+                assert healthy(vllm) == [expected], number
+
+
+async def test_replicas_are_judged_one_by_one() -> None:
+    vllm = upstream("a", "b")
+    async with httpx.AsyncClient() as http:
+        checks = HealthChecks({vllm: HealthSettings(fall=1)}, http=http)
+        with respx.mock:
+            respx.get("http://a/health").respond(500)
+            respx.get("http://b/health").respond(200)
+            await checks.check(vllm)
+    assert healthy(vllm) == [False, True]
+
+
+async def test_check_carries_the_upstreams_own_key() -> None:
+    async with httpx.AsyncClient() as http:
+        with respx.mock:
+            route = respx.get("http://a/health").respond(200)
+            vllm = upstream("a", api_key="sk-its")
+            await HealthChecks({vllm: SETTINGS}, http=http).check(vllm)
+    assert route.calls.last.request.headers["authorization"] == "Bearer sk-its"
+
+
+async def test_rounds_come_at_jittered_intervals_until_the_block_ends() -> None:
+    vllm = upstream("a")
+    slept: list[float] = []
+    turned = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            turned.set()
+            await asyncio.Event().wait()
+
+    async with httpx.AsyncClient() as http:
+        with respx.mock:
+            route = respx.get("http://a/health").respond(200)
+            async with HealthChecks({vllm: SETTINGS}, http=http, sleep=sleep, uniform=lambda low, high: high):
+                await turned.wait()
+    assert slept == [pytest.approx(11)] * 3
+    assert route.call_count == 3
+
+
+async def test_one_upstream_that_hangs_does_not_hold_up_another() -> None:
+    hung, quick = upstream("hung"), upstream("quick")
+    seen = asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.host == "hung":
+            await asyncio.Event().wait()
+        seen.set()
+        return httpx.Response(200)
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.Event().wait()
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        async with (
+            HealthChecks({hung: SETTINGS, quick: SETTINGS}, http=http, sleep=sleep),
+            asyncio.timeout(5),
+        ):
+            await seen.wait()
