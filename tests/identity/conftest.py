@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
+from stores import clock, migrated_file, migrated_postgres, postgres_url, sqlite_url, store, store_url
+
 from llmgate.identity import Identity, Keys, Organisations, Passwords, Sessions, Users
 from llmgate.store import Store
-from stores import clock, migrated_file, migrated_postgres, postgres_url, sqlite_url, store, store_url
 
 __all__ = ["clock", "migrated_file", "migrated_postgres", "postgres_url", "sqlite_url", "store", "store_url"]
 

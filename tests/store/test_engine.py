@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+from stores import Clock, files_in
+
 from llmgate.errors import BadRequest, StoreError
 from llmgate.store import Store, migrate
 from llmgate.store.schema import organisations
-from sqlalchemy.ext.asyncio import AsyncConnection
-from stores import Clock
 
 
 async def add(conn: AsyncConnection, name: str) -> None:
@@ -23,6 +24,12 @@ async def names(store: Store) -> list[str]:
     async with store.connect() as conn:
         query = sa.select(organisations.c.name).order_by(organisations.c.id)
         return list((await conn.scalars(query)).all())
+
+
+def damage(path: Path) -> None:
+    """Overwrite all but the first page, by which SQLite recognises its files."""
+    pages = path.read_bytes()
+    path.write_bytes(pages[:4096] + os.urandom(len(pages) - 4096))
 
 
 async def test_what_a_write_transaction_did_is_there_after_it(store: Store) -> None:
@@ -149,10 +156,7 @@ async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_damaged_file_is_named_with_the_remedy(sqlite_url: str) -> None:
-    path = Path(sqlite_url.removeprefix("sqlite:///"))
-    pages = bytearray(path.read_bytes())
-    pages[4096:] = os.urandom(len(pages) - 4096)
-    path.write_bytes(pages)
+    damage(Path(sqlite_url.removeprefix("sqlite:///")))
     with pytest.raises(StoreError, match="damaged: restore it from a backup"):
         async with Store.open(sqlite_url) as store:
             await names(store)
@@ -162,7 +166,7 @@ async def test_a_database_that_was_not_made_yet_is_not_made_by_opening_it(tmp_pa
     with pytest.raises(StoreError, match=r"does not exist: run `llmgate migrate`"):
         async with Store.open(f"sqlite:///{tmp_path / 'gate.db'}"):
             pass
-    assert list(tmp_path.iterdir()) == []
+    assert files_in(tmp_path) == []
 
 
 async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

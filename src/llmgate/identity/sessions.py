@@ -146,7 +146,7 @@ class Sessions:
             )
         except (jwt.PyJWTError, ValueError, RecursionError):  # the last two from what its JSON is made of
             raise _bad_token() from None
-        if not isinstance(claims["sid"], str) or not isinstance(claims["sub"], str):
+        if not all(isinstance(claims[name], str) and claims[name].isprintable() for name in ("sub", "sid")):
             raise _bad_token()
         return claims
 

@@ -87,6 +87,11 @@ class Store:
                 await check(conn)
             yield store
 
+    @property
+    def url(self) -> URL:
+        """Where the database is: for the drivers that write past SQLAlchemy."""
+        return self._writer.url
+
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading. Each statement sees what is committed when it starts."""
