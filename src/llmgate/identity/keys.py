@@ -128,8 +128,9 @@ class Keys:
         if self._proven.is_bad(key):
             raise _bad_key()
         stamp = self._proven.stamp()
+        wanted = {"hashed": key.hex(), "now": self._store.clock()}
         async with self._store.connect() as conn:
-            rows = (await conn.execute(_good_key(key.hex(), self._store.clock()))).all()
+            rows = (await conn.execute(_GOOD_KEY, wanted)).all()
         if not rows:
             self._proven.keep_bad(key, stamp)
             raise _bad_key()
@@ -211,8 +212,8 @@ def _owner(user_id: int, organisation_id: int | None) -> sa.Select[Any]:
     return query
 
 
-def _good_key(hashed: str, now: float) -> sa.Select[Any]:
-    """One row for each role of the key's user, or one without a role; none if the key is not good."""
+def _good_key() -> sa.Select[Any]:
+    """One row for each role of the user of a key, or one without a role; none if the key is not good."""
     membership = sa.and_(
         memberships.c.user_id == api_keys.c.user_id,
         memberships.c.organisation_id == api_keys.c.organisation_id,
@@ -224,13 +225,17 @@ def _good_key(hashed: str, now: float) -> sa.Select[Any]:
         .outerjoin(user_roles, user_roles.c.user_id == users.c.id)
         .outerjoin(organisations, organisations.c.id == api_keys.c.organisation_id)
         .outerjoin(memberships, membership)
-        .where(api_keys.c.hash == hashed, api_keys.c.revoked_at.is_(None), users.c.is_active)
-        .where(api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > now))
+        .where(api_keys.c.hash == sa.bindparam("hashed"), api_keys.c.revoked_at.is_(None), users.c.is_active)
+        .where(api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > sa.bindparam("now")))
         .where(
             api_keys.c.organisation_id.is_(None)
             | (organisations.c.is_active & memberships.c.user_id.is_not(None))
         )
     )
+
+
+# Built once: building it costs more than running it.
+_GOOD_KEY = _good_key()
 
 
 def _principal(rows: Sequence[sa.Row[Any]]) -> Principal:

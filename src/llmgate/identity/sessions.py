@@ -37,6 +37,17 @@ _CLAIMS = ["sub", "sid", "exp", "iat", "iss", "aud"]
 # Time is the store's business: its clock is the injected one, and its row the one that can be revoked.
 _CHECKS: Options = {"require": _CLAIMS, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
 
+# One row for each role of the session's user, or one without a role; none if the session does not hold.
+# Built once: building it costs more than running it.
+_GOOD_SESSION = (
+    sa.select(sessions.c.expires_at, users.c.id, users.c.username, user_roles.c.role)
+    .join_from(sessions, users)
+    .outerjoin(user_roles)
+    .where(sessions.c.id == sa.bindparam("session"), sessions.c.revoked_at.is_(None))
+    .where(sessions.c.expires_at > sa.bindparam("now"))
+    .where(users.c.uuid == sa.bindparam("user"), users.c.is_active)
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -151,16 +162,9 @@ class Sessions:
         return claims
 
     async def _session(self, session_id: str, user_uuid: str) -> tuple[Principal, float]:
-        query = (
-            sa.select(sessions.c.expires_at, users.c.id, users.c.username, user_roles.c.role)
-            .join_from(sessions, users)
-            .outerjoin(user_roles)
-            .where(sessions.c.id == session_id, sessions.c.revoked_at.is_(None))
-            .where(sessions.c.expires_at > self._store.clock())
-            .where(users.c.uuid == user_uuid, users.c.is_active)
-        )
+        wanted = {"session": session_id, "user": user_uuid, "now": self._store.clock()}
         async with self._store.connect() as conn:
-            rows = (await conn.execute(query)).all()
+            rows = (await conn.execute(_GOOD_SESSION, wanted)).all()
         if not rows:
             raise _bad_token()
         roles = frozenset(row.role for row in rows if row.role is not None)
