@@ -180,9 +180,7 @@ async def _flushing(core: Core, identity: Identity) -> AsyncIterator[None]:
 
 async def _open_plugin(name: Name, table: PluginTable, services: Services, stack: AsyncExitStack) -> Surface:
     plugin = load_plugin(name)
-    settings = convert_table(
-        plugin.settings, table.settings, f"plugins.{name}", file=services.config.file
-    )
+    settings = convert_table(plugin.settings, table.settings, f"plugins.{name}")
     return await stack.enter_async_context(plugin.open(settings, services))
 
 

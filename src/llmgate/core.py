@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -55,7 +56,7 @@ async def open_core(config: Config) -> AsyncIterator[Core]:
         )
         committer = partial(
             SqliteCommitter,
-            store.path,
+            Path(store.url.database or ""),
             synchronous=settings.synchronous,
             busy_timeout=settings.busy_timeout,
         )

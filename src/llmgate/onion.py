@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .config import Config, Limit, Route
+from .config import Config, Limit, Name, Route, Upstream
 from .errors import ConfigError
 from .ledger import Allotment, Default, Price, Prices, Unit, Window
 from .ledger.model import MILLION

@@ -133,4 +133,3 @@ def subjects_of(principal: Principal) -> tuple[Subject, ...]:
     if principal.organisation_id is not None:
         subjects.append(Subject("organisation", principal.organisation_id))
     return tuple(subjects)
-

@@ -32,7 +32,15 @@ _KEY = b'"usage"'
 
 
 class Meter(Protocol):
-    """Sees an answer's bytes pass and knows in the end what they used. Sans-IO; one for each request."""
+    """Sees an answer's bytes pass and knows in the end what they used. Sans-IO; one for each request.
+
+    `streams`: the answer is a stream, whose pieces go out as they come. `strips`: it may get shorter on the
+    way. `finished`: what `feed` gave back has told the client that nothing more is to come.
+    """
+
+    streams: bool
+    strips: bool
+    finished: bool
 
     @property
     def model(self) -> str | None:
@@ -97,11 +105,17 @@ def meter_for(dialect: Dialect, ask: Ask, *, status: int, content_type: bytes | 
     return StreamMeter(dialect, ask)
 
 
+def unanswered(ask: Ask) -> Reading:
+    """The reading of a request that was cut before an answer began: its prompt, estimated."""
+    return Reading(estimate(ask, 0, finished=False), Certainty.ESTIMATED)
+
+
 class FixedMeter:
     """For answers that use nothing (errors), or are not counted."""
 
     __slots__ = ("_reading",)
     model = None
+    streams = strips = finished = False
 
     def __init__(self, reading: Reading | None) -> None:
         self._reading = reading
@@ -126,6 +140,7 @@ class BodyMeter:
     """
 
     __slots__ = ("_ask", "_dialect", "_head", "_is_text", "_pieces", "_size", "_tail", "model")
+    streams = strips = finished = False
 
     def __init__(self, dialect: Dialect, ask: Ask, *, is_text: bool) -> None:
         self.model: str | None = None

@@ -16,15 +16,23 @@ if TYPE_CHECKING:
     from .model import Reading
 
 _KEY = b'"usage"'
+_DONE = b"[DONE]"
+_LAST_TYPES = frozenset(
+    {b'"message_stop"', b'"response.completed"', b'"response.failed"', b'"response.incomplete"'}
+)
+"""Types of the events after which clients read no further (Anthropic's messages, OpenAI's responses)."""
 _SPACE = b" \t\r\n"
 
 
 class StreamMeter:
     """Looks at a stream: every byte goes on at once, as the same object."""
 
-    __slots__ = ("_splitter", "_tally")
+    __slots__ = ("_splitter", "_tally", "finished")
+    streams = True
+    strips = False
 
     def __init__(self, dialect: Dialect, ask: Ask) -> None:
+        self.finished = False
         self._tally = Tally(dialect, ask)
         self._splitter = EventSplitter()
 
@@ -36,10 +44,19 @@ class StreamMeter:
     def feed(self, data: bytes) -> bytes:
         """Takes note of `data` and gives back what may go to the client now."""
         for event in self._splitter.feed(data):
-            members = members_of(data_of(event))
+            members = self._read(event)
             if members is not None:
                 self._tally.see(members)
         return data
+
+    def _read(self, event: bytes) -> dict[str, Raw] | None:
+        data = data_of(event)
+        members = members_of(data)
+        if members is None:
+            self.finished = self.finished or data == _DONE
+        elif (kind := members.get("type")) is not None and bytes(kind) in _LAST_TYPES:
+            self.finished = True
+        return members
 
     def end(self) -> bytes:
         """What is still held, once the upstream has finished."""
@@ -61,6 +78,7 @@ class StrippingMeter(StreamMeter):
     """
 
     __slots__ = ("_held", "_keeps_final", "_moves")
+    strips = True
 
     def __init__(self, dialect: Dialect, ask: Ask) -> None:
         super().__init__(dialect, ask)
@@ -83,7 +101,7 @@ class StrippingMeter(StreamMeter):
 
     def _pass(self, event: bytes) -> bytes:
         held, self._held = self._held, b""
-        members = members_of(data_of(event))
+        members = self._read(event)
         if members is None:
             return held + event
         if self._tally.see(members):
