@@ -97,6 +97,8 @@ def load(name: str) -> Capture:
     if head:
         line, _, request = head.partition(b"\n")
         method, path = line.decode().split(" ")[2:4]
+        if "-X OPTIONS" in line.decode():
+            method = "OPTIONS"
         request = request.removesuffix(b"\n")
     else:
         start = max((prefix for prefix in _UNRECORDED if name.startswith(prefix)), key=len)

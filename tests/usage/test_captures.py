@@ -14,7 +14,13 @@ from . import captures
 from .captures import Capture, load, masked
 from .expected import EXPECTED
 
-REFUSED = ("err_dup_keys", "err_malformed_json", "err_negative_max_tokens", "err_not_object", "err_wrong_type")
+REFUSED = (
+    "err_dup_keys",
+    "err_malformed_json",
+    "err_negative_max_tokens",
+    "err_not_object",
+    "err_wrong_type",
+)
 ANSWERED = [name for name in captures.names() if "gzip_body" not in name and not name[:-4].endswith(REFUSED)]
 METERED = sorted(EXPECTED)
 STREAMS = [name for name in METERED if load(name).is_stream]
@@ -159,7 +165,9 @@ def test_a_backend_that_is_asked_nothing_is_passed_through(name: str) -> None:
 def test_two_choices_of_which_one_is_reported() -> None:
     """llama.cpp's server: both ran into max_tokens, so both are as long as the one it reports."""
     capture = load("llama_server/chat_n2_logprobs.txt")
-    stopped = capture.answer.replace(b'"finish_reason":"length","index":1', b'"finish_reason":"stop","index":1')
+    stopped = capture.answer.replace(
+        b'"finish_reason":"length","index":1', b'"finish_reason":"stop","index":1'
+    )
     meter = capture.meter()
     meter.feed(stopped)
     # "Greetings" is 9 bytes: three tokens, by the estimate, beside the three that were reported.

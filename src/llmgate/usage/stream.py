@@ -126,7 +126,11 @@ def without_usage(event: bytes, value: bytes) -> bytes:
     at = event.find(_KEY)
     while at >= 0:
         stripped = _cut_member(event, at, value)
-        if stripped is not None and "usage" not in (members_of(data_of(stripped)) or {"usage"}):
+        if (
+            stripped is not None
+            and (left := members_of(data_of(stripped))) is not None
+            and "usage" not in left
+        ):
             return stripped
         at = event.find(_KEY, at + 1)
     return event

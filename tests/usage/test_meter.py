@@ -1,0 +1,224 @@
+"""What the gate asks backends for, which meter an answer gets, and how answers without streams are read."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmgate.usage.ask import Ask, read_ask, rewrite
+from llmgate.usage.dialect import DIALECTS, Dialect
+from llmgate.usage.meter import inject, limit, meter_for
+from llmgate.usage.model import Certainty, Endpoint, Reading, Usage
+
+VLLM, LLAMA, LLAMA_CPP = DIALECTS["vllm"], DIALECTS["llama_server"], DIALECTS["llama_cpp_python"]
+JSON = b"application/json"
+EVENTS = b"text/event-stream; charset=utf-8"
+BOTH = {"include_usage": True, "continuous_usage_stats": True}
+
+
+def ask_for(endpoint: Endpoint = Endpoint.CHAT, **fields: object) -> Ask:
+    return read_ask(endpoint, json.dumps(fields).encode())
+
+
+def injected(dialect: Dialect, ask: Ask) -> object:
+    body = msgspec.json.decode(rewrite(ask, **inject(dialect, ask)))
+    return body.get("stream_options", "none")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "endpoint", "options", "expected"),
+    [
+        ("vllm", Endpoint.CHAT, None, BOTH),
+        ("vllm", Endpoint.COMPLETIONS, None, BOTH),
+        ("vllm", Endpoint.CHAT, {"include_usage": True}, BOTH),
+        ("vllm", Endpoint.CHAT, {"include_usage": False, "x": [1]}, {**BOTH, "x": [1]}),
+        ("openai", Endpoint.CHAT, None, {"include_usage": True}),
+        ("ollama", Endpoint.CHAT, None, {"include_usage": True}),
+        ("llama_server", Endpoint.CHAT, None, {"include_usage": True}),
+    ],
+)
+def test_usage_is_asked_for(dialect: str, endpoint: Endpoint, options: object, expected: object) -> None:
+    """As far as the dialect knows how, and beside the client's own options."""
+    ask = ask_for(endpoint, stream=True, stream_options=options)
+    assert injected(DIALECTS[dialect], ask) == expected
+
+
+@pytest.mark.parametrize(
+    ("dialect", "endpoint", "fields"),
+    [
+        ("vllm", Endpoint.CHAT, {"stream": False}),
+        ("vllm", Endpoint.CHAT, {"stream": True, "stream_options": BOTH}),
+        ("openai", Endpoint.CHAT, {"stream": True, "stream_options": {"include_usage": True}}),
+        ("vllm", Endpoint.RESPONSES, {"stream": True}),
+        ("vllm", Endpoint.MESSAGES, {"stream": True}),
+        ("llama_server", Endpoint.COMPLETIONS, {"stream": True}),
+        ("llama_cpp_python", Endpoint.CHAT, {"stream": True}),
+        ("generic", Endpoint.CHAT, {"stream": True}),
+    ],
+)
+def test_nothing_is_asked_where_it_is_reported_anyhow_or_never(
+    dialect: str, endpoint: Endpoint, fields: dict[str, object]
+) -> None:
+    """No stream, asked already, reported unasked, or not known to the dialect."""
+    assert inject(DIALECTS[dialect], ask_for(endpoint, **fields)) == {}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "endpoint", "fields", "changes"),
+    [
+        (VLLM, Endpoint.CHAT, {"max_tokens": 5}, {}),
+        (VLLM, Endpoint.CHAT, {"max_tokens": 50}, {"max_tokens": 10}),
+        (VLLM, Endpoint.CHAT, {"max_tokens": 5, "max_completion_tokens": 50}, {"max_completion_tokens": 10}),
+        (VLLM, Endpoint.CHAT, {}, {"max_tokens": 10}),
+        (DIALECTS["openai"], Endpoint.CHAT, {}, {"max_completion_tokens": 10}),
+        (VLLM, Endpoint.RESPONSES, {}, {"max_output_tokens": 10}),
+        (VLLM, Endpoint.EMBEDDINGS, {}, {}),
+        (LLAMA, Endpoint.CHAT, {"max_tokens": 5, "n_predict": 500}, {"n_predict": 10}),
+        (LLAMA_CPP, Endpoint.CHAT, {"max_completion_tokens": 4}, {"max_tokens": 10}),
+        (LLAMA_CPP, Endpoint.CHAT, {"max_tokens": 0}, {"max_tokens": 10}),
+        (VLLM, Endpoint.COMPLETIONS, {"max_tokens": 0}, {}),
+    ],
+)
+def test_a_limit_holds_in_the_field_that_the_backend_obeys(
+    dialect: Dialect, endpoint: Endpoint, fields: dict[str, object], changes: dict[str, object]
+) -> None:
+    """None may be evaded by giving the limit twice, as 0, or in a field that is ignored."""
+    assert limit(dialect, ask_for(endpoint, **fields), 10) == changes
+
+
+def test_no_tokens_left_is_no_limit_for_some_so_they_get_one() -> None:
+    """llama-cpp-python takes a limit of 0 for none."""
+    assert limit(LLAMA_CPP, ask_for(), 0) == {"max_tokens": 1}
+    assert limit(VLLM, ask_for(), 0) == {"max_tokens": 0}
+
+
+def read(
+    body: bytes,
+    *,
+    dialect: Dialect = VLLM,
+    ask: Ask | None = None,
+    kind: bytes | None = JSON,
+    finished: bool = True,
+) -> Reading | None:
+    meter = meter_for(dialect, ask or ask_for(), status=200, content_type=kind)
+    assert meter.feed(body) is body
+    assert meter.end() == b""
+    return meter.reading(finished)
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 0, "completion_tokens": 0}, Usage(0, 0)),
+        ({"prompt_tokens": 3, "total_tokens": 3}, Usage(3, 0)),
+        ({"total_tokens": 7}, Usage(7, 0)),
+        ({"completion_tokens": 2, "total_tokens": 7}, Usage(5, 2)),
+        (
+            {"input_tokens": 3, "output_tokens": 2, "input_tokens_details": {"cached_tokens": 1}},
+            Usage(3, 2, 1),
+        ),
+        ({"input_tokens": 1, "output_tokens": 2, "cache_read_input_tokens": 9}, Usage(10, 2, 9)),
+        ({"input_tokens": 1, "output_tokens": 2, "cache_creation_input_tokens": 4}, Usage(5, 2)),
+        (
+            {
+                "prompt_tokens": 1,
+                "completion_tokens": 9,
+                "completion_tokens_details": {"reasoning_tokens": 8},
+            },
+            Usage(1, 9, 0, 8),
+        ),
+    ],
+)
+def test_every_way_to_write_usage(usage: object, expected: Usage) -> None:
+    """Zero is zero; what one API leaves out follows from the total."""
+    assert read(json.dumps({"usage": usage}).encode()) == Reading(expected, Certainty.EXACT)
+
+
+@pytest.mark.parametrize(
+    "usage", [None, {}, {"type": "duration", "seconds": 3}, {"prompt_tokens": -1}, [], "5"]
+)
+def test_missing_usage_is_not_zero(usage: object) -> None:
+    """What counts no tokens is no report: the answer is estimated, from a request of 2 bytes and its text."""
+    choices = [
+        {"message": {"content": "hällo", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}}
+    ]
+    body = json.dumps({"choices": choices, "usage": usage}).encode()
+    assert read(body) == Reading(Usage(1, 3), Certainty.ESTIMATED)
+
+
+def test_an_answer_of_nothing_still_made_a_token() -> None:
+    """Estimates do not fall to nothing, save where the endpoint makes no tokens."""
+    assert read(b"{}") == Reading(Usage(1, 1), Certainty.ESTIMATED)
+    assert read(b"{}", ask=ask_for(Endpoint.EMBEDDINGS)) == Reading(Usage(1, 0), Certainty.ESTIMATED)
+
+
+@pytest.mark.parametrize("status", [301, 400, 404, 429, 500, 503])
+def test_an_error_answer_used_nothing(status: int) -> None:
+    """Exactly nothing, whatever its body says, and finished or not."""
+    meter = meter_for(VLLM, ask_for(), status=status, content_type=JSON)
+    meter.feed(b'{"usage":{"prompt_tokens":5}}')
+    assert meter.reading(True) == meter.reading(False) == Reading(Usage(0, 0), Certainty.EXACT)
+
+
+def test_an_error_under_status_200_used_nothing_that_is_known() -> None:
+    """Some backends answer 200 and an error object."""
+    assert read(b'{"error":{"message":"no"}}') == Reading(Usage(0, 0), Certainty.PARTIAL)
+
+
+def test_other_endpoints_are_not_counted() -> None:
+    """No reading, no record."""
+    assert read(b'{"usage":{"prompt_tokens":5}}', ask=ask_for(Endpoint.OTHER)) is None
+
+
+def test_sound_is_not_kept_nor_taken_for_text() -> None:
+    """An answer in audio makes no text to estimate from."""
+    reading = read(b"RIFF" * 1000, kind=b"audio/wav", ask=ask_for(Endpoint.AUDIO, input="hello"))
+    assert reading == Reading(Usage(5, 1), Certainty.ESTIMATED)
+
+
+@pytest.mark.parametrize(
+    ("head", "tail"),
+    [
+        (b'{"usage":{"prompt_tokens":3,"total_tokens":3},"data":"', b'"}'),
+        (b'{"data":"', b'","usage":{"prompt_tokens":3,"total_tokens":3}}'),
+        (b'{"data":"', b'", "usage" : {"prompt_tokens":3,"total_tokens":3}, "more":"' + b"x" * 5000 + b'"}'),
+    ],
+)
+def test_of_a_large_body_only_the_ends_are_kept(head: bytes, tail: bytes) -> None:
+    """Embeddings come in megabytes; usage stands at either end."""
+    ask = ask_for(Endpoint.EMBEDDINGS)
+    meter = meter_for(VLLM, ask, status=200, content_type=JSON)
+    for piece in [head, *[b"x" * 10_000] * 200, tail]:
+        assert meter.feed(piece) is piece
+    held = sum(len(piece) for piece in (*meter._pieces, meter._head, meter._tail))
+    assert held <= 64 * 1024
+    assert meter.reading(True) == Reading(Usage(3, 0), Certainty.EXACT)
+    assert meter.reading(False) == Reading(Usage(3, 0), Certainty.PARTIAL)
+
+
+def test_a_body_cut_before_its_usage_is_estimated_from_what_came() -> None:
+    """40 bytes are ten tokens; a body that is whole counts whole, though the client had left."""
+    whole = b'{"choices":[{"message":{"content":"abcd"}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}'
+    assert read(whole[:40], finished=False) == Reading(Usage(1, 10), Certainty.ESTIMATED)
+    assert read(b"", finished=False) == Reading(Usage(1, 0), Certainty.ESTIMATED)
+    assert read(whole, finished=False) == Reading(Usage(3, 1), Certainty.EXACT)
+
+
+@given(st.binary(max_size=80), st.sampled_from([JSON, EVENTS, None, b"text/plain"]), st.booleans())
+def test_no_answer_breaks_a_meter(body: bytes, kind: bytes | None, finished: bool) -> None:
+    """Whatever a backend sends, the bytes come out and there is a reading."""
+    for dialect in DIALECTS.values():
+        meter = meter_for(dialect, ask_for(stream=True), status=200, content_type=kind)
+        assert meter.feed(body) + meter.end() == body
+        assert meter.reading(finished) is not None
+
+
+def test_a_hostile_body_is_not_followed_into_the_depths() -> None:
+    """Deep nesting is no usage, in whole bodies and at the ends of large ones."""
+    deep = b'{"usage":' + b'{"usage":' * 100_000
+    for body in (deep, deep * 2):
+        reading = read(body)
+        assert reading is not None
+        assert reading.certainty is Certainty.ESTIMATED

@@ -1,0 +1,207 @@
+"""Streams: what is taken out, what is held, and what several choices add up to."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmgate.usage.ask import Ask, read_ask
+from llmgate.usage.dialect import DIALECTS, Dialect
+from llmgate.usage.meter import Meter, meter_for
+from llmgate.usage.model import Certainty, Endpoint, Reading, Usage
+from llmgate.usage.stream import without_usage
+
+VLLM, OPENAI, LLAMA = DIALECTS["vllm"], DIALECTS["openai"], DIALECTS["llama_server"]
+VALUES = st.recursive(
+    st.none()
+    | st.integers(0, 9)
+    | st.sampled_from(["usage", '"usage":', '\\"usage\\":1', "}", ',"usage":null']),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(st.sampled_from(["usage", "a", "b", "\\"]), children, max_size=3)
+    ),
+    max_leaves=8,
+)
+OBJECTS = st.dictionaries(st.sampled_from(["choices", "delta", "a", "usage", "z"]), VALUES, max_size=5)
+SEPARATORS = st.sampled_from([(",", ":"), (", ", ": ")])
+
+
+def meter(dialect: Dialect = VLLM, endpoint: Endpoint = Endpoint.CHAT, **fields: object) -> Meter:
+    ask = ask_for(endpoint, **fields)
+    return meter_for(dialect, ask, status=200, content_type=b"text/event-stream")
+
+
+def ask_for(endpoint: Endpoint, **fields: object) -> Ask:
+    return read_ask(endpoint, json.dumps({"stream": True, **fields}).encode())
+
+
+def event(fields: object, separators: tuple[str, str] = (",", ":")) -> bytes:
+    return b"data: " + json.dumps(fields, separators=separators).encode() + b"\n\n"
+
+
+def chunk(index: int, text: str, made: int, taken: int = 7, finish: str | None = None) -> dict[str, object]:
+    usage = {"prompt_tokens": taken, "total_tokens": taken + made, "completion_tokens": made}
+    choice = {"index": index, "delta": {"content": text}, "finish_reason": finish}
+    return {"id": "x", "choices": [choice], "usage": usage}
+
+
+@given(OBJECTS, SEPARATORS)
+def test_the_objects_own_usage_goes_and_nothing_else(fields: dict, separators: tuple[str, str]) -> None:
+    """Whatever is nested in it or written in its strings, before or after, however it is spaced."""
+    stripped = meter().feed(event(fields, separators))
+    if fields.get("usage") is not None and fields.get("choices", []) == []:
+        assert stripped == b""
+    else:
+        rest = {key: value for key, value in fields.items() if key != "usage"}
+        assert stripped == event(rest, separators)
+
+
+@given(st.lists(OBJECTS, max_size=5), st.lists(st.integers(0, 999), max_size=5), SEPARATORS, st.booleans())
+def test_cuts_change_neither_bytes_nor_reading(
+    objects: list[dict], cuts: list[int], separators: tuple[str, str], crlf: bool
+) -> None:
+    """A stream in any pieces is the same stream."""
+    stream = b": hello\n\n" + b"".join(event(fields, separators) for fields in objects) + b"data: [DONE]\n\n"
+    if crlf:
+        stream = stream.replace(b"\n", b"\r\n")
+    whole, pieces = meter(LLAMA), meter(LLAMA)
+    expected = whole.feed(stream) + whole.end()
+    edges = [0, *sorted(cut % len(stream) for cut in cuts), len(stream)]
+    seen = [pieces.feed(stream[start:end]) for start, end in pairwise(edges)]
+    assert b"".join(seen) + pieces.end() == expected
+    assert pieces.reading(True) == whole.reading(True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'data: {"a":1,"usage":{"x":{}},"b":2}\n\n', b'data: {"a":1,"b":2}\n\n'),
+        (b'data: {"a":1, "usage": {"x":{}}, "b":2}\n\n', b'data: {"a":1, "b":2}\n\n'),
+        (b'data: { "usage" : {"x":{}} , "b":2}\n\n', b'data: { "b":2}\n\n'),
+        (b'data: {"usage":{"x":{}}}\n\n', b"data: {}\n\n"),
+        (b'data: {"a":{"usage":{"x":{}}},"usage":{"x":{}}}\n\n', b'data: {"a":{"usage":{"x":{}}}}\n\n'),
+        (b'data: {"usage":{"x":{}},"a":{"usage":{"x":{}}}}\n\n', b'data: {"a":{"usage":{"x":{}}}}\n\n'),
+        (b'data: {"a":1,"\\u0075sage":{"x":{}}}\n\n', b'data: {"a":1,"\\u0075sage":{"x":{}}}\n\n'),
+    ],
+)
+def test_the_member_is_cut_exactly(before: bytes, after: bytes) -> None:
+    """One member, one comma; where its key cannot be found, the event stays as it is."""
+    assert without_usage(before, b'{"x":{}}') == after
+
+
+def test_the_usage_event_of_a_client_that_did_not_ask_is_dropped() -> None:
+    """It has no choices, and breaks code that reads the first."""
+    stripping = meter(OPENAI)
+    assert stripping.feed(event({"choices": [{"delta": {}}], "usage": None})) == event(
+        {"choices": [{"delta": {}}]}
+    )
+    assert (
+        stripping.feed(event({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}})) == b""
+    )
+    assert stripping.feed(b"data: [DONE]\n\n") == b"data: [DONE]\n\n"
+    assert stripping.reading(True) == Reading(Usage(1, 2), Certainty.EXACT)
+
+
+def test_what_is_no_json_object_passes() -> None:
+    """Comments, `data: null`, broken JSON, unknown fields: as they came, when they came."""
+    stripping = meter()
+    for strange in (b": ping\n\n", b"data: null\n\n", b'data: {"usage":\n\n', b"retry: 5\n\n", b"\n\n"):
+        assert stripping.feed(strange) is strange
+
+
+def test_an_event_is_held_until_it_is_whole() -> None:
+    """What is to be taken out of it may be in the part that is missing."""
+    stripping = meter()
+    whole = event(chunk(0, "a", 1))
+    assert stripping.feed(whole[:50]) == b""
+    assert stripping.feed(whole[50:]) == event({"id": "x", "choices": chunk(0, "a", 1)["choices"]})
+    assert stripping.feed(b"data: cut") == b""
+    assert stripping.end() == b"data: cut"
+
+
+def test_a_terminal_chunk_waits_for_the_event_behind_it() -> None:
+    """It gets back what moved to the usage event; without one, it goes on as it is."""
+    terminal = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    usage = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}, "timings": {"cache_n": 0}}
+    restoring, alone = meter(LLAMA), meter(LLAMA)
+    assert restoring.feed(event(terminal)) == b""
+    assert restoring.feed(event(usage)) == event({**terminal, "timings": {"cache_n": 0}})
+    assert alone.feed(event(terminal)) == b""
+    assert alone.feed(b"data: [DONE]\n\n") == event(terminal) + b"data: [DONE]\n\n"
+    assert alone.feed(event(terminal)) + alone.end() == event(terminal)
+
+
+def test_choices_add_up_when_a_continuous_stream_is_cut() -> None:
+    """vLLM's chunks count their own choice; the prompt of a chat is counted once."""
+    cut = meter(n=2)
+    for made, index in ((0, 0), (0, 1), (3, 0), (4, 1)):
+        cut.feed(event(chunk(index, "a", made)))
+    assert cut.reading(False) == Reading(Usage(7, 7), Certainty.PARTIAL)
+    cut.feed(event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 9}}))
+    assert cut.reading(True) == Reading(Usage(7, 9), Certainty.EXACT)
+
+
+def test_prompts_add_up_when_a_continuous_stream_is_cut() -> None:
+    """Two prompts of 7 and 5 tokens, two copies each: choices 0 and 1 share the first."""
+    cut = meter(endpoint=Endpoint.COMPLETIONS, prompt=["a", "b"], n=2)
+    for index, taken in ((0, 7), (1, 7), (2, 5), (3, 5)):
+        cut.feed(event(chunk(index, "a", 2, taken)))
+    assert cut.reading(False) == Reading(Usage(12, 8), Certainty.PARTIAL)
+
+
+def test_a_stream_that_ends_without_its_final_usage_is_partial() -> None:
+    """Finished by the transport is not finished by the backend."""
+    ended = meter()
+    ended.feed(event(chunk(0, "a", 5)))
+    assert ended.reading(True) == Reading(Usage(7, 5), Certainty.PARTIAL)
+
+
+def test_one_choice_of_two_reported_is_partial() -> None:
+    """llama.cpp's server reports each choice when it ends; here the second never did."""
+    ended = meter(LLAMA, n=2)
+    ended.feed(event({"choices": [{"index": 1, "delta": {}, "finish_reason": "stop"}]}))
+    ended.feed(event({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}))
+    assert ended.reading(True) == Reading(Usage(1, 2), Certainty.PARTIAL)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        {"error": {"message": "no"}},
+        {"type": "error", "message": "no"},
+        {"type": "response.failed", "response": {}},
+    ],
+)
+def test_an_error_event_before_anything_was_made_costs_nothing(failure: dict[str, object]) -> None:
+    """A failed request is free; `"error": null` is no failure."""
+    failed = meter(endpoint=Endpoint.RESPONSES)
+    failed.feed(event(failure))
+    assert failed.reading(True) == Reading(Usage(0, 0), Certainty.PARTIAL)
+    fine = meter(OPENAI)
+    fine.feed(event({"choices": [], "error": None, "usage": {"prompt_tokens": 1, "completion_tokens": 2}}))
+    assert fine.reading(True) == Reading(Usage(1, 2), Certainty.EXACT)
+
+
+def test_text_is_estimated_wherever_it_is() -> None:
+    """Reasoning and tool calls are generated too; each choice is rounded up for itself."""
+    cut = meter(DIALECTS["generic"], n=2)
+    tool = {"tool_calls": [{"function": {"name": "ab", "arguments": "cdef"}}]}
+    cut.feed(event({"choices": [{"index": 0, "delta": {"reasoning_content": "123", "content": "45"}}]}))
+    cut.feed(event({"choices": [{"index": 1, "delta": tool}]}))
+    assert cut.reading(False) == Reading(
+        Usage(-(-len('{"stream": true, "n": 2}') // 4), 4), Certainty.ESTIMATED
+    )
+
+
+def test_a_message_cut_after_its_start_keeps_its_prompt() -> None:
+    """Anthropic's stream tells the input first, the output last; cached input is part of it."""
+    cut = meter(endpoint=Endpoint.MESSAGES)
+    start = {"usage": {"input_tokens": 1, "cache_read_input_tokens": 31, "output_tokens": 0}, "model": "m"}
+    cut.feed(b"event: message_start\n" + event({"type": "message_start", "message": start}))
+    assert cut.model == "m"
+    assert cut.reading(True) == Reading(Usage(32, 0, 31), Certainty.PARTIAL)
+    cut.feed(b"event: message_delta\n" + event({"type": "message_delta", "usage": {"output_tokens": 8}}))
+    assert cut.reading(True) == Reading(Usage(32, 8, 31), Certainty.EXACT)
+    assert cut.reading(False) == Reading(Usage(32, 8, 31), Certainty.PARTIAL)
