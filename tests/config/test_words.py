@@ -19,6 +19,8 @@ from llmgate.config import words
         ("vlm", '"vlm"'),
         ("a\n\x1b[31mb", '"a\\n\\u001b[31mb"'),
         ("\u202egnissem", '"\\u202egnissem"'),
+        ("a\x7fb\U000e0041", '"a\\u007fb\\U000e0041"'),
+        ("été", '"été"'),
         ("x" * 61, f'"{"x" * 60}…"'),
         ("http://me:geheim@host/", '"http://***@host/"'),
         ([1], "an array"),
@@ -60,6 +62,7 @@ def test_an_unknown_key_comes_with_a_guess_or_the_list() -> None:
 def test_a_dangling_name_comes_with_the_known_ones() -> None:
     """In the order in which they were declared."""
     assert words.dangling("upstream", "vlm", ["vllm", "openai"]) == 'no upstream "vlm" (known: vllm, openai)'
+    assert words.dangling("price of", "m", ["a\nb"]) == 'no price of "m" (known: "a\\nb")'
     assert words.dangling("upstream", "vlm", []) == 'no upstream "vlm" (known: none)'
 
 

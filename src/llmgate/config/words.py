@@ -30,7 +30,14 @@ def quoted(text: str) -> str:
     text = without_credentials(text)
     if len(text) > _LONGEST:
         text = text[:_LONGEST] + "…"
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    return "".join(
+        letter if letter.isprintable() else _escaped(letter)
+        for letter in json.dumps(text, ensure_ascii=False)
+    )
+
+
+def _escaped(letter: str) -> str:
+    return f"\\u{ord(letter):04x}" if ord(letter) < 0x10000 else f"\\U{ord(letter):08x}"
 
 
 def without_credentials(url: str) -> str:
@@ -84,7 +91,8 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 def dangling(what: str, name: str, known: Iterable[str]) -> str:
     """The problem with a name that stands for nothing: `no upstream "vlm" (known: vllm, openai)`."""
-    return f"no {what} {quoted(name)} (known: {', '.join(known) or 'none'})"
+    listed = [each if each.isprintable() else quoted(each) for each in known]
+    return f"no {what} {quoted(name)} (known: {', '.join(listed) or 'none'})"
 
 
 def alternatives(options: Iterable[str]) -> str:
