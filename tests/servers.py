@@ -160,6 +160,26 @@ class ScriptedUpstream:
                 await peer.writer.wait_closed()
 
 
+async def until(true: Callable[[], object]) -> None:
+    """Let the loop turn until `true()`; for states that no event tells of."""
+    async with asyncio.timeout(PATIENCE):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def settled(value: Callable[[], object]) -> None:
+    """Let the loop turn until `value()` is something and has not changed for 200 turns: all sides wait."""
+    calm, last = 0, None
+
+    def unchanged() -> bool:
+        nonlocal calm, last
+        now = value()
+        calm, last = (calm + 1 if now == last and now else 0), now
+        return calm >= 200
+
+    await until(unchanged)
+
+
 async def refused_url() -> str:
     """A URL on which nobody listens."""
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)

@@ -96,9 +96,9 @@ async def test_one_upstream_that_hangs_does_not_hold_up_another() -> None:
     async def sleep(seconds: float) -> None:
         await asyncio.Event().wait()
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        async with (
-            HealthChecks({hung: SETTINGS, quick: SETTINGS}, http=http, sleep=sleep),
-            asyncio.timeout(5),
-        ):
-            await seen.wait()
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+        HealthChecks({hung: SETTINGS, quick: SETTINGS}, http=http, sleep=sleep),
+        asyncio.timeout(5),
+    ):
+        await seen.wait()

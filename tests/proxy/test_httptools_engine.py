@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
-from servers import PATIENCE, Peer, ScriptedUpstream
+from servers import PATIENCE, Peer, ScriptedUpstream, settled, until
 
 from llmgate.proxy.connection import HIGH_WATER
 from llmgate.proxy.engine import Origin, Timeouts, UpstreamBroke, UpstreamRequest, UpstreamResponse
@@ -89,9 +89,7 @@ async def test_request_whose_answer_had_begun_is_never_repeated(engine: Httptool
 
 async def pool_of(engine: HttptoolsEngine, origin: Origin, size: int) -> None:
     """Wait until so many connections are idle."""
-    async with asyncio.timeout(PATIENCE):
-        while len(engine._idle.get(origin.url, [])) != size:
-            await asyncio.sleep(0)
+    await until(lambda: len(engine._idle.get(origin.url, [])) == size)
 
 
 @pytest.mark.parametrize(
@@ -217,17 +215,6 @@ async def test_upload_waits_for_a_slow_upstream(engine: HttptoolsEngine) -> None
         go.set()
         assert (await task).status == 200
         assert pulled == 64
-
-
-async def settled(value: object) -> None:
-    """Wait until `value()` is positive and has not changed for many turns of the loop."""
-    calm, last = 0, None
-    async with asyncio.timeout(PATIENCE):
-        while calm < 200:
-            now = value()
-            calm = calm + 1 if now == last and now else 0
-            last = now
-            await asyncio.sleep(0)
 
 
 async def test_slow_reader_stops_the_upstream(engine: HttptoolsEngine) -> None:

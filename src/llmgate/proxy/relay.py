@@ -96,12 +96,11 @@ class Relay:
                 "The path has dot segments, encoded slashes, backslashes or NUL; write it without them."
             )
         prefix = self._strip_prefix
-        if prefix:
-            if not path.startswith(prefix):
-                raise BadRequest(f"The path does not start with {prefix.decode()} as written.")
-            path = path[len(prefix) :]
+        rest = path[len(prefix) :]
+        if not path.startswith(prefix) or rest[:1] not in (b"/", b""):
+            raise BadRequest(f"The path does not start with {prefix.decode()} as written.")
         query: bytes = scope["query_string"]
-        target = self._upstream_path + path
+        target = self._upstream_path + rest or b"/"
         return target + b"?" + query if query else target
 
 
