@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from .config import Name, PluginTable, Route
     from .config import Upstream as UpstreamSettings
+    from .store import Store
 
 log = logging.getLogger("llmgate")
 
@@ -77,7 +78,7 @@ async def open_gate(config: Config, core: Core) -> AsyncIterator[Gate]:
         core.ledger.set_defaults(defaults_of(config))
         core.instruments.watch(core.ledger, upstreams.values(), known_models(config))
         await stack.enter_async_context(HealthChecks(_probed(config, upstreams), http=core.http))
-        identity = _identity(config, core)
+        identity = identity_of(config, core.store)
         await stack.enter_async_context(_flushing(core, identity))
         late = {route.name: _LateApp() for route in config.routes}
         services = Services(
@@ -142,9 +143,10 @@ def _probed(config: Config, upstreams: Mapping[str, Upstream]) -> dict[Upstream,
     return probed
 
 
-def _identity(config: Config, core: Core) -> Identity:
+def identity_of(config: Config, store: Store) -> Identity:
+    """The services of identity over `store`, by the rules of gate.toml."""
     return Identity.over(
-        core.store,
+        store,
         passwords=PasswordRules(config.passwords.min_length, config.passwords.max_bytes),
         lifetime=config.sessions.lifetime,
         algorithm=config.sessions.algorithm,

@@ -154,6 +154,10 @@ class Keys:
         """The keys of an organisation that are not revoked, oldest first."""
         return await self._list(api_keys.c.organisation_id == organisation_id)
 
+    async def all(self) -> list[Key]:
+        """Every key that is not revoked, oldest first."""
+        return await self._list(sa.true())
+
     async def revoke(self, key_id: int) -> Key:
         """Revoke a key for good, in every process at once, and return it. Raises `NotFound`."""
         revoked_at = sa.func.coalesce(api_keys.c.revoked_at, self._store.clock())

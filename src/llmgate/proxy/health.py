@@ -78,18 +78,7 @@ class HealthChecks:
         await asyncio.gather(*(self._check(upstream, replica, settings) for replica in upstream.replicas))
 
     async def _check(self, upstream: Upstream, replica: Replica, settings: HealthSettings) -> None:
-        headers = {} if upstream.authorization is None else {b"authorization": upstream.authorization}
-        try:
-            response = await self._http.get(
-                replica.origin.url + settings.path,
-                headers=headers,
-                timeout=settings.timeout,
-                follow_redirects=False,
-            )
-            found = f"status {response.status_code}"
-            good = response.is_success
-        except httpx.HTTPError as error:
-            found, good = f"{type(error).__name__}: {error}", False
+        good, found = await probe(upstream, replica, settings, http=self._http)
         self._note(upstream, replica, settings, good, found)
 
     def _note(
@@ -104,3 +93,20 @@ class HealthChecks:
             level = logging.INFO if good else logging.WARNING
             state = "back in" if good else "taken out"
             logger.log(level, "upstream %s: %s is %s: %s", upstream.name, replica.origin.url, state, found)
+
+
+async def probe(
+    upstream: Upstream, replica: Replica, settings: HealthSettings, *, http: httpx.AsyncClient
+) -> tuple[bool, str]:
+    """Ask one replica, with the upstream's own key: whether it is well, and what it answered."""
+    headers = {} if upstream.authorization is None else {b"authorization": upstream.authorization}
+    try:
+        response = await http.get(
+            replica.origin.url + settings.path,
+            headers=headers,
+            timeout=settings.timeout,
+            follow_redirects=False,
+        )
+    except httpx.HTTPError as error:
+        return False, f"{type(error).__name__}: {error}"
+    return response.is_success, f"status {response.status_code}"
