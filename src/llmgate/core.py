@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -43,13 +44,17 @@ class Core:
 
 
 @asynccontextmanager
-async def open_core(config: Config) -> AsyncIterator[Core]:
-    """Open the store and what stands on it. Raises `StoreError` if that cannot be done."""
+async def open_core(config: Config, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Core]:
+    """Open the store and what stands on it; `clock` tells seconds since the epoch.
+
+    Raises `StoreError` if that cannot be done.
+    """
     settings = config.store
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
             Store.open(
                 settings.url.reveal(),
+                clock=clock,
                 synchronous=settings.synchronous,
                 busy_timeout=settings.busy_timeout,
             )
@@ -61,7 +66,9 @@ async def open_core(config: Config) -> AsyncIterator[Core]:
             busy_timeout=settings.busy_timeout,
         )
         ledger = await stack.enter_async_context(
-            Ledger.open(store, committer, defaults=defaults_of(config), fail_open=settings.fail_open)
+            Ledger.open(
+                store, committer, defaults=defaults_of(config), fail_open=settings.fail_open, clock=clock
+            )
         )
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         access_log = AccessLog(sys.stdout.buffer) if config.gate.access_log else None

@@ -202,6 +202,12 @@ def openai_shape(refusal: Refusal) -> Answer:
     return refusal.answer_status, [(b"content-type", b"application/json"), *refusal.headers], body
 
 
+def detail_shape(refusal: Refusal) -> Answer:
+    """The error body of FastAPI's applications: `{"detail": "..."}`."""
+    body = msgspec.json.encode({"detail": refusal.message})
+    return refusal.answer_status, [(b"content-type", b"application/json"), *refusal.headers], body
+
+
 async def answer(scope: Scope, send: Send, refusal: Refusal) -> None:
     """Send `refusal` in the shape that this request's route speaks, and note its reason for the metrics."""
     exchange = scope.get("llmgate")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .ledger.accounts import Hold
     from .usage.ask import Ask
-    from .usage.model import Reading
+    from .usage.model import Endpoint, Reading
 
 
 class ClientGone(Exception):
@@ -68,16 +68,24 @@ class Exchange:
     _body_waits: bool = False
     _from_server: Receive | None = field(default=None, repr=False)
 
-    async def read(self, scope: Scope, receive: Receive, limit: int) -> Ask:
+    async def read(
+        self,
+        scope: Scope,
+        receive: Receive,
+        limit: int,
+        *,
+        endpoint: Callable[[Mapping[str, msgspec.Raw]], Endpoint] | None = None,
+    ) -> Ask:
         """What the request's body asks for. It is read and parsed once, however many layers ask.
 
-        A layer that has read the body passes `self.receive` on to the layers below. Raises
+        `endpoint` tells from the body's fields which endpoint they are for, where the path does not. A
+        layer that has read the body passes `self.receive` on to the layers below. Raises
         `PayloadTooLarge` over `limit` bytes, `BadRequest`, and `ClientGone` if the client leaves.
         """
         if self.ask is None:
             self._body = await read_body(receive, limit)
             self._body_waits, self._from_server = True, receive
-            self.ask = read_ask(endpoint_of(scope["method"], scope["path"]), self._body)
+            self.ask = read_ask(endpoint or endpoint_of(scope["method"], scope["path"]), self._body)
             self.model = self.ask.model or ""
         return self.ask
 

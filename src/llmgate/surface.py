@@ -20,6 +20,7 @@ import msgspec
 
 from .errors import BadRequest, ErrorShape, Header, Refusal, answer, openai_shape
 from .exchange import ClientGone, Exchange, Principal, exchange_of, read_body
+from .usage.ask import read_fields
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from .store import Migrations
 
 MAX_BODY = 1024 * 1024
+MAX_FIELDS = 100
+"""Fields in one form or query."""
 
 
 class Reply(NamedTuple):
@@ -126,32 +129,36 @@ class OperationApp:
     async def _read(self, scope: Scope, receive: Receive, exchange: Exchange) -> Call:
         body = query = None
         if self._query is not None:
-            pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-            query = _convert(dict(pairs), self._query, "query")
+            query = _read_pairs(scope["query_string"], self._query, "query")
         if self._body is not None:
             raw = await read_body(receive, self._max_body)
-            body = _read_form(raw, self._body) if self._form else _read_json(raw, self._body)
+            body = _read_pairs(raw, self._body, "body") if self._form else _read_json(raw, self._body)
         return Call(scope, exchange, scope.get("path_params", {}), body, query)
 
 
 def _read_json(raw: bytes, kind: type[Any]) -> Any:
+    read_fields(raw)  # refuses what is no object, or has a member twice: which of the two was meant?
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BadRequest(f"body: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"body: not JSON: {error}") from error
 
 
-def _read_form(raw: bytes, kind: type[Any]) -> Any:
+def _read_pairs(raw: bytes, kind: type[Any], place: str) -> Any:
+    """A form or a query, in which each name stands once (as RFC 6749, 3.2 wants it) and has a value."""
     try:
-        pairs = parse_qsl(raw.decode(), keep_blank_values=True, strict_parsing=bool(raw), errors="strict")
+        pairs = parse_qsl(
+            raw.decode(),
+            keep_blank_values=True,
+            strict_parsing=bool(raw),
+            errors="strict",
+            max_num_fields=MAX_FIELDS,
+        )
     except ValueError as error:
-        raise BadRequest("body: not a form (application/x-www-form-urlencoded)") from error
-    return _convert(dict(pairs), kind, "body")
-
-
-def _convert(values: dict[str, str], kind: type[Any], place: str) -> Any:
+        raise BadRequest(f"{place}: not of the form name=value&name=value") from error
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise BadRequest(f"{place}: a field is given more than once")
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:

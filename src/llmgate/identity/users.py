@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +68,12 @@ class Users:
         *,
         email: str | None = None,
         roles: Iterable[str] = (),
+        also: Callable[[AsyncConnection, int], Awaitable[object]] | None = None,
     ) -> User:
         """A new user; without a password one who signs in by other means.
+
+        `also` writes what this user must never be without, a quota for example, in the same transaction;
+        it gets the user's id.
 
         A username with an @ is that user's e-mail address as well, so that nobody can take another's
         address for a name. Raises `BadRequest` for a name, address or password that breaks the rules,
@@ -98,6 +102,8 @@ class Users:
                 await conn.execute(
                     user_roles.insert(), [{"user_id": user_id, "role": role} for role in granted]
                 )
+            if also is not None:
+                await also(conn, user_id)
             return await _one(conn, users.c.id == user_id)
 
     async def authenticate(self, login: str, password: str) -> User:

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from ..errors import BadRequest, NotFound
+from ..errors import BadRequest, Forbidden, NotFound
 from ..store.schema import leases, quotas
 from .leases import allotment_of
 from .model import Allotment, Balance, Default, Subject, Unit, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ..store import Store
@@ -30,27 +28,34 @@ class Quotas:
         self._store = store
         self._defaults = defaults
 
-    async def set(self, subject: Subject, allotment: Allotment) -> Balance:
+    async def set(self, subject: Subject, allotment: Allotment, *, may_raise: bool = True) -> Balance:
         """Give `subject` this allotment, in place of one for the same unit, upstream, model and window.
 
-        What was already used stays used. Raises `BadRequest` for numbers out of range.
+        What was already used stays used. Raises `BadRequest` for numbers out of range, and `Forbidden` for
+        more than now, unless `may_raise`.
         """
+        async with self._store.change() as db:
+            if not may_raise:
+                await self._refuse_more(db, subject, allotment)
+            return await self.give(db, subject, allotment)
+
+    async def give(self, db: AsyncConnection, subject: Subject, allotment: Allotment) -> Balance:
+        """`set` as a part of the transaction `db`, for a subject that is made in it: nobody knows it yet."""
         if not 0 <= allotment.limit <= MOST or not 0 <= allotment.overdraft <= MOST:
             raise BadRequest(f"A limit must be from 0 to {MOST}.", param="limit")
         now = self._store.clock()
         values = {"limit": allotment.limit, "overdraft": allotment.overdraft, "updated_at": now}
-        async with self._store.change() as db:
-            row = await _find(db, subject, allotment)
-            if row is None:
-                start, _ = allotment.window.bounds(now)
-                await db.execute(
-                    sa.insert(quotas).values(**_identity(subject, allotment), **values, window_start=start)
-                )
-            else:
-                await db.execute(sa.update(quotas).where(quotas.c.id == row["id"]).values(**values))
-            row = await _find(db, subject, allotment)
-            assert row is not None
-            return _balance(row, allotment, now)
+        row = await _find(db, subject, allotment)
+        if row is None:
+            start, _ = allotment.window.bounds(now)
+            await db.execute(
+                sa.insert(quotas).values(**_identity(subject, allotment), **values, window_start=start)
+            )
+        else:
+            await db.execute(sa.update(quotas).where(quotas.c.id == row["id"]).values(**values))
+        row = await _find(db, subject, allotment)
+        assert row is not None
+        return _balance(row, allotment, now)
 
     async def of(self, subject: Subject) -> list[Balance]:
         """Where every quota of `subject` stands, those of gate.toml included."""
@@ -90,6 +95,17 @@ class Quotas:
             if gone.rowcount == 0:
                 raise NotFound(f"There is no quota {quota_id}.")
 
+    async def _refuse_more(self, db: AsyncConnection, subject: Subject, wanted: Allotment) -> None:
+        row = await _find(db, subject, wanted)
+        present = self._default(subject, wanted) if row is None or row["limit"] is None else allotment_of(row)
+        if present is not None and wanted.limit + wanted.overdraft > present.limit + present.overdraft:
+            raise Forbidden(f"The limit is {present.limit}. Only an administrator can raise it.")
+
+    def _default(self, subject: Subject, wanted: Allotment) -> Allotment | None:
+        thing = _identity(subject, wanted)
+        mine = [default.allotment for default in self._defaults if default.kind == subject.kind]
+        return next((allotment for allotment in mine if _identity(subject, allotment) == thing), None)
+
     async def _update(self, quota_id: int, **values: object) -> None:
         now = self._store.clock()
         async with self._store.change() as db:
@@ -124,6 +140,7 @@ def _thing(row: sa.RowMapping) -> tuple[str, str, str, str]:
 async def _find(db: AsyncConnection, subject: Subject, allotment: Allotment) -> sa.RowMapping | None:
     identity = _identity(subject, allotment)
     query = sa.select(quotas).where(*(quotas.c[name] == value for name, value in identity.items()))
+    query = query.with_for_update()
     return (await db.execute(query)).mappings().one_or_none()
 
 

@@ -15,7 +15,7 @@ from .model import Endpoint
 from .opaque import is_opaque
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _T = TypeVar("_T")
 
@@ -88,8 +88,8 @@ def endpoint_of(method: str, path: str) -> Endpoint:
     return _ENDPOINTS.get("/".join(segments)) or _ENDPOINTS.get(segments[-1], Endpoint.OTHER)
 
 
-def read_ask(endpoint: Endpoint, body: bytes) -> Ask:
-    """What `body` asks `endpoint` for.
+def read_ask(endpoint: Endpoint | Callable[[dict[str, Raw]], Endpoint], body: bytes) -> Ask:
+    """What `body` asks `endpoint` for; a function tells it from the fields of the body, where no path does.
 
     Raises `BadRequest`, naming the place, if the body is no JSON object in UTF-8 without duplicate keys, or
     if a field that is counted or limited by has a type or size that backends could read in different ways.
@@ -97,7 +97,9 @@ def read_ask(endpoint: Endpoint, body: bytes) -> Ask:
     """
     if endpoint is Endpoint.AUDIO and not body.lstrip(_BOM + b" \t\r\n").startswith(b"{"):
         return Ask(endpoint, None, False, False, False, 1, 1, None, len(body), True, {})
-    fields = _read_fields(body.removeprefix(_BOM))
+    fields = read_fields(body)
+    if not isinstance(endpoint, Endpoint):
+        endpoint = endpoint(fields)
     if endpoint is Endpoint.RESPONSES and _get(fields, "background", bool):
         raise BadRequest(
             "body.background: a background response ends after its request does and could not be counted; "
@@ -134,7 +136,9 @@ def rewrite(ask: Ask, **changes: object) -> bytes:
     return msgspec.json.encode(fields)
 
 
-def _read_fields(body: bytes) -> dict[str, Raw]:
+def read_fields(body: bytes) -> dict[str, Raw]:
+    """The members of a JSON object, their values as they were written. Raises `BadRequest` like `read_ask`."""
+    body = body.removeprefix(_BOM)
     try:
         if not body.isascii():
             body.decode()
