@@ -148,6 +148,20 @@ def test_missing_usage_is_not_zero(usage: object) -> None:
     assert read(body) == Reading(Usage(1, 3), Certainty.ESTIMATED)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"text": "12345678"},
+        {"content": [{"type": "text", "text": "12345678"}]},
+        {"output": [{"content": [{"text": "1234"}]}, {"arguments": "5678"}]},
+        {"choices": [{"text": "12345678"}]},
+    ],
+)
+def test_text_is_found_wherever_an_api_puts_it(body: object) -> None:
+    """Eight bytes are two tokens, in a transcript, a message, a response or a completion."""
+    assert read(json.dumps(body).encode()) == Reading(Usage(1, 2), Certainty.ESTIMATED)
+
+
 def test_an_answer_of_nothing_still_made_a_token() -> None:
     """Estimates do not fall to nothing, save where the endpoint makes no tokens."""
     assert read(b"{}") == Reading(Usage(1, 1), Certainty.ESTIMATED)

@@ -133,6 +133,27 @@ def test_a_terminal_chunk_waits_for_the_event_behind_it() -> None:
     assert alone.feed(event(terminal)) + alone.end() == event(terminal)
 
 
+def test_a_comment_lets_a_waiting_chunk_go() -> None:
+    """vLLM sends keep-alive comments (mw/busy1.txt); nothing waits longer than for the next event."""
+    terminal = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    waiting = meter()
+    assert waiting.feed(terminal) == b""
+    assert waiting.feed(b": keep-alive\n\n") == terminal + b": keep-alive\n\n"
+
+
+@pytest.mark.parametrize(
+    "last",
+    [b"data: [DONE]\n\n", *(event({"type": kind}) for kind in ("message_stop", "response.completed"))],
+)
+def test_a_meter_knows_when_the_client_has_been_told_the_end(last: bytes) -> None:
+    """Clients hang up there, though the transport goes on; only a whole event tells."""
+    ended = meter(endpoint=Endpoint.RESPONSES)
+    ended.feed(last[:-1])
+    assert not ended.finished
+    ended.feed(last[-1:])
+    assert ended.finished
+
+
 def test_choices_add_up_when_a_continuous_stream_is_cut() -> None:
     """vLLM's chunks count their own choice; the prompt of a chat is counted once."""
     cut = meter(n=2)

@@ -76,6 +76,13 @@ class _Text(Struct, gc=False):
     tool_calls: list[_ToolCall] | None = None
 
 
+class _Item(Struct, gc=False):
+    """One item of a response's output."""
+
+    content: list[_Text] | None = None
+    arguments: str | None = None
+
+
 class Choice(Struct, gc=False):
     """One answer of several, or the next chunk of it."""
 
@@ -94,6 +101,8 @@ class Choice(Struct, gc=False):
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _usage = msgspec.json.Decoder(_Usage).decode
 _choices = msgspec.json.Decoder(list[Choice]).decode
+_parts = msgspec.json.Decoder(list[_Text]).decode
+_output = msgspec.json.Decoder(list[_Item]).decode
 _delta = msgspec.json.Decoder(str | _Text | None).decode
 _string = msgspec.json.Decoder(str).decode
 
@@ -143,6 +152,18 @@ def choices_of(members: dict[str, Raw]) -> list[Choice]:
         return _choices(members.get("choices", NO_CHOICES))
     except _UNREADABLE:
         return []
+
+
+def body_text_bytes(members: dict[str, Raw]) -> int:
+    """Bytes of generated text in a whole answer: choices, a transcript, a message's content, a response's output."""
+    size = sum(choice.text_bytes for choice in choices_of(members)) + _size(string_of(members.get("text")))
+    try:
+        size += sum(map(_text_bytes, _parts(members.get("content", NO_CHOICES))))
+        for item in _output(members.get("output", NO_CHOICES)):
+            size += _size(item.arguments) + sum(map(_text_bytes, item.content or ()))
+    except _UNREADABLE:
+        return size
+    return size
 
 
 def delta_bytes(raw: Raw) -> int:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .model import Reading
 
 _KEY = b'"usage"'
+_FINISH = b'"finish_reason"'
 _DONE = b"[DONE]"
 _LAST_TYPES = frozenset(
     {b'"message_stop"', b'"response.completed"', b'"response.failed"', b'"response.incomplete"'}
@@ -162,8 +163,6 @@ def _restore(terminal: bytes, usage_event: dict[str, Raw], names: tuple[str, ...
 
 
 def _is_terminal(event: bytes) -> bool:
-    return (
-        b'"finish_reason":null' not in event
-        and b'"finish_reason": null' not in event
-        and b'"finish_reason"' in event
-    )
+    """Whether a chunk ends its choice. Looked for from the end, where it stands: this runs for every chunk."""
+    at = event.rfind(_FINISH)
+    return at >= 0 and not event[at + len(_FINISH) :].lstrip(_SPACE + b":").startswith(b"null")

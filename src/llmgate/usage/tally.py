@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .model import Certainty, Endpoint, Reading, Usage
-from .report import NO_CHOICES, NULL, choices_of, delta_bytes, is_error, members_of, string_of, usage_of
+from .report import (
+    NO_CHOICES,
+    NULL,
+    body_text_bytes,
+    choices_of,
+    delta_bytes,
+    is_error,
+    members_of,
+    string_of,
+    usage_of,
+)
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -46,8 +56,7 @@ def body_reading(dialect: Dialect, ask: Ask, members: dict[str, Raw]) -> Reading
     if usage is None:
         if is_error(members):
             return Reading(Usage(0, 0), Certainty.PARTIAL)
-        text = sum(choice.text_bytes for choice in choices) + len(string_of(members.get("text")) or "")
-        return Reading(estimate(ask, text, finished=True), Certainty.ESTIMATED)
+        return Reading(estimate(ask, body_text_bytes(members), finished=True), Certainty.ESTIMATED)
     if dialect.sums_choices or len(choices) < 2:
         return Reading(usage, Certainty.EXACT)
     made, known = usage.output_tokens, ask.prompts == 1
