@@ -1,7 +1,7 @@
 """What is known of each backend family, as data: how it reports usage, and where its other doors are.
 
-Every entry is backed by captured answers (`tests/data/captures`) or by the vendor's reference; the tests
-hold the two together.
+vLLM, llama.cpp's server and llama-cpp-python are described from captured answers (`tests/data/captures`),
+and tests hold the two together. OpenAI and Ollama were not captured: theirs follow the vendors' references.
 """
 
 from __future__ import annotations
@@ -89,11 +89,14 @@ _LLAMA_CPP_PYTHON = Dialect(
     request_id_must_be_uuid=True,
 )
 _OPENAI = Dialect(
+    # https://platform.openai.com/docs/api-reference/chat/create: `max_tokens` is deprecated, and refused by
+    # reasoning models.
     name="openai",
     include_usage=_CHAT_AND_COMPLETIONS,
     chat_limits=("max_completion_tokens", "max_tokens"),
 )
 _OLLAMA = Dialect(
+    # Ollama's openai/openai.go reads `max_tokens` alone; its runners apply a limit only if it is over 0.
     name="ollama",
     include_usage=_CHAT_AND_COMPLETIONS,
     chat_limits=("max_tokens",),
