@@ -1,5 +1,6 @@
 """Reading tables into Structs: what plugins use for their own settings."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -98,6 +99,12 @@ def test_a_plugin_gets_the_same_problem_lines() -> None:
         '.hooks[0].retires: unknown key (did you mean "retries"?)',
         '.levels.x: expected an integer (at least 0) or "all", found -1',
     ]
+
+
+@pytest.mark.parametrize("ratio", [math.nan, math.inf, -math.inf])
+def test_a_number_is_a_number_without_bounds_too(ratio: float) -> None:
+    """TOML can write nan and inf; no setting means them."""
+    assert problems(ratio=ratio) == [f".ratio: expected a number, found {ratio}"]
 
 
 def test_a_structs_own_rule_is_reported_at_its_table() -> None:
