@@ -136,8 +136,11 @@ def _may_repeat(request: UpstreamRequest, connection: Connection, broke: Upstrea
 def _head(origin: Origin, request: UpstreamRequest) -> bytes:
     method = request.method.encode("ascii")
     headers = [*request.headers, *request.framing()]
-    lines = [b"%b %b%b HTTP/1.1" % (method, origin.path, request.target), b"host: " + origin.authority]
-    lines += map(b": ".join, headers)
+    lines = [
+        b"%b %b%b HTTP/1.1" % (method, origin.path, request.target),
+        b"host: " + origin.authority,
+        *map(b": ".join, headers),
+    ]
     head = b"\r\n".join(lines) + b"\r\n\r\n"
     if not head.count(b"\n") == head.count(b"\r") == len(lines) + 1:
         raise ValueError("a line break inside the request line or a header would start another request")

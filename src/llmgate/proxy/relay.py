@@ -105,14 +105,19 @@ class Relay:
 
 
 class _Body:
-    """A request body: `whole` if its first message was its last, else to be iterated over once."""
+    """A request body: `whole` if its first message was its last, else to be iterated over once.
+
+    Raises `ClientGone` where the client leaves before the end.
+    """
+
+    __slots__ = ("_next", "_receive", "taken", "whole")
 
     def __init__(self, first: Message, receive: Receive) -> None:
-        self._next: Message | None = first
-        self._receive = receive
-        self.taken = first["type"] == "http.disconnect" or not first.get("more_body", False)
         if first["type"] == "http.disconnect":
             raise ClientGone
+        self._next: Message | None = first
+        self._receive = receive
+        self.taken = not first.get("more_body", False)
         self.whole: bytes | None = first.get("body", b"") if self.taken else None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
