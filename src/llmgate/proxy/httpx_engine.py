@@ -70,7 +70,7 @@ class HttpxEngine:
         except httpx.TransportError as error:
             raise translate(error) from error
         answer = _Response(self, response, timeouts.idle)
-        if response.status_code > 599:
+        if not 200 <= response.status_code <= 599:
             answer.abort()
             raise UpstreamBroke(f"{origin.url}: not HTTP/1.1: status {response.status_code}")
         return answer
