@@ -1,0 +1,129 @@
+"""`llmgate key`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from ..identity.keys import PREFIX
+from .administration import Administration, administration
+from .options import json_option
+from .output import Row, print_json, say, show, time_of
+
+if TYPE_CHECKING:
+    from ..identity import Key
+
+DAY = 86_400
+
+
+@click.group()
+def command() -> None:
+    """Create, list and revoke API keys."""
+
+
+@command.command()
+@click.argument("user")
+@click.option("--name", required=True, help="What the key is for, to tell it from others.")
+@click.option(
+    "--organisation", metavar="NAME", help="Spend this organisation's quotas; USER must be a member."
+)
+@click.option("--expires-in-days", type=click.FloatRange(0, 36_500, min_open=True), metavar="DAYS")
+@click.option("--prefix", default=PREFIX, show_default=True, help="What the key begins with.")
+@click.option("--quiet", is_flag=True, help="Print the key alone.")
+@json_option
+@administration
+async def create(
+    gate: Administration,
+    user: str,
+    *,
+    name: str,
+    organisation: str | None,
+    expires_in_days: float | None,
+    prefix: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Create a key for USER and print it, this once: only its hash is kept."""
+    owner = await gate.user(user)
+    key, secret = await gate.identity.keys.create(
+        owner.id,
+        name,
+        prefix=prefix,
+        organisation_id=None if organisation is None else (await gate.organisation(organisation)).id,
+        expires_at=None if expires_in_days is None else gate.store.clock() + expires_in_days * DAY,
+    )
+    if as_json:
+        [row] = await _rows(gate, [key])
+        print_json({**row, "secret": secret})
+        return
+    click.echo(secret)
+    if not quiet:
+        click.echo(f"Key {key.id} of {owner.username}. Keep it: it cannot be shown again.", err=True)
+
+
+@command.command("list")
+@click.option("--user", metavar="NAME", help="Only this user's.")
+@click.option("--organisation", metavar="NAME", help="Only this organisation's.")
+@json_option
+@administration
+async def list_keys(
+    gate: Administration, *, user: str | None, organisation: str | None, as_json: bool
+) -> None:
+    """List the keys that are not revoked, oldest first."""
+    found = await gate.identity.keys.all()
+    if user is not None:
+        user_id = (await gate.user(user)).id
+        found = [key for key in found if key.user_id == user_id]
+    if organisation is not None:
+        organisation_id = (await gate.organisation(organisation)).id
+        found = [key for key in found if key.organisation_id == organisation_id]
+    rows = await _rows(gate, found)
+    columns = (
+        "id",
+        "key",
+        "name",
+        "user",
+        "organisation",
+        "uses",
+        "last_used_at",
+        "expires_at",
+        "created_at",
+    )
+    empty = "No keys yet: `llmgate key create USER --name NAME` makes one."
+    show(rows, as_json=as_json, empty=empty, columns=columns)
+
+
+@command.command()
+@click.argument("key_id", type=int, metavar="ID")
+@json_option
+@administration
+async def revoke(gate: Administration, key_id: int, *, as_json: bool) -> None:
+    """Revoke the key ID for good: it stops at once, also in a gate that runs."""
+    await gate.key(key_id)
+    key = await gate.identity.keys.revoke(key_id)
+    [row] = await _rows(gate, [key])
+    say(f"Revoked key {key.id}, {key.masked}.", row, as_json=as_json)
+
+
+async def _rows(gate: Administration, keys: Sequence[Key]) -> list[Row]:
+    users = await gate.usernames(key.user_id for key in keys)
+    organisations = await gate.organisation_names(key.organisation_id for key in keys)
+    return [_row(key, users[key.user_id], organisations.get(key.organisation_id)) for key in keys]
+
+
+def _row(key: Key, user: str, organisation: str | None) -> Row:
+    return {
+        "id": key.id,
+        "uuid": key.uuid,
+        "key": key.masked,
+        "name": key.name,
+        "user": user,
+        "organisation": organisation,
+        "uses": key.uses,
+        "last_used_at": time_of(key.last_used_at),
+        "expires_at": time_of(key.expires_at),
+        "revoked_at": time_of(key.revoked_at),
+        "created_at": time_of(key.created_at),
+    }

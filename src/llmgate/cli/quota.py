@@ -1,0 +1,150 @@
+"""`llmgate quota`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isinf
+from typing import Any
+
+import click
+
+from ..ledger import Allotment, Balance, Subject, Unit, Window
+from ..ledger.model import MILLION
+from .administration import Administration, administration, or_look_at
+from .options import json_option, only
+from .output import Row, say, show, time_of
+
+
+@click.group()
+def command() -> None:
+    """Set, show, reset and remove quotas.
+
+    What changes holds at once, also in a gate that runs. What gate.toml gives to everybody is in its
+    [[quotas]]; a quota set here takes its place for the same unit, window, upstream and model.
+    """
+
+
+def subject_options(work: Callable[..., Any]) -> Callable[..., Any]:
+    """Whom a quota belongs to: exactly one of three options; `_subject` reads them."""
+    for option in (
+        click.option("--organisation", metavar="NAME", help="Of this organisation."),
+        click.option("--key", type=int, metavar="ID", help="Of this key."),
+        click.option("--user", metavar="NAME", help="Of this user."),
+    ):
+        work = option(work)
+    return work
+
+
+@command.command("set")
+@subject_options
+@click.option("--tokens", type=click.IntRange(0), metavar="N", help="Tokens, in and out.")
+@click.option("--requests", type=click.IntRange(0), metavar="N", help="Requests.")
+@click.option("--money", type=click.FloatRange(0, 1e12), metavar="M", help="Money, by [prices] of gate.toml.")
+@click.option(
+    "--window", type=click.Choice([*map(str, Window)]), default="none", help="When it starts over (UTC)."
+)
+@click.option("--overdraft", type=click.FloatRange(0, 1e12), default=0, help="May be passed by this much.")
+@click.option("--upstream", default="", metavar="NAME", help="Count this upstream alone.")
+@click.option("--model", default="", metavar="NAME", help="Count this model alone.")
+@json_option
+@administration
+async def set_quota(
+    gate: Administration,
+    *,
+    user: str | None,
+    key: int | None,
+    organisation: str | None,
+    tokens: int | None,
+    requests: int | None,
+    money: float | None,
+    window: str,
+    overdraft: float,
+    upstream: str,
+    model: str,
+    as_json: bool,
+) -> None:
+    """Set a quota. What was used of it already stays used."""
+    subject = await _subject(gate, user=user, key=key, organisation=organisation)
+    named, limit = only(tokens=tokens, requests=requests, money=money)
+    unit = Unit(named)
+    if upstream and upstream not in gate.config.upstreams:
+        known = ", ".join(gate.config.upstreams) or "none"
+        raise click.UsageError(f'gate.toml has no upstream "{upstream}" (known: {known}).')
+    scale = MILLION if unit is Unit.MONEY else 1
+    allotment = Allotment(
+        unit,
+        round(limit * scale),
+        window=Window(window),
+        upstream=upstream,
+        model=model,
+        overdraft=round(overdraft * scale),
+    )
+    balance = await gate.quotas.set(subject, allotment)
+    row = _row(balance)
+    say(f"Set quota {row['id']}: {row['limit']} {unit}, {row['remaining']} left.", row, as_json=as_json)
+
+
+@command.command("show")
+@subject_options
+@json_option
+@administration
+async def show_quotas(
+    gate: Administration, *, user: str | None, key: int | None, organisation: str | None, as_json: bool
+) -> None:
+    """Show where every quota of a user, key or organisation stands, those of gate.toml included.
+
+    Only quotas with an ID are in the store, to be reset or removed.
+    """
+    subject = await _subject(gate, user=user, key=key, organisation=organisation)
+    rows = [_row(balance) for balance in await gate.quotas.of(subject)]
+    show(rows, as_json=as_json, empty="No quotas yet, so nothing is limited: `llmgate quota set` sets one.")
+
+
+@command.command()
+@click.argument("quota_id", type=int, metavar="ID")
+@administration
+async def reset(gate: Administration, quota_id: int) -> None:
+    """Forget what was used of the quota ID in this window."""
+    with or_look_at(f"quota {quota_id}", "llmgate quota show"):
+        await gate.quotas.reset(quota_id)
+    click.echo(f"Quota {quota_id} starts from zero now.")
+
+
+@command.command()
+@click.argument("quota_id", type=int, metavar="ID")
+@administration
+async def remove(gate: Administration, quota_id: int) -> None:
+    """Take away the quota ID. What gate.toml gives to everybody holds again."""
+    with or_look_at(f"quota {quota_id}", "llmgate quota show"):
+        await gate.quotas.remove(quota_id)
+    click.echo(f"Removed quota {quota_id}.")
+
+
+async def _subject(gate: Administration, **given: Any) -> Subject:
+    kind, name = only(**given)
+    find: dict[str, Callable[[Any], Any]] = {
+        "user": gate.user,
+        "key": gate.key,
+        "organisation": gate.organisation,
+    }
+    return Subject(kind, (await find[kind](name)).id)
+
+
+def _row(balance: Balance) -> Row:
+    allotment = balance.allotment
+
+    def shown(amount: int) -> float:
+        return amount / MILLION if allotment.unit is Unit.MONEY else amount
+
+    return {
+        "id": balance.quota_id or None,
+        "unit": allotment.unit,
+        "limit": shown(allotment.limit),
+        "used": shown(balance.used),
+        "remaining": shown(balance.remaining),
+        "overdraft": shown(allotment.overdraft),
+        "window": allotment.window,
+        "upstream": allotment.upstream or None,
+        "model": allotment.model or None,
+        "resets_at": None if isinf(balance.window_end) else time_of(balance.window_end),
+    }
