@@ -103,12 +103,14 @@ class Sessions:
         """The principal of `token`, if it was verified since anything last changed; None says nothing."""
         return self._proven.get(digest(token))
 
-    async def verify(self, token: str) -> Principal:
-        """Who `token` stands for.
+    async def verify(self, token: str) -> Principal | None:
+        """Who `token` stands for; None if it is no token at all, but an API key, say.
 
         Raises `Unauthenticated` if it is not one of this gate's, or its session has expired, was revoked,
         or is that of a user who is not active.
         """
+        if not _is_token(token):
+            return None
         if len(token) > LONGEST:
             raise _bad_token()
         key = digest(token)
@@ -175,6 +177,11 @@ class Sessions:
         ended = sessions.update().where(which, sessions.c.revoked_at.is_(None))
         async with self._store.change() as conn:
             await conn.execute(ended.values(revoked_at=self._store.clock()))
+
+
+def _is_token(credential: str) -> bool:
+    """Whether it looks like a JWT: three parts (RFC 7515, 3.1), the first a JSON object in base64url."""
+    return credential.startswith("eyJ") and credential.count(".") == 2
 
 
 def _bad_token() -> Unauthenticated:
