@@ -90,7 +90,7 @@ def outer(
     if credentials:
         app = Authentication(
             app,
-            verifiers=[identity.keys, identity.sessions],
+            verifiers=[identity.sessions, identity.keys],
             credentials=credentials,
             required=required,
             roles=roles,
