@@ -63,7 +63,7 @@ class TokenCounter:
         if (
             ask.endpoint is Endpoint.COMPLETIONS
             and ask.prompts == 1
-            and ask.fields.get("prompt", b"")[:1] == b'"'
+            and bytes(ask.fields.get("prompt", b""))[:1] == b'"'
         ):
             return dialect.tokenize_path, ("model", "prompt")
         if ask.endpoint in (Endpoint.CHAT, Endpoint.MESSAGES):
