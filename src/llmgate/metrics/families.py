@@ -1,0 +1,99 @@
+"""Every metric of the gate, as data: its name, its labels, and how several workers make one number of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+GAP_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric. `bounds` are a histogram's; `merge` makes one gauge out of those of several workers."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    name: str
+    documentation: str
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+    merge: Callable[[Iterable[float]], float] = sum
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row has; a histogram's are its buckets, the one beyond all bounds, and the sum."""
+        return len(self.bounds) + 2 if self.bounds else 1
+
+
+REQUESTS = Family(
+    "counter",
+    "llmgate_requests",
+    "Requests, by how they were answered.",
+    ("route", "upstream", "model", "status"),
+)
+DURATION = Family(
+    "histogram",
+    "llmgate_request_duration_seconds",
+    "From the request's first byte to the end of its answer.",
+    ("route",),
+    SECONDS,
+)
+FIRST_BYTE = Family(
+    "histogram",
+    "llmgate_first_byte_seconds",
+    "From the request's first byte to the first byte of the answer's body.",
+    ("route", "upstream"),
+    SECONDS,
+)
+GAPS = Family(
+    "histogram",
+    "llmgate_chunk_gap_seconds",
+    "Between two pieces of a streamed answer.",
+    ("route",),
+    GAP_SECONDS,
+)
+TOKENS = Family(
+    "counter",
+    "llmgate_tokens",
+    "Tokens, by direction and by how the count was come by.",
+    ("route", "upstream", "model", "direction", "certainty"),
+)
+REFUSED = Family(
+    "counter", "llmgate_refused", "Requests that the gate answered itself, by reason.", ("route", "reason")
+)
+IN_FLIGHT = Family("gauge", "llmgate_requests_in_flight", "Requests being answered now.", ("route",))
+LAG = Family(
+    "gauge",
+    "llmgate_ledger_lag_seconds",
+    "Age of the oldest usage record not yet committed.",
+    merge=max,
+)
+BACKLOG = Family("gauge", "llmgate_ledger_backlog", "Usage records not yet committed.")
+LEDGER_UP = Family("gauge", "llmgate_ledger_up", "1 while the store takes usage records.", merge=min)
+ACCOUNTS = Family(
+    "gauge", "llmgate_quota_accounts", "Quotas in use, by whether any of it is left.", ("state",)
+)
+HELD = Family("gauge", "llmgate_quota_held", "Held by running requests, by unit.", ("unit",))
+DRIFT = Family(
+    "gauge",
+    "llmgate_reconcile_drift_tokens",
+    "Tokens that an upstream has counted and the ledger has not, since the gate started.",
+    ("upstream", "direction"),
+    merge=max,
+)
+_REPLICA = ("upstream", "replica")
+UPSTREAM_UP = Family("gauge", "llmgate_upstream_up", "1 while a replica is healthy.", _REPLICA, merge=min)
+BREAKER = Family(
+    "gauge", "llmgate_upstream_breaker_open", "1 while its circuit is open.", _REPLICA, merge=max
+)
+RUNNING = Family("gauge", "llmgate_upstream_in_flight", "Requests it is answering.", _REPLICA)
+
+_ALL = (
+    *(REQUESTS, DURATION, FIRST_BYTE, GAPS, TOKENS, REFUSED, IN_FLIGHT),
+    *(LAG, BACKLOG, LEDGER_UP, ACCOUNTS, HELD, DRIFT, UPSTREAM_UP, BREAKER, RUNNING),
+)
+FAMILIES = MappingProxyType({family.name: family for family in _ALL})
+"""Every metric of the gate by its name."""
