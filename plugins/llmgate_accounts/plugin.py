@@ -1,0 +1,190 @@
+"""The plugin: its settings, and the table of its operations."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from llmgate.errors import (
+    Answer,
+    ConfigError,
+    Conflict,
+    QuotaExhausted,
+    Refusal,
+    UpstreamFailed,
+    detail_shape,
+)
+from llmgate.surface import Operation, Surface
+
+from .completions import Completions
+from .handlers import Account, Handlers, Limit, LoginForm, Problem, Registration, Token, TokenLimit, Usage
+
+if TYPE_CHECKING:
+    from llmgate.config import Config, Route
+    from llmgate.plugin import Services
+
+GUIDES_STATUS: Mapping[type[Refusal], int] = MappingProxyType(
+    {Conflict: 400, QuotaExhausted: 429, UpstreamFailed: 502}
+)
+"""Where the guide has one status of its own: a name that is taken, a limit used up, a model out of reach."""
+
+BEARER = ("bearer",)
+LET_THROUGH = ("POST /completions", "POST /chat/completions")
+LAYERS = ("quota", "accounting")
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The keys of `[plugins.llmgate_accounts]`."""
+
+    route: Annotated[
+        str | None, Meta(description="Name of the route that completions go to; without one, the only one.")
+    ] = None
+    registration: Annotated[
+        Literal["open", "closed"],
+        Meta(description="closed: accounts are made by `llmgate user add` alone."),
+    ] = "open"
+    token_limit: Annotated[Limit, Meta(description="Tokens for who registers without naming a limit.")] = (
+        10_000
+    )
+    max_token_limit: Annotated[
+        Limit | None,
+        Meta(description="Most tokens that users may ask for; without it, any number, as in the guide."),
+    ] = None
+    may_raise: Annotated[
+        bool,
+        Meta(description="Users may raise their own limit, not only lower it; never over max_token_limit."),
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.max_token_limit is not None and self.token_limit > self.max_token_limit:
+            raise ValueError(
+                f"token_limit ({self.token_limit}) is over max_token_limit ({self.max_token_limit}): "
+                "lower one or raise the other"
+            )
+
+
+class Accounts:
+    """See `llmgate.plugin.Plugin`."""
+
+    settings = Settings
+
+    @asynccontextmanager
+    async def open(self, settings: Settings, gate: Services) -> AsyncIterator[Surface]:
+        """The surface. Raises `ConfigError` where completions would not go to a route that holds users to limits."""
+        route = _route(settings, gate.config)
+        handlers = Handlers(settings, gate.identity, gate.quotas, gate.reports)
+        completions = Completions(
+            gate.routes[route.name], path=route.path, max_body=gate.config.gate.max_body
+        )
+        yield Surface(
+            "accounts",
+            operations=[*_operations(handlers), _completions(completions, route)],
+            error_shape=guides_shape,
+            title="LLM User Management API",
+        )
+
+
+def guides_shape(refusal: Refusal) -> Answer:
+    """Errors as the guide's clients know them, whatever status they have elsewhere in the gate."""
+    status, headers, body = detail_shape(refusal)
+    return GUIDES_STATUS.get(type(refusal), status), headers, body
+
+
+def _operations(handlers: Handlers) -> list[Operation]:
+    return [
+        Operation(
+            method="POST",
+            path="/auth/register",
+            handler=handlers.register,
+            body=Registration,
+            answers=_answers(Account, 400, 403, 413),
+            summary="Register a user account.",
+        ),
+        Operation(
+            method="POST",
+            path="/auth/token",
+            handler=handlers.log_in,
+            body=LoginForm,
+            form=True,
+            answers=_answers(Token, 400, 401, 413),
+            summary="Log in for an access token.",
+        ),
+        Operation(
+            method="POST",
+            path="/auth/refresh",
+            handler=handlers.refresh,
+            credentials=BEARER,
+            answers=_answers(Token, 401),
+            summary="Get a new access token for one that is still good.",
+        ),
+        Operation(
+            method="GET",
+            path="/users/me",
+            handler=handlers.me,
+            credentials=BEARER,
+            answers=_answers(Account, 401),
+            summary="Your account.",
+        ),
+        Operation(
+            method="GET",
+            path="/users/usage",
+            handler=handlers.usage,
+            credentials=BEARER,
+            answers=_answers(Usage, 401),
+            summary="How many tokens you have used, and how many are left.",
+        ),
+        Operation(
+            method="PUT",
+            path="/users/me/token-limit",
+            handler=handlers.set_token_limit,
+            body=TokenLimit,
+            credentials=BEARER,
+            answers=_answers(Account, 400, 401, 403, 413),
+            summary="Change your token limit.",
+        ),
+    ]
+
+
+def _completions(app: Completions, route: Route) -> Operation:
+    """The door to the model: it opens to whom the route itself opens."""
+    return Operation(
+        method="POST",
+        path="/chat/completions",
+        app=app,
+        credentials=route.credentials,
+        roles=route.roles,
+        answers=_answers(None, 400, 401, 403, 404, 413, 502),
+        summary="Complete a prompt, or a chat.",
+    )
+
+
+def _answers(success: type[Any] | None, *refusals: int) -> dict[int, type[Any] | None]:
+    """200, which is what the guide's system answers also where something was made, and the refusals."""
+    return {200: success, **dict.fromkeys((*refusals, 429, 503), Problem)}
+
+
+def _route(settings: Settings, config: Config) -> Route:
+    routes = {route.name: route for route in config.routes}
+    name = settings.route if settings.route is not None or len(routes) != 1 else next(iter(routes))
+    known = ", ".join(routes) or "none"
+    if name is None:
+        raise _misfit(f"name the [[routes]] that completions go to (known: {known})")
+    if name not in routes:
+        raise _misfit(f'no route "{name}" (known: {known})')
+    route = routes[name]
+    allowed = {str(operation) for operation in route.allow}
+    if "*" not in allowed and (closed := [each for each in LET_THROUGH if each not in allowed]):
+        raise _misfit(f'the route "{name}" does not let {" and ".join(closed)} through: add to its allow')
+    if missing := [layer for layer in LAYERS if layer not in route.middleware]:
+        raise _misfit(
+            f'token limits need {" and ".join(missing)} on the route "{name}": add to its middleware'
+        )
+    return route
+
+
+def _misfit(problem: str) -> ConfigError:
+    return ConfigError([f"plugins.llmgate_accounts.route: {problem}"])
