@@ -149,7 +149,7 @@ def _held(accounts: Iterable[Account], demand: Demand, output: int, *, lowered: 
 def _spent(unit: Unit, record: UsageRecord) -> int:
     match unit:
         case Unit.TOKENS:
-            return record.input_tokens + record.output_tokens
+            return record.input_tokens + record.output_tokens if record.booked is None else record.booked
         case Unit.REQUESTS:
             return int(record.outcome not in ("failed", "refused"))
         case Unit.MONEY:

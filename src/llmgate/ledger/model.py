@@ -80,6 +80,8 @@ class Balance:
     used: int
     window_start: float
     window_end: float
+    updated_at: float = 0.0
+    """When its terms were last changed; 0 while it is what gate.toml gives to everybody."""
 
     @property
     def remaining(self) -> int:
@@ -126,6 +128,8 @@ class UsageRecord:
     status: int
     duration: float
     first_byte: float | None
+    booked: int | None = None
+    """Tokens that a surface sells by number, charged in place of those used; None where use is what is paid for."""
 
 
 class Charge(NamedTuple):

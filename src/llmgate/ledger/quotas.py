@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -57,6 +58,15 @@ class Quotas:
         assert row is not None
         return _balance(row, allotment, now)
 
+    async def grow(self, db: AsyncConnection, subject: Subject, allotment: Allotment, by: int) -> Balance:
+        """Add `by` to the limit that holds for what `allotment` is for, and to its own where none holds yet.
+
+        A part of the transaction `db`, which has to be a `Store.change`: what was bought is there exactly if
+        what paid for it is. A negative `by` takes back, down to a limit of 0. Raises `BadRequest` past 2**62.
+        """
+        present = await self._present(db, subject, allotment) or allotment
+        return await self.give(db, subject, replace(present, limit=max(0, present.limit + by)))
+
     async def of(self, subject: Subject) -> list[Balance]:
         """Where every quota of `subject` stands, those of gate.toml included."""
         now = self._store.clock()
@@ -96,10 +106,13 @@ class Quotas:
                 raise NotFound(f"There is no quota {quota_id}.")
 
     async def _refuse_more(self, db: AsyncConnection, subject: Subject, wanted: Allotment) -> None:
-        row = await _find(db, subject, wanted)
-        present = self._default(subject, wanted) if row is None or row["limit"] is None else allotment_of(row)
+        present = await self._present(db, subject, wanted)
         if present is not None and wanted.limit + wanted.overdraft > present.limit + present.overdraft:
             raise Forbidden(f"The limit is {present.limit}. Only an administrator can raise it.")
+
+    async def _present(self, db: AsyncConnection, subject: Subject, thing: Allotment) -> Allotment | None:
+        row = await _find(db, subject, thing)
+        return self._default(subject, thing) if row is None or row["limit"] is None else allotment_of(row)
 
     def _default(self, subject: Subject, wanted: Allotment) -> Allotment | None:
         thing = _identity(subject, wanted)
@@ -147,4 +160,5 @@ async def _find(db: AsyncConnection, subject: Subject, allotment: Allotment) -> 
 def _balance(row: sa.RowMapping, allotment: Allotment, now: float) -> Balance:
     start, end = Window(row["window"]).bounds(now)
     used = row["used"] if row["window_start"] >= start else 0
-    return Balance(row["id"], Subject(row["subject_kind"], row["subject_id"]), allotment, used, start, end)
+    subject = Subject(row["subject_kind"], row["subject_id"])
+    return Balance(row["id"], subject, allotment, used, start, end, row["updated_at"])

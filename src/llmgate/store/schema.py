@@ -154,8 +154,9 @@ quotas = Table(
     _required("used", BigInteger, "0"),
     _required("window_start", Double, "0"),
     Column("contended_at", Double),  # when a worker last fell short while others held leases
-    _required("updated_at", Double),
+    _required("updated_at", Double),  # by an operator; 0: never. Moves forward only, over all rows
     UniqueConstraint("subject_kind", "subject_id", "unit", "upstream", "model", "window"),
+    Index(None, "updated_at"),
     **NEVER_REUSED,
 )
 
@@ -176,7 +177,8 @@ leases = Table(
     _owner("quota_id", "quotas", primary_key=True),
     Column("worker_id", Text, primary_key=True),
     _required("window_start", Double),
-    _required("amount", BigInteger),
+    _required("given", BigInteger),  # what is not spent of it may still be spent
+    _required("spent", BigInteger, "0"),
     Index(None, "worker_id"),
 )
 
@@ -204,6 +206,7 @@ usage = Table(
     _required("status", Integer),
     _required("duration", Double),
     Column("first_byte", Double),
+    Column("booked", BigInteger),  # tokens charged by number; null: those used
     Index(None, "at"),
     Index(None, "user_id", "at"),
     Index(None, "key_id", "at"),

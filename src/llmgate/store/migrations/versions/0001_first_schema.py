@@ -143,6 +143,7 @@ def _quotas() -> None:
         _column("updated_at", sa.Double),
         sa.UniqueConstraint(*subject, name=f"uq_quotas_{'_'.join(subject)}"),
     )
+    _index("quotas", "updated_at")
     op.create_table(
         "workers",
         _column("id", sa.Text),
@@ -157,7 +158,8 @@ def _quotas() -> None:
         _column("quota_id", ID),
         _column("worker_id", sa.Text),
         _column("window_start", sa.Double),
-        _column("amount", sa.BigInteger),
+        _column("given", sa.BigInteger),
+        _column("spent", sa.BigInteger, "0"),
         sa.PrimaryKeyConstraint("quota_id", "worker_id", name="pk_leases"),
         _owner("leases", "quota_id", "quotas"),
     )
@@ -187,6 +189,7 @@ def _usage() -> None:
         _column("status", sa.Integer),
         _column("duration", sa.Double),
         sa.Column("first_byte", sa.Double),
+        sa.Column("booked", sa.BigInteger),
         sa.PrimaryKeyConstraint("request_id", name="pk_usage"),
     )
     _index("usage", "at")
