@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,13 @@ from llmgate.store.changes import Changes, FileChanges, LocalChanges
 
 
 @pytest.fixture(params=["local", "file"])
-def changes(request: pytest.FixtureRequest, tmp_path: Path) -> Changes:
-    return LocalChanges() if request.param == "local" else FileChanges(tmp_path / "gate.db.changes")
+def changes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Changes]:
+    if request.param == "local":
+        yield LocalChanges()
+        return
+    in_file = FileChanges(tmp_path / "gate.db.changes")
+    yield in_file
+    in_file.close()
 
 
 def test_the_stamp_stands_still_until_it_is_bumped(changes: Changes) -> None:
@@ -19,7 +25,6 @@ def test_the_stamp_stands_still_until_it_is_bumped(changes: Changes) -> None:
     assert changes.current() == before
     changes.bump()
     assert changes.current() != before
-    changes.close()
 
 
 def test_no_two_changes_have_the_same_stamp(changes: Changes) -> None:
@@ -28,7 +33,6 @@ def test_no_two_changes_have_the_same_stamp(changes: Changes) -> None:
         changes.bump()
         seen.add(changes.current())
     assert len(seen) == 101
-    changes.close()
 
 
 def test_a_bump_in_another_process_is_seen_here(tmp_path: Path) -> None:

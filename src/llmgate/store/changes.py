@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
 SIZE = 8  # bytes: one aligned machine word, so that a reader never sees half of a new stamp
 
 
@@ -27,8 +29,8 @@ class Changes(Protocol):
     def bump(self) -> None:
         """Move the stamp. Called after the commit: whoever sees the new stamp also sees the change."""
 
-    def close(self) -> None:
-        """Let go of what the stamp is kept in."""
+    async def announce(self, conn: AsyncConnection) -> None:
+        """Tell the processes that `bump` does not reach, when the transaction of `conn` commits."""
 
 
 class LocalChanges:
@@ -45,8 +47,8 @@ class LocalChanges:
         """Move the stamp."""
         self._stamp += 1
 
-    def close(self) -> None:
-        """Nothing to let go of."""
+    async def announce(self, conn: AsyncConnection) -> None:
+        """Nobody else looks."""
 
 
 class FileChanges:
@@ -74,6 +76,9 @@ class FileChanges:
     def bump(self) -> None:
         """Move the stamp, for every process that maps the file."""
         self._word[0] = secrets.randbits(8 * SIZE)
+
+    async def announce(self, conn: AsyncConnection) -> None:
+        """Whoever looks at the file sees `bump`."""
 
     def close(self) -> None:
         """Unmap the file; the file itself stays."""

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from ..errors import StoreError
 from . import faults
-from .changes import Changes, FileChanges, LocalChanges
+from .changes import Changes, FileChanges
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
@@ -76,16 +76,12 @@ class Store:
             writer = writing_engine(target, synchronous=synchronous, busy_timeout=busy_timeout)
             stack.push_async_callback(writer.dispose)
             reader = writer.execution_options(isolation_level="AUTOCOMMIT")
-            changes: Changes = LocalChanges()
             if target.get_backend_name() == "sqlite":
                 reader = reading_engine(target, busy_timeout=busy_timeout)
                 stack.push_async_callback(reader.dispose)
-                changes = _changes_beside(target)
-            stack.callback(changes.close)
-            store = cls(writer, reader, changes, clock)
-            async with store.connect() as conn:
+            async with connected(reader) as conn:
                 await check(conn)
-            yield store
+            yield cls(writer, reader, await stack.enter_async_context(_changes_of(target)), clock)
 
     @property
     def url(self) -> URL:
@@ -111,6 +107,7 @@ class Store:
         try:
             async with self.begin() as conn:
                 yield conn
+                await self.changes.announce(conn)
                 committing = True
         finally:
             if committing:  # however it ends: a COMMIT that was cancelled or failed may have reached the disk
@@ -245,11 +242,23 @@ def _translated(engine: AsyncEngine) -> AsyncEngine:
     return engine
 
 
-def _changes_beside(url: URL) -> FileChanges:
+@asynccontextmanager
+async def _changes_of(url: URL) -> AsyncIterator[Changes]:
+    """The stamp that all processes on the database at `url` share."""
+    if url.get_backend_name() != "sqlite":
+        from .listen import listening  # noqa: PLC0415 - needs the extra `cluster`
+
+        async with listening(url) as notified:
+            yield notified
+        return
     path = Path(f"{url.database}.changes")
     try:
-        return FileChanges(path)
+        changes = FileChanges(path)
     except OSError as error:
         raise StoreError(
             f"store: {path} cannot be used: {error.strerror}; give the gate access to it"
         ) from error
+    try:
+        yield changes
+    finally:
+        changes.close()
