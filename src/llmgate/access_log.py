@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from .exchange import Exchange
+
+
+log = logging.getLogger("llmgate")
 
 
 class Line(msgspec.Struct, omit_defaults=True):
@@ -33,16 +37,22 @@ class Line(msgspec.Struct, omit_defaults=True):
     output_tokens: int | None = None
     certainty: str = ""
     refused: str | None = None
+    complete: bool = True
     client: str = ""
 
 
 class AccessLog:
-    """Writes lines to `out`, which should be buffered; `flush` is called by whoever owns it, now and then."""
+    """Writes lines to `out`, which should be buffered; `flush` is called by whoever owns it, now and then.
+
+    A line whose answer broke off, or never began, says `complete: false`; other values that say nothing
+    are left out.
+    """
 
     def __init__(self, out: BinaryIO, *, clock: Callable[[], float] = time.time) -> None:
         self._out = out
         self._clock = clock
         self._encoder = msgspec.json.Encoder()
+        self._failing = False
 
     def write(self, scope: Scope, exchange: Exchange, ended: float) -> None:
         """Write the line of a request that ended at `ended` (seconds of the monotonic clock)."""
@@ -66,10 +76,22 @@ class AccessLog:
             output_tokens=reading.usage.output_tokens if reading else None,
             certainty=str(reading.certainty) if reading else "",
             refused=exchange.refused,
+            complete=exchange.complete,
             client=client[0] if client else "",
         )
-        self._out.write(self._encoder.encode(line) + b"\n")
+        self._try(self._out.write, self._encoder.encode(line) + b"\n")
 
     def flush(self) -> None:
         """Hand what was written to the operating system."""
-        self._out.flush()
+        self._try(self._out.flush)
+
+    def _try(self, work: Callable[..., object], *args: bytes) -> None:
+        """A full disk or a reader that left costs lines, never a request; it is said once."""
+        try:
+            work(*args)
+        except OSError as error:
+            if not self._failing:
+                log.warning("the access log cannot be written: %s", error)
+            self._failing = True
+        else:
+            self._failing = False

@@ -13,31 +13,32 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from .backends import open_backends
 from .config import Address, Config, convert_table
 from .core import Core
 from .entrance import Entrance, nowhere
 from .errors import ConfigError, StoreError
 from .identity import Identity, PasswordRules
 from .ledger import Quotas, Reports
-from .onion import aliases_of, defaults_of, known_models, outer, rate_limit, route_app
-from .plugin import Services, load_plugin
+from .onion import defaults_of, health_of, known_models, outer, rate_limit, route_app, upstream_of
+from .plugin import Services, load_plugin, migrations_of
 from .probes import Alive, Ready, Scrape
-from .proxy.engine import Engine, Timeouts
-from .proxy.health import HealthChecks, HealthSettings
+from .proxy.health import HealthChecks
 from .proxy.httptools_engine import HttptoolsEngine
 from .proxy.httpx_engine import HttpxEngine
-from .proxy.upstreams import BreakerSettings, Upstream
 from .routing import Entry, Table
+from .store.migrations import check
 from .surface import OperationApp, Surface
-from .usage.dialect import DIALECTS
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from .config import Name, PluginTable, Route
-    from .config import Upstream as UpstreamSettings
+    from .proxy.engine import Engine
+    from .proxy.upstreams import Upstream
     from .store import Store
 
 log = logging.getLogger("llmgate")
@@ -58,6 +59,10 @@ class Gate:
         """Requests that are being answered now."""
         return sum(app.in_flight for app in self.apps.values())
 
+    async def drained(self) -> None:
+        """Returns once the requests that are being answered now have ended."""
+        await asyncio.gather(*(app.drained() for app in self.apps.values()))
+
 
 class _LateApp:
     """Stands for a route until it is built: plugins are handed the routes before they offer layers for them."""
@@ -75,9 +80,12 @@ async def open_gate(config: Config, core: Core) -> AsyncIterator[Gate]:
     """Build the gate that `config` describes. Raises `ConfigError` with every clash and misfit found."""
     async with AsyncExitStack() as stack:
         upstreams = await _open_upstreams(config, stack)
-        core.ledger.set_defaults(defaults_of(config))
-        core.instruments.watch(core.ledger, upstreams.values(), known_models(config))
-        await stack.enter_async_context(HealthChecks(_probed(config, upstreams), http=core.http))
+        probed = {
+            upstreams[name]: health
+            for name, settings in config.upstreams.items()
+            if (health := health_of(settings)) is not None
+        }
+        await stack.enter_async_context(HealthChecks(probed, http=core.http))
         identity = identity_of(config, core.store)
         await stack.enter_async_context(_flushing(core, identity))
         late = {route.name: _LateApp() for route in config.routes}
@@ -90,19 +98,25 @@ async def open_gate(config: Config, core: Core) -> AsyncIterator[Gate]:
             reports=Reports(core.store),
             upstreams=upstreams,
             routes=late,
+            backends=partial(open_backends, config, core, addresses_of(config)),
         )
+        async with core.store.connect() as db:
+            await check(db, *migrations_of(config)[1:])
         surfaces = {
             name: await _open_plugin(name, table, services, stack) for name, table in config.plugins.items()
         }
         for route in config.routes:
             late[route.name].app = route_app(route, config, core, upstreams[route.upstream], surfaces)
         tables = _tables(config, core, services, surfaces)
-        lost = outer(nowhere, core, identity, credentials=(), required=False, roles=())
+        lost = outer(nowhere, config, core, identity, credentials=(), required=False, roles=())
         trusted = config.gate.trusted_proxies
         apps = {
             address: Entrance(table, nowhere=lost, trusted_proxies=trusted)
             for address, table in tables.items()
         }
+        # Nothing can fail any more: only now is the file in force for what outlives this gate.
+        core.ledger.set_defaults(defaults_of(config))
+        core.instruments.watch(core.ledger, upstreams.values(), known_models(config))
         yield Gate(config, apps, services)
 
 
@@ -114,33 +128,9 @@ async def _open_upstreams(config: Config, stack: AsyncExitStack) -> dict[str, Up
             engines[settings.engine] = engine
             stack.push_async_callback(engine.aclose)
     return {
-        name: _upstream(name, settings, engines[settings.engine])
+        name: upstream_of(name, settings, engines[settings.engine])
         for name, settings in config.upstreams.items()
     }
-
-
-def _upstream(name: str, settings: UpstreamSettings, engine: Engine) -> Upstream:
-    return Upstream(
-        name,
-        settings.urls,
-        engine=engine,
-        timeouts=Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout),
-        api_key=settings.api_key.reveal() if settings.api_key is not None else None,
-        models=aliases_of(settings),
-        breaker=BreakerSettings(settings.breaker.failures, settings.breaker.open_for),
-    )
-
-
-def _probed(config: Config, upstreams: Mapping[str, Upstream]) -> dict[Upstream, HealthSettings]:
-    probed = {}
-    for name, settings in config.upstreams.items():
-        path = settings.health.path or DIALECTS[settings.dialect].health_path
-        if settings.health.enabled and path is not None:
-            health = settings.health
-            probed[upstreams[name]] = HealthSettings(
-                path, health.interval, health.timeout, health.rise, health.fall
-            )
-    return probed
 
 
 def identity_of(config: Config, store: Store) -> Identity:
@@ -159,8 +149,7 @@ async def _flushing(core: Core, identity: Identity) -> AsyncIterator[None]:
     """Write down now and then what is collected in memory: uses of keys, lines of the access log."""
 
     async def flush() -> None:
-        if core.access_log is not None:
-            core.access_log.flush()
+        core.access_log.flush()
         try:
             await identity.keys.flush()
         except StoreError as error:
@@ -197,6 +186,7 @@ def _tables(
     for index, route in enumerate(config.routes):
         app = outer(
             services.routes[route.name],
+            config,
             core,
             services.identity,
             credentials=route.credentials if route.authentication == "required" else (),
@@ -218,6 +208,13 @@ def _tables(
     return tables
 
 
+def addresses_of(config: Config) -> set[Address]:
+    """Every address that this gate listens on."""
+    own = [route.listen for route in config.routes]
+    own += [plugin.listen for plugin in config.plugins.values()]
+    return {*config.gate.listen, *filter(None, [*own, config.metrics.listen])}
+
+
 def _addresses(config: Config, own: Address | None) -> tuple[Address, ...]:
     return config.gate.listen if own is None else (own,)
 
@@ -231,6 +228,7 @@ def _operations(config: Config, core: Core, services: Services, name: Name, surf
             app = rate_limit(app, config.limits, core, name)
         app = outer(
             app,
+            config,
             core,
             services.identity,
             credentials=operation.credentials,
@@ -253,7 +251,7 @@ def _allowed(route: Route, app: ASGIApp, owner: str) -> list[Entry]:
 
 def _add_probes(config: Config, core: Core, services: Services, entries: dict[Address, list[Entry]]) -> None:
     """Health and metrics, on every address of the gate unless metrics have one of their own."""
-    alive, ready = Alive(), Ready(core.ledger, services.upstreams)
+    alive, ready = Alive(), Ready(core.ledger, services.upstreams, fail_open=core.fail_open)
     scrape = Scrape(core.instruments.registry)
     own = config.metrics.listen
     for address in {*config.gate.listen, *([own] if own is not None else [])}:

@@ -12,21 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-from limits.aio.storage import MemoryStorage
 
 from .access_log import AccessLog
 from .ledger import Ledger
 from .ledger.sqlite import SqliteCommitter
 from .metrics import Instruments
-from .middleware.ratelimit import LocalSlots
 from .onion import defaults_of
 from .store import Store
+from .windows import LocalSlots, LocalWindows
 
 if TYPE_CHECKING:
     from limits.aio.storage import Storage
 
     from .config import Config
-    from .middleware.ratelimit import Slots
+    from .windows import Slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Core:
     windows: Storage
     slots: Slots
     http: httpx.AsyncClient
-    access_log: AccessLog | None
+    access_log: AccessLog
     fail_open: bool
 
 
@@ -71,14 +70,13 @@ async def open_core(config: Config, *, clock: Callable[[], float] = time.time) -
             )
         )
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
-        access_log = AccessLog(sys.stdout.buffer) if config.gate.access_log else None
-        if access_log is not None:
-            stack.callback(access_log.flush)
+        access_log = AccessLog(sys.stdout.buffer)
+        stack.callback(access_log.flush)
         yield Core(
             store,
             ledger,
             Instruments(),
-            MemoryStorage(),
+            LocalWindows(clock=clock),
             LocalSlots(),
             http,
             access_log,

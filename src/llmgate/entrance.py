@@ -1,31 +1,29 @@
-"""The outermost layer: begins the exchange, finds the onion, and has the last word on every error."""
+"""The outermost app of one address: begins the exchange and finds the onion that a request goes into."""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from .errors import AnswerCut, Refusal, answer
+from .errors import Refusal
 from .exchange import Exchange
-from .routing import Entry, Table
+from .routing import Table
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from .config import Network
-
-log = logging.getLogger("llmgate")
 
 
 class Entrance:
     """The ASGI app of one address. `nowhere` answers what the table does not know.
 
-    A refusal that no layer answered is answered here; an unforeseen exception becomes a 500 without its
-    text, or, once the answer has begun, a closed connection: nothing is ever appended to a begun answer.
+    `trusted_proxies` are believed when they name the client in X-Forwarded-For. `in_flight` counts the
+    requests that are inside.
     """
 
     def __init__(
@@ -39,6 +37,7 @@ class Entrance:
     ) -> None:
         self.table = table
         self.in_flight = 0
+        self._last_out: asyncio.Event | None = None
         self._nowhere = nowhere
         self._trusted = trusted_proxies
         self._timer = timer
@@ -55,33 +54,19 @@ class Entrance:
             _believe_proxies(scope, self._trusted)
         self.in_flight += 1
         try:
-            await self._enter(scope, exchange, receive, send)
+            await self._app(scope, exchange)(scope, receive, send)
         finally:
             self.in_flight -= 1
+            if self._last_out is not None and not self.in_flight:
+                self._last_out.set()
 
-    async def _enter(self, scope: Scope, exchange: Exchange, receive: Receive, send: Send) -> None:
-        begun = False
-
-        async def watched(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        app = self._app(scope, exchange)
-        try:
-            await app(scope, receive, watched)
-        except AnswerCut:
-            return  # an answer left unfinished: the server closes the connection
-        except Refusal as refusal:
-            if not begun:
-                await answer(scope, watched, refusal)
-        except Exception:
-            log.exception("request %s failed", exchange.id)
-            if not begun:
-                await answer(scope, watched, Refusal("Something went wrong in the gate. Its log says what."))
+    async def drained(self) -> None:
+        """Returns once nobody is inside; for an entrance that lets nobody in any more."""
+        if self.in_flight:
+            self._last_out = asyncio.Event()
+            await self._last_out.wait()
 
     def _app(self, scope: Scope, exchange: Exchange) -> ASGIApp:
-        entry: Entry
         try:
             entry, parameters = self.table.find(scope["method"], scope["path"])
         except Refusal as refusal:
@@ -95,9 +80,9 @@ class Entrance:
         return entry.app
 
 
-async def nowhere(scope: Scope, _: Receive, send: Send) -> None:
-    """Answers a request that no route takes."""
-    await answer(scope, send, scope["llmgate.refusal"])
+async def nowhere(scope: Scope, *_: Receive | Send) -> None:
+    """The app of a request that no route takes: raises what the table said."""
+    raise scope["llmgate.refusal"]
 
 
 async def _decline(scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,4 +117,5 @@ def _is_trusted(address: str, trusted: Sequence[Network]) -> bool:
         ip = ipaddress.ip_address(address)
     except ValueError:
         return False
-    return any(ip in network for network in trusted if network.version == ip.version)
+    plain = getattr(ip, "ipv4_mapped", None) or ip  # how a socket for both families shows an IPv4 client
+    return any(plain in network for network in trusted if network.version == plain.version)

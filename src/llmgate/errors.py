@@ -10,6 +10,7 @@
         ├── QuotaExhausted   402  or 429, by the route's dialect: nothing left to spend
         ├── Forbidden        403
         ├── NotFound         404
+        ├── MethodNotAllowed 405  there is such a thing, but not for this method
         ├── Conflict         409
         ├── PayloadTooLarge  413
         ├── RateLimited      429  come back after `Retry-After`
@@ -137,6 +138,18 @@ class NotFound(Refusal):
     reason = "not_found"
 
 
+class MethodNotAllowed(Refusal):
+    """The path is there, but not for this method; `allowed` are those that it takes (RFC 9110 15.5.6)."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+    reason = "not_found"
+
+    def __init__(self, message: str, *, allowed: Iterable[str]) -> None:
+        super().__init__(message, headers=[(b"allow", ", ".join(sorted(allowed)).encode())])
+
+
 class Conflict(Refusal):
     """What was asked for contradicts what is there."""
 
@@ -209,12 +222,18 @@ def detail_shape(refusal: Refusal) -> Answer:
 
 
 async def answer(scope: Scope, send: Send, refusal: Refusal) -> None:
-    """Send `refusal` in the shape that this request's route speaks, and note its reason for the metrics."""
+    """Send `refusal` in the shape that this request's route speaks, and note its reason for the metrics.
+
+    A WebSocket is closed before it opens, which servers turn into a 403.
+    """
     exchange = scope.get("llmgate")
     shape: ErrorShape = openai_shape
     if exchange is not None:
         exchange.refused = refusal.reason
         shape = exchange.error_shape
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": refusal.reason})
+        return
     status, headers, body = shape(refusal)
     headers = [*headers, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})

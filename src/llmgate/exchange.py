@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .errors import ErrorShape, PayloadTooLarge, openai_shape
+from .errors import BadRequest, ErrorShape, PayloadTooLarge, openai_shape
 from .usage.ask import endpoint_of, read_ask, rewrite
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .ledger.accounts import Hold
     from .usage.ask import Ask
     from .usage.model import Endpoint, Reading
+
+
+LONGEST_NAME = 256
 
 
 class ClientGone(Exception):
@@ -48,7 +51,10 @@ class Principal:
 
 @dataclass(slots=True)
 class Exchange:
-    """What is known of one request so far. Times are seconds of the monotonic clock."""
+    """What is known of one request so far. Times are seconds of the monotonic clock.
+
+    `status` is 0 until the answer begins; `complete` says that its last piece went out.
+    """
 
     id: str
     started: float
@@ -63,6 +69,7 @@ class Exchange:
     reading: Reading | None = None
     refused: str | None = None
     status: int = 0
+    complete: bool = False
     first_byte: float | None = None
     _body: bytes = field(default=b"", repr=False)
     _body_waits: bool = False
@@ -86,7 +93,7 @@ class Exchange:
             self._body = await read_body(receive, limit)
             self._body_waits, self._from_server = True, receive
             self.ask = read_ask(endpoint or endpoint_of(scope["method"], scope["path"]), self._body)
-            self.model = self.ask.model or ""
+            self.model = _name(self.ask.model)
         return self.ask
 
     def edit(self, scope: Scope, changes: Mapping[str, Any]) -> Scope:
@@ -108,6 +115,13 @@ class Exchange:
             return {"type": "http.request", "body": self._body, "more_body": False}
         assert self._from_server is not None, "receive() follows read()"
         return await self._from_server()
+
+
+def _name(model: str | None) -> str:
+    """The name goes into records and logs: it is held to what gate.toml takes for one."""
+    if model and not (len(model) <= LONGEST_NAME and model.isprintable()):
+        raise BadRequest(f"body.model: expected at most {LONGEST_NAME} printable characters", param="model")
+    return model or ""
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:

@@ -9,8 +9,21 @@ from .config import Config, Limit, Name, Route, Upstream
 from .errors import ConfigError
 from .ledger import Allotment, Default, Price, Prices, Unit, Window
 from .ledger.model import MILLION
-from .middleware import Accounting, Authentication, Metrics, Models, Quota, RateLimit, RequestId, ratelimit
+from .middleware import (
+    Accounting,
+    Authentication,
+    Errors,
+    Metrics,
+    Models,
+    Quota,
+    RateLimit,
+    RequestId,
+    ratelimit,
+)
+from .proxy import upstreams
 from .proxy.counting import TokenCounter
+from .proxy.engine import Timeouts
+from .proxy.health import HealthSettings
 from .proxy.models import ModelCards
 from .proxy.relay import Relay
 from .usage.dialect import DIALECTS
@@ -20,7 +33,7 @@ if TYPE_CHECKING:
 
     from .core import Core
     from .identity import Identity
-    from .proxy import upstreams
+    from .proxy.engine import Engine
     from .surface import Surface
 
 WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
@@ -79,6 +92,7 @@ def rate_limit(app: ASGIApp, limits: Iterable[Limit], core: Core, route: str) ->
 
 def outer(
     app: ASGIApp,
+    config: Config,
     core: Core,
     identity: Identity,
     *,
@@ -86,7 +100,7 @@ def outer(
     required: bool,
     roles: Sequence[str],
 ) -> ASGIApp:
-    """What stands in front of every route and operation: request id, metrics, and authentication if any."""
+    """What stands in front of every route and operation: request id, metrics, errors, authentication if any."""
     if credentials:
         app = Authentication(
             app,
@@ -96,7 +110,8 @@ def outer(
             roles=roles,
             on_use=identity.keys.touch,
         )
-    return RequestId(Metrics(app, instruments=core.instruments, access_log=core.access_log))
+    access_log = core.access_log if config.gate.access_log else None
+    return RequestId(Metrics(Errors(app), instruments=core.instruments, access_log=access_log))
 
 
 def _quota(app: ASGIApp, route: Route, config: Config, core: Core, upstream: upstreams.Upstream) -> ASGIApp:
@@ -128,12 +143,35 @@ def _offered(app: ASGIApp, route: Route, name: str, surfaces: Mapping[Name, Surf
     return offered[layer](app)
 
 
+def upstream_of(name: str, settings: Upstream, engine: Engine) -> upstreams.Upstream:
+    """An upstream as `settings` describe it, on `engine`."""
+    return upstreams.Upstream(
+        name,
+        settings.urls,
+        engine=engine,
+        timeouts=Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout),
+        api_key=settings.api_key.reveal() if settings.api_key is not None else None,
+        models=aliases_of(settings),
+        breaker=upstreams.BreakerSettings(settings.breaker.failures, settings.breaker.open_for),
+    )
+
+
+def health_of(settings: Upstream) -> HealthSettings | None:
+    """How the replicas of an upstream are probed; None if they are not."""
+    health = settings.health
+    path = health.path or DIALECTS[settings.dialect].health_path
+    if not health.enabled or path is None:
+        return None
+    return HealthSettings(path, health.interval, health.timeout, health.rise, health.fall)
+
+
 def limit_of(limit: Limit) -> ratelimit.Limit:
     """One of gate.toml's [[limits]] in the middleware's words."""
     what: ratelimit.What = next(what for what in ratelimit.WHAT if getattr(limit, what) is not None)
     amount = getattr(limit, what)
     window = WINDOWS[limit.window] if isinstance(limit.window, str) else limit.window
-    return ratelimit.Limit(limit.per, what, amount, window, moving=limit.strategy == "moving")
+    moving = limit.strategy == "moving"
+    return ratelimit.Limit(limit.per, what, amount, window, moving, name=",".join(limit.routes))
 
 
 def defaults_of(config: Config) -> list[Default]:

@@ -25,14 +25,17 @@ class Alive:
 
 
 class Ready:
-    """`/readyz`: 200 while the ledger takes records and every upstream has a replica to send requests to.
+    """`/readyz`: 200 while the ledger takes records and some upstream has a replica to send requests to.
 
-    Otherwise 503; the body says for each of them how it stands.
+    Otherwise 503; the body says for each of them how it stands. One upstream of several that is away takes
+    no gate out of service: all gates in front of it would go at once. With `fail_open` the gate serves
+    without its ledger too.
     """
 
-    def __init__(self, ledger: Ledger, upstreams: Mapping[str, Upstream]) -> None:
+    def __init__(self, ledger: Ledger, upstreams: Mapping[str, Upstream], *, fail_open: bool = False) -> None:
         self._ledger = ledger
         self._upstreams = upstreams
+        self._fail_open = fail_open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -41,7 +44,7 @@ class Ready:
             for name, upstream in self._upstreams.items()
         }
         ledger = self._ledger.commits.failing is None
-        ready = ledger and all(upstreams.values())
+        ready = (ledger or self._fail_open) and (any(upstreams.values()) or not upstreams)
         said = {
             "status": "ok" if ready else "unavailable",
             "ledger": "ok" if ledger else "unavailable",

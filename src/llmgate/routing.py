@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .errors import ConfigError, ErrorShape, NotFound, Refusal, openai_shape
+from .errors import ConfigError, ErrorShape, MethodNotAllowed, NotFound, openai_shape
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -36,8 +36,14 @@ class Entry:
 
 @dataclass(slots=True)
 class _Pattern:
+    """A path with parameters. Each entry has names of its own for them."""
+
     regex: re.Pattern[str]
     entries: dict[str, Entry] = field(default_factory=dict)
+
+    def parameters(self, entry: Entry, match: re.Match[str]) -> dict[str, str]:
+        names = [found[1] for found in _PARAMETER.finditer(entry.path)]
+        return dict(zip(names, match.groups(), strict=True))
 
 
 class Table:
@@ -65,8 +71,8 @@ class Table:
     def find(self, method: str, path: str) -> tuple[Entry, dict[str, str]]:
         """The entry for a request and the parameters in its path.
 
-        Raises `NotFound`, with status 405 and `Allow` where the path is there but not for this method. HEAD
-        goes where GET goes.
+        Raises `NotFound`, or `MethodNotAllowed` where the path is there but not for this method. HEAD goes
+        where GET goes. OPTIONS has no meaning of its own: browsers of other origins are not let in.
         """
         allowed: set[str] = set()
         methods = self._literal.get(path)
@@ -80,9 +86,13 @@ class Table:
             if match is not None:
                 entry = _for_method(pattern.entries, method)
                 if entry is not None:
-                    return entry, match.groupdict()
+                    return entry, pattern.parameters(entry, match)
                 allowed.update(pattern.entries)
-        raise _nothing(method, path, allowed)
+        if not allowed:
+            raise NotFound(f"There is nothing at {method} {path}.")
+        if "GET" in allowed:
+            allowed.add("HEAD")
+        raise MethodNotAllowed(f"{path} does not take {method}.", allowed=allowed)
 
 
 def _for_method(methods: dict[str, Entry], method: str) -> Entry | None:
@@ -94,7 +104,7 @@ def _compile(path: str) -> re.Pattern[str]:
     pattern, end = "", 0
     for match in _PARAMETER.finditer(path):
         pattern += re.escape(path[end : match.start()])
-        pattern += f"(?P<{match[1]}>{'.+' if match[2] else '[^/]+'})"
+        pattern += "(.+)" if match[2] else "([^/]+)"
         end = match.end()
     return re.compile(pattern + re.escape(path[end:]), re.DOTALL)
 
@@ -109,19 +119,3 @@ def _clash(entry: Entry, other: Entry) -> str:
         f"{entry.owner}: {entry.method} {entry.path} is also claimed by {other.owner}; "
         "give one of them a `prefix` (or another `path`), or a `listen` address of its own"
     )
-
-
-def _nothing(method: str, path: str, allowed: set[str]) -> Refusal:
-    if not allowed:
-        return NotFound(f"There is nothing at {method} {path}.")
-    headers = [(b"allow", ", ".join(sorted(allowed)).encode())]
-    return MethodNotAllowed(f"{path} does not take {method}.", headers=headers)
-
-
-class MethodNotAllowed(Refusal):
-    """The path is there, but not for this method."""
-
-    status = 405
-    type = "invalid_request_error"
-    code = "method_not_allowed"
-    reason = "not_found"

@@ -9,7 +9,6 @@ from llmgate.config import from_document
 from llmgate.config.rules import RULES
 from llmgate.errors import ConfigError
 
-SECRET = "x" * 32
 GATE: dict[str, Any] = {
     "upstreams": {"vllm": {"urls": ["http://a:1"]}, "openai": {"urls": ["https://b/v1"]}},
     "routes": [{"path": "/v1", "upstream": "vllm"}],
@@ -39,7 +38,6 @@ KEPT = {
         "store": {"url": "postgresql://db/gate"},
         "redis": {"url": "redis://cache"},
     },
-    "session_secret": {"sessions": {"secret": SECRET}},
     "key_fits_header": {"upstreams": {"vllm": {"urls": ["http://a"], "api_key": "sk-1"}}},
     "output_fits_context": {
         "upstreams": {"vllm": {"urls": ["http://a"], "max_output_tokens": 8, "context_length": 8}}
@@ -57,6 +55,7 @@ KEPT = {
         "limits": [{"per": "key", "requests": 1, "routes": ["/v1", "audit"]}],
         "plugins": {"audit": {}},
     },
+    "moving_counts_requests": {"limits": [{"per": "key", "requests": 1, "strategy": "moving"}]},
     "whole_overdraft": {"quotas": [{"per": "user", "tokens": 1, "overdraft": 2}]},
     "money_has_prices": {
         "quotas": [{"per": "user", "money": 1, "overdraft": 0.5, "model": "m"}],
@@ -65,6 +64,11 @@ KEPT = {
 }
 
 BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
+    (
+        "moving_counts_requests",
+        {"limits": [{"per": "key", "tokens": 1, "strategy": "moving"}]},
+        'limits[0].strategy: tokens are counted in fixed windows only: write "fixed", or leave it out',
+    ),
     (
         "workers_share",
         {"gate": {"workers": 2}, "redis": {"url": "redis://cache"}},
@@ -76,16 +80,6 @@ BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
         {"gate": {"workers": 2}, "store": {"url": "postgresql://db/gate"}},
         "gate.workers: 2 workers cannot share SQLite and their own memory: "
         "write 1, or set store.url to postgresql:// and redis.url",
-    ),
-    (
-        "session_secret",
-        {"sessions": {"secret": "short"}},
-        "sessions.secret: HS256 needs 32 bytes or more, found 5: openssl rand -hex 32 makes one",
-    ),
-    (
-        "session_secret",
-        {"sessions": {"secret": SECRET, "algorithm": "RS256"}},
-        "sessions.secret: RS256 keys are generated and kept in the store: leave the secret out",
     ),
     (
         "key_fits_header",

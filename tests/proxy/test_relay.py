@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from servers import PATIENCE, Client, Peer, ScriptedUpstream, connect, refused_url, serve, settled
 
 from llmgate.exchange import Exchange
+from llmgate.middleware import Errors
 from llmgate.proxy.engine import Timeouts
 from llmgate.proxy.httptools_engine import HttptoolsEngine
 from llmgate.proxy.httpx_engine import HttpxEngine
-from llmgate.proxy.relay import CloseOnCut, Relay
+from llmgate.proxy.relay import Relay
 from llmgate.proxy.upstreams import BreakerSettings, Upstream
 
 SOON = 0.5
@@ -40,7 +41,7 @@ async def gate(
     breaker = BreakerSettings(failures=99)
     upstream = Upstream("vllm", urls, engine=engine, timeouts=timeouts, api_key=key, breaker=breaker)
     try:
-        async with serve(CloseOnCut(Relay(upstream, **how))) as url:
+        async with serve(Errors(Relay(upstream, **how))) as url:
             yield url
     finally:
         await engine.aclose()

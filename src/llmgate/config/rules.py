@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .read import Unknowable, sound
-from .schema import Config, Gate, Limit, Quota, Route, Sessions, Upstream
+from .schema import Config, Gate, Limit, Quota, Route, Upstream
 from .words import alternatives, dangling, join, quoted
 
 Finding = tuple[str, str]
@@ -24,8 +24,6 @@ Rule = Callable[[Config, Any], Iterator[Finding]]
 
 MIDDLEWARE: Final = ("ratelimit", "quota", "accounting")
 """What a route can name without a plugin."""
-_HS256_BYTES: Final = 32
-"""RFC 7518, 3.2: a key for HS256 has at least the size of its hash."""
 
 
 def workers_share(config: Config, gate: Gate) -> Iterator[Finding]:
@@ -37,19 +35,6 @@ def workers_share(config: Config, gate: Gate) -> Iterator[Finding]:
                 f"{gate.workers} workers cannot share SQLite and their own memory: "
                 "write 1, or set store.url to postgresql:// and redis.url"
             ),
-        )
-
-
-def session_secret(_: Config, sessions: Sessions) -> Iterator[Finding]:
-    """A shared secret signs HS256 only, and is long enough for it."""
-    if sessions.secret is None:
-        return
-    if sessions.algorithm != "HS256":
-        yield "secret", f"{sessions.algorithm} keys are generated and kept in the store: leave the secret out"
-    elif (size := len(sessions.secret.reveal().encode())) < _HS256_BYTES:
-        yield (
-            "secret",
-            f"HS256 needs {_HS256_BYTES} bytes or more, found {size}: openssl rand -hex 32 makes one",
         )
 
 
@@ -154,6 +139,12 @@ def known_routes(config: Config, limit: Limit) -> Iterator[Finding]:
             yield "routes", dangling("route or plugin", name, known)
 
 
+def moving_counts_requests(_: Config, limit: Limit) -> Iterator[Finding]:
+    """A moving window notes each request with its time; how many tokens it takes is known too late for that."""
+    if limit.tokens is not None and limit.strategy == "moving":
+        yield "strategy", 'tokens are counted in fixed windows only: write "fixed", or leave it out'
+
+
 def whole_overdraft(_: Config, quota: Quota) -> Iterator[Finding]:
     """Only money comes in parts."""
     if quota.money is None and not quota.overdraft.is_integer():
@@ -173,7 +164,6 @@ def money_has_prices(config: Config, quota: Quota) -> Iterator[Finding]:
 RULES: Mapping[type, tuple[Rule, ...]] = MappingProxyType(
     {
         Gate: (workers_share,),
-        Sessions: (session_secret,),
         Upstream: (key_fits_header, output_fits_context),
         Route: (
             known_upstream,
@@ -185,7 +175,7 @@ RULES: Mapping[type, tuple[Rule, ...]] = MappingProxyType(
             roles_need_a_caller,
             allowed_default,
         ),
-        Limit: (one_unit, known_routes),
+        Limit: (one_unit, known_routes, moving_counts_requests),
         Quota: (one_unit, known_upstream, whole_overdraft, money_has_prices),
     }
 )

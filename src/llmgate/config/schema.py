@@ -19,7 +19,6 @@ from .secrets import Secret, SecretUrl
 from .values import (
     BaseUrl,
     DialectName,
-    HeaderName,
     Model,
     Name,
     Prefix,
@@ -59,16 +58,17 @@ class Gate(Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=1024), doc("Server processes. More than one needs PostgreSQL and Redis.")
     ] = 1
     max_body: Annotated[Count, doc("Largest request body, in bytes; over it: 413.")] = 16_777_216
-    max_header: Annotated[Count, doc("Largest request head, in bytes.")] = 65_536
-    max_connections: Annotated[Count, doc("Most open connections of one worker.")] = 10_000
-    header_timeout: Annotated[Seconds, doc("Seconds that a client may take to send a request's head.")] = 10.0
+    max_header: Annotated[Count, doc("Largest request head, in bytes; over it: 431.")] = 65_536
+    max_connections: Annotated[
+        Count, doc("Most open connections of one worker at one address; over it: 503.")
+    ] = 10_000
+    header_timeout: Annotated[
+        Seconds, doc("Seconds for a request's head, and between two pieces of its body; over it: 408.")
+    ] = 10.0
     shutdown_grace: Annotated[
         float, Meta(ge=0, le=86_400), doc("Seconds that open requests get to finish on shutdown.")
     ] = 30.0
     access_log: Annotated[bool, doc("Write one line of JSON for each request.")] = True
-    request_id_header: Annotated[HeaderName, doc("Header that carries the id of a request, in and out.")] = (
-        "x-request-id"
-    )
     trusted_proxies: Annotated[
         Several[Network], doc("Networks of proxies whose X-Forwarded-For is believed.")
     ] = ()
@@ -77,7 +77,7 @@ class Gate(Struct, frozen=True, kw_only=True):
 class Metrics(Struct, frozen=True, kw_only=True):
     """Metrics for Prometheus."""
 
-    enabled: Annotated[bool, doc("Count, and serve the counts.")] = True
+    enabled: Annotated[bool, doc("Serve them.")] = True
     path: Annotated[UrlPath, doc("Path that is scraped.")] = "/metrics"
     listen: Annotated[Address | None, doc("Address of its own; without one, the gate's.")] = None
 
@@ -113,10 +113,6 @@ class Sessions(Struct, frozen=True, kw_only=True):
         Literal["HS256", "RS256"], doc("Signature; RS256 offers its public keys to others.")
     ] = "HS256"
     issuer: Annotated[Text, doc("The iss and aud of the tokens; others are refused.")] = "llmgate"
-    secret: Annotated[
-        Secret | None,
-        doc("Key for HS256, 32 bytes or more; without one, it is generated and kept in the store."),
-    ] = None
 
 
 class Passwords(Struct, frozen=True, kw_only=True):

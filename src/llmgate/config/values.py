@@ -88,8 +88,6 @@ Model = Annotated[str, Parser("the name of a model", _text, placeholder="MODEL")
 """The name of a model."""
 Text = Annotated[str, Parser("text on one line, without space around it", _text)]
 """Printable text on one line, at most 256 characters."""
-HeaderName = Annotated[str, Parser("a header name in lower case", _matching("[a-z0-9!#$%&'*+.^_`|~-]{1,64}"))]
-"""A field name of RFC 9110, 5.1, in lower case."""
 UrlPath = Annotated[str, Parser(_A_PATH, parse_path)]
 """An absolute path without a slash at its end, unless it is "/" alone."""
 Prefix = Annotated[str, Parser(_A_PATH, parse_prefix)]

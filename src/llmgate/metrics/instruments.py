@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..proxy.upstreams import Upstream
 
 OTHER = "other"
+CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 GONE = math.nan
 """What a gauge holds whose thing is not there any more."""
 
@@ -69,6 +70,7 @@ class Instruments:
         self._models: frozenset[str] = frozenset()
         self._ledger: Ledger | None = None
         self._upstreams: list[Upstream] = []
+        self._added: set[Upstream] = set()
         self._drift: dict[tuple[str, str], float] = {}
         self._forget_gauges()
         self.registry.register(Exposition(self._cells, self.refresh))
@@ -85,8 +87,7 @@ class Instruments:
         """Count a request that ended at `ended` (seconds of the monotonic clock)."""
         route, upstream = exchange.route, exchange.upstream or "-"
         model = exchange.model if exchange.model in self._models else OTHER if exchange.model else "-"
-        status = f"{exchange.status // 100}xx" if exchange.status else "none"
-        self._count(route, upstream, model, status).inc()
+        self._count(route, upstream, model, _answered(exchange)).inc()
         self._last(route).observe(ended - exchange.started)
         if exchange.first_byte is not None:
             self._first(route, upstream).observe(exchange.first_byte - exchange.started)
@@ -102,6 +103,14 @@ class Instruments:
         self._ledger = ledger
         self._upstreams = list(upstreams)
         self._models = frozenset(models)
+
+    def show(self, upstream: Upstream) -> None:
+        """Show the state of an upstream that is not in gate.toml, too."""
+        self._added.add(upstream)
+
+    def hide(self, upstream: Upstream) -> None:
+        """No longer show what `show` was told of."""
+        self._added.discard(upstream)
 
     def drift(self, upstream: str, direction: str, tokens: float) -> None:
         """Show by how much the ledger and an upstream's own counters are apart."""
@@ -120,7 +129,7 @@ class Instruments:
     def _state(self) -> Iterator[tuple[Key, float]]:
         if self._ledger is not None:
             yield from _ledger_state(self._ledger)
-        for upstream in self._upstreams:
+        for upstream in (*self._upstreams, *self._added):
             for replica in upstream.state():
                 labels = (upstream.name, replica.url)
                 yield (f.UPSTREAM_UP.name, *labels), float(replica.healthy)
@@ -140,6 +149,13 @@ class Instruments:
 
     def _distribution(self, family: f.Family, *labels: str) -> Distribution:
         return Distribution(self._cells.row((family.name, *labels), family.width), family.bounds)
+
+
+def _answered(exchange: Exchange) -> str:
+    """2xx to 5xx; "cut" for an answer that broke off, "none" where the client left before one began."""
+    if not exchange.status:
+        return "none"
+    return CLASSES[exchange.status // 100] if exchange.complete else "cut"
 
 
 def _ledger_state(ledger: Ledger) -> Iterator[tuple[Key, float]]:

@@ -2,10 +2,11 @@
 
 from .accounting import Accounting
 from .authentication import Authentication
+from .errors import Errors
 from .metrics import Metrics
 from .models import Models
 from .quota import Quota
 from .ratelimit import RateLimit
 from .request_id import RequestId
 
-__all__ = ["Accounting", "Authentication", "Metrics", "Models", "Quota", "RateLimit", "RequestId"]
+__all__ = ["Accounting", "Authentication", "Errors", "Metrics", "Models", "Quota", "RateLimit", "RequestId"]

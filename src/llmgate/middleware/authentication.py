@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import Forbidden, Refusal, Unauthenticated, answer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 CREDENTIALS = ("bearer", "x-api-key", "api-key", "cookie")
+_HEADER_OF = MappingProxyType({"bearer": b"authorization", "x-api-key": b"x-api-key", "api-key": b"api-key"})
 COOKIE = b"access_token"
 
 
@@ -32,8 +34,9 @@ class Authentication:
     Missing: 401 if `required`. Bad: 401 always. Of a principal that has none of `roles`: 403.
 
     `credentials` names where a credential may stand: "bearer" (`Authorization: Bearer`, RFC 6750),
-    "x-api-key", "api-key", "cookie" (`access_token`). Where several stand, all must be good and belong to
-    one user, and the one that names an API key counts. `on_use` is told the id of every key used.
+    "x-api-key", "api-key", "cookie" (`access_token`). Each place has one at the most (RFC 9110 5.3). Where
+    several places have one, all must be good and belong to one user, and the one that names an API key
+    counts. `on_use` is told the id of every key used. A WebSocket without a good credential is closed.
     """
 
     def __init__(
@@ -50,9 +53,8 @@ class Authentication:
             raise ValueError(f"unknown credentials {sorted(unknown)}; known: {', '.join(CREDENTIALS)}")
         self.app = app
         self._verifiers = tuple(verifiers)
-        self._bearer = "bearer" in credentials
         self._cookie = "cookie" in credentials
-        self._plain = frozenset(name.encode() for name in credentials if name.endswith("api-key"))
+        self._places = frozenset(_HEADER_OF[name] for name in credentials if name in _HEADER_OF)
         self._required = required
         self._roles = frozenset(roles)
         self._on_use = on_use
@@ -93,16 +95,24 @@ class Authentication:
         raise Unauthenticated("Incorrect API key or session token provided.")
 
     def _secrets(self, scope: Scope) -> Iterator[str]:
+        seen: set[bytes] = set()
         for name, value in scope["headers"]:
-            if name == b"authorization" and self._bearer:
+            if name == b"cookie":
+                if self._cookie:
+                    yield from _from_cookie(value)
+                continue
+            if name not in self._places:
+                continue
+            if name in seen:
+                raise Unauthenticated(f"The request has two {name.decode()} headers. Send one.")
+            seen.add(name)
+            if name == b"authorization":
                 scheme, _, secret = value.partition(b" ")
                 if scheme.lower() != b"bearer" or not secret.strip():
                     raise Unauthenticated("The Authorization header must read `Bearer` and a credential.")
                 yield secret.strip().decode("latin-1")
-            elif name in self._plain:
+            else:
                 yield value.strip().decode("latin-1")
-            elif name == b"cookie" and self._cookie:
-                yield from _from_cookie(value)
 
     def _authorize(self, principal: Principal | None) -> None:
         if principal is None:

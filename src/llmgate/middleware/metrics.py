@@ -45,13 +45,15 @@ class Metrics:
             nonlocal last
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-            elif message.get("body"):
-                now = timer()
-                if last is not None:
-                    gaps.observe(now - last)
-                elif exchange.first_byte is None:
-                    exchange.first_byte = now
-                last = now
+            elif message["type"] == "http.response.body":
+                if message.get("body"):
+                    now = timer()
+                    if last is not None:
+                        gaps.observe(now - last)
+                    elif exchange.first_byte is None:
+                        exchange.first_byte = now
+                    last = now
+                exchange.complete = not message.get("more_body", False)
             await send(message)
 
         in_flight = self._instruments.in_flight(exchange.route)

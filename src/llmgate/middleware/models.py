@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..errors import NotFound, Refusal, answer
+from ..errors import BadRequest, NotFound, Refusal, answer
 from ..exchange import ClientGone, exchange_of
 from ..usage.ask import endpoint_of
 from ..usage.model import Endpoint
@@ -61,6 +61,8 @@ class Models:
 
     def _resolve(self, ask: Ask) -> str | None:
         name = ask.model or self._default
+        if self._allowed is not None and name is None:
+            raise BadRequest("body.model: name the model", param="model")
         if self._allowed is not None and name not in self._allowed:
             raise NotFound(f"The model `{name}` does not exist.", code="model_not_found", param="model")
         return name if name is None else self._aliases.get(name, name)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from limits import RateLimitItemPerSecond
-from limits.aio.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
+from limits.aio.strategies import MovingWindowRateLimiter
 
 from ..errors import Header, RateLimited, Refusal, Unavailable, answer
 from ..exchange import Exchange, exchange_of
+from ..windows import LocalSlots, LocalWindows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from limits.aio.storage import Storage
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from ..windows import Slots
+
+log = logging.getLogger("llmgate")
 
 Per = Literal["key", "user", "organisation", "ip", "route", "gate"]
 What = Literal["requests", "tokens", "concurrent"]
@@ -30,7 +35,9 @@ class Limit:
     """At most `amount` of `what` for each `per`, in every `window` seconds (unless it counts concurrency).
 
     Requests of a window are counted before they run. Tokens are counted when they are known: a window is
-    closed once its tokens are used up, by requests that were let in before.
+    closed once its tokens are used up, by requests that were let in before. A `moving` window is the last
+    `window` seconds at any moment; only requests can be counted in one. Limits that are otherwise alike are
+    counted apart where `name` differs.
     """
 
     per: Per
@@ -38,37 +45,7 @@ class Limit:
     amount: int
     window: int = 60
     moving: bool = False
-
-
-class Slots(Protocol):
-    """Counts what runs at once."""
-
-    async def acquire(self, name: str, amount: int) -> bool:
-        """Take one of `amount` slots; False if all are taken."""
-
-    async def release(self, name: str) -> None:
-        """Give one back."""
-
-
-class LocalSlots:
-    """Slots of one process."""
-
-    def __init__(self) -> None:
-        self._taken: Counter[str] = Counter()
-
-    async def acquire(self, name: str, amount: int) -> bool:
-        """See `Slots`."""
-        if self._taken[name] >= amount:
-            return False
-        self._taken[name] += 1
-        return True
-
-    async def release(self, name: str) -> None:
-        """See `Slots`."""
-        if self._taken[name] > 1:
-            self._taken[name] -= 1
-        else:
-            del self._taken[name]
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +53,7 @@ class _Stand:
     """Where one limit stands for one request; `reset` is in seconds since the epoch."""
 
     limit: Limit
+    good: bool
     remaining: int
     reset: float
 
@@ -85,8 +63,9 @@ class RateLimit:
     limit stands: `X-RateLimit-Limit`, `-Remaining`, and `-Reset` (seconds since the epoch).
 
     Limits per key, user or organisation pass over requests that have none; `per = "ip"` counts the peer's
-    address as the server reports it. `name` keeps the counters of two layers apart. While the storage does
-    not answer, requests are refused, unless `fail_open`.
+    address as the server reports it. A request counts on the limits before the one that refuses it. While
+    the storage does not answer, requests are refused with 503, unless `fail_open`. Without `storage` and
+    `slots`, the process counts for itself. Raises `ValueError` for a limit that cannot be kept.
     """
 
     def __init__(
@@ -94,32 +73,21 @@ class RateLimit:
         app: ASGIApp,
         *,
         limits: Sequence[Limit],
-        storage: Storage,
+        storage: Storage | None = None,
         slots: Slots | None = None,
-        name: str = "",
         fail_open: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
-        self._fixed = FixedWindowRateLimiter(storage)
-        self._moving = MovingWindowRateLimiter(storage) if any(limit.moving for limit in limits) else None
+        storage = storage or LocalWindows(clock=clock)
+        kinds = storage.base_exceptions
+        self._storage_errors = kinds if isinstance(kinds, tuple) else (kinds,)
         self._slots = slots or LocalSlots()
-        self._name = name
         self._fail_open = fail_open
-        self._errors: tuple[type[Exception], ...] = _kinds(storage)
         self._clock = clock
         self._concurrent = [limit for limit in limits if limit.what == "concurrent"]
-        self._windows = [
-            (
-                limit,
-                RateLimitItemPerSecond(
-                    limit.amount, limit.window, namespace=f"{name}:{limit.what}:{limit.per}"
-                ),
-            )
-            for limit in limits
-            if limit.what != "concurrent"
-        ]
-        self._tokens = [pair for pair in self._windows if pair[0].what == "tokens"]
+        self._windows = [_window(limit, storage) for limit in limits if limit.what != "concurrent"]
+        self._tokens = [window for window in self._windows if isinstance(window, _TokenWindow)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -150,21 +118,16 @@ class RateLimit:
     async def _admit(self, scope: Scope, exchange: Exchange, taken: list[str]) -> _Stand | None:
         tightest: _Stand | None = None
         try:
-            for limit, item in self._windows:
-                who = _who(limit.per, scope, exchange)
-                if who is None:
-                    continue
-                strategy = self._moving if limit.moving and self._moving else self._fixed
-                counted = limit.what == "requests"
-                good = await (strategy.hit(item, who) if counted else strategy.test(item, who))
-                stats = await strategy.get_window_stats(item, who)
-                stand = _Stand(limit, stats.remaining, stats.reset_time)
-                if not good:
-                    raise self._too_fast(stand)
-                if tightest is None or stand.remaining < tightest.remaining:
-                    tightest = stand
+            for window in self._windows:
+                who = _who(window.limit.per, scope, exchange)
+                if who is not None:
+                    stand = await window.enter(who)
+                    if not stand.good:
+                        raise self._too_fast(stand)
+                    if tightest is None or stand.remaining < tightest.remaining:
+                        tightest = stand
             await self._take_slots(scope, exchange, taken)
-        except self._errors as error:
+        except self._storage_errors as error:
             if not self._fail_open:
                 raise Unavailable("Rate limits cannot be checked at the moment. Try again later.") from error
         return tightest
@@ -173,12 +136,12 @@ class RateLimit:
         for limit in self._concurrent:
             who = _who(limit.per, scope, exchange)
             if who is not None:
-                name = f"{self._name}:{limit.per}:{who}"
-                if not await self._slots.acquire(name, limit.amount):
+                slot = f"{limit.name}:{limit.per}:{limit.amount}:{who}"
+                if not await self._slots.acquire(slot, limit.amount):
                     raise RateLimited(
                         f"Too many requests at once: this {limit.per} may run {limit.amount}.", retry_after=1
                     )
-                taken.append(name)
+                taken.append(slot)
 
     def _too_fast(self, stand: _Stand) -> RateLimited:
         limit = stand.limit
@@ -191,16 +154,74 @@ class RateLimit:
         )
 
     async def _release(self, taken: list[str]) -> None:
-        for name in taken:
-            await self._slots.release(name)
+        for slot in taken:
+            await self._slots.release(slot)
 
     async def _count_tokens(self, scope: Scope, exchange: Exchange) -> None:
         if exchange.reading is None or not (tokens := exchange.reading.usage.total):
             return
-        for limit, item in self._tokens:
-            who = _who(limit.per, scope, exchange)
-            if who is not None:
-                await self._fixed.storage.incr(item.key_for(who), item.get_expiry(), amount=tokens)
+        try:
+            for window in self._tokens:
+                who = _who(window.limit.per, scope, exchange)
+                if who is not None:
+                    await window.count(who, tokens)
+        except self._storage_errors as error:  # the answer is out: there is nobody left to refuse
+            log.warning("request %s: its tokens do not count on rate limits: %s", exchange.id, error)
+
+
+class _Window:
+    """A fixed window of requests: it opens with the first one. Costs two calls of the storage."""
+
+    def __init__(self, limit: Limit, storage: Storage) -> None:
+        namespace = f"{limit.name}:{limit.what}:{limit.per}"
+        self.limit = limit
+        self.item = RateLimitItemPerSecond(limit.amount, limit.window, namespace=namespace)
+        self.storage = storage
+
+    async def enter(self, who: str) -> _Stand:
+        """Count one request of `who`."""
+        key = self.item.key_for(who)
+        used = await self.storage.incr(key, self.limit.window)
+        return await self._stand(key, used, good=used <= self.limit.amount)
+
+    async def _stand(self, key: str, used: int, *, good: bool) -> _Stand:
+        reset = await self.storage.get_expiry(key)
+        return _Stand(self.limit, good, max(0, self.limit.amount - used), reset)
+
+
+class _TokenWindow(_Window):
+    """A fixed window of tokens, which are counted afterwards."""
+
+    async def enter(self, who: str) -> _Stand:
+        """See whether any are left."""
+        key = self.item.key_for(who)
+        used = await self.storage.get(key)
+        return await self._stand(key, used, good=used < self.limit.amount)
+
+    async def count(self, who: str, tokens: int) -> None:
+        """Count what a request of `who` has used."""
+        await self.storage.incr(self.item.key_for(who), self.limit.window, amount=tokens)
+
+
+class _MovingWindow(_Window):
+    """The requests of the last seconds, one entry for each."""
+
+    def __init__(self, limit: Limit, storage: Storage) -> None:
+        super().__init__(limit, storage)
+        self._limiter = MovingWindowRateLimiter(storage)
+
+    async def enter(self, who: str) -> _Stand:
+        good = await self._limiter.hit(self.item, who)
+        reset, remaining = await self._limiter.get_window_stats(self.item, who)
+        return _Stand(self.limit, good, remaining, reset)
+
+
+def _window(limit: Limit, storage: Storage) -> _Window:
+    if limit.what == "tokens":
+        if limit.moving:
+            raise ValueError("tokens cannot be counted in a moving window: their number is known too late")
+        return _TokenWindow(limit, storage)
+    return _MovingWindow(limit, storage) if limit.moving else _Window(limit, storage)
 
 
 def _who(per: Per, scope: Scope, exchange: Exchange) -> str | None:
@@ -225,11 +246,6 @@ def _who(per: Per, scope: Scope, exchange: Exchange) -> str | None:
 def _headers(stand: _Stand) -> list[Header]:
     return [
         (b"x-ratelimit-limit", b"%d" % stand.limit.amount),
-        (b"x-ratelimit-remaining", b"%d" % max(0, stand.remaining)),
+        (b"x-ratelimit-remaining", b"%d" % stand.remaining),
         (b"x-ratelimit-reset", b"%d" % math.ceil(stand.reset)),
     ]
-
-
-def _kinds(storage: Storage) -> tuple[type[Exception], ...]:
-    kinds = storage.base_exceptions
-    return kinds if isinstance(kinds, tuple) else (kinds,)

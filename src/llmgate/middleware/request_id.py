@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from ..exchange import exchange_of
@@ -10,13 +11,16 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = b"x-request-id"
+_USABLE = re.compile(rb"[!-~]{1,128}")
+"""What is passed on of a client's: visible ASCII that no log has to escape or cut."""
 
 
 class RequestId:
-    """Adds `X-Request-ID` to the request, if the client sent none, and to the answer, if the app sent none.
+    """Passes on the client's `X-Request-ID`, or the gate's own where there is none that is usable.
 
-    The id is a UUID (llama-cpp-python refuses anything else). Usage is always recorded under the gate's own
-    id, which goes out as `X-Gate-Request-ID`: a client that sends the same id twice is charged twice.
+    The answer carries the same id, unless the app answers with another, and the gate's own as
+    `X-Gate-Request-ID`: a UUID (llama-cpp-python refuses anything else), under which usage is recorded. A
+    client that sends one id twice is charged twice.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -27,15 +31,19 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        own = exchange_of(scope).id.encode()
-        if not any(name == HEADER for name, _ in scope["headers"]):
-            scope = {**scope, "headers": [*scope["headers"], (HEADER, own)]}
+        own = shown = exchange_of(scope).id.encode()
+        came = [value for name, value in scope["headers"] if name == HEADER]
+        if len(came) == 1 and _USABLE.fullmatch(came[0]):
+            shown = came[0]
+        else:
+            others = [pair for pair in scope["headers"] if pair[0] != HEADER] if came else scope["headers"]
+            scope = {**scope, "headers": [*others, (HEADER, own)]}
 
         async def identified(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = list(message.get("headers", ()))
                 if not any(name.lower() == HEADER for name, _ in headers):
-                    headers.append((HEADER, own))
+                    headers.append((HEADER, shown))
                 headers.append((b"x-gate-request-id", own))
                 message = {**message, "headers": headers}
             await send(message)

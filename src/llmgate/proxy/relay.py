@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ..errors import BadRequest, GateError, Refusal, answer
+from ..errors import AnswerCut, BadRequest, Refusal, answer
 from ..exchange import ClientGone, exchange_of
 from .engine import UpstreamError, UpstreamRequest
 from .headers import forwarded_headers, request_headers, response_headers
@@ -16,7 +16,7 @@ from .headers import forwarded_headers, request_headers, response_headers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from ..errors import Header
     from ..exchange import Exchange
@@ -36,15 +36,11 @@ WATCH_AFTER = 0.02
 for one; a client that leaves earlier is noticed when it starts."""
 
 
-class AnswerCut(GateError):
-    """The upstream broke after its head was forwarded: the client's connection must not end in order."""
-
-
 class Relay:
     """Passes requests to `upstream`: method, path, query, end-to-end headers and body as they are.
 
     `strip_prefix` is taken off the path and `upstream_path` put in its place. With `forwarded` the upstream is
-    told about the client by X-Forwarded headers. Raises `AnswerCut` where an answer breaks off; see `CloseOnCut`.
+    told about the client by X-Forwarded headers. Raises `AnswerCut` where an answer breaks off.
     """
 
     def __init__(
@@ -213,20 +209,3 @@ class _Passage:
             self._task.cancel()
         elif self._lease is not None:
             self._lease.close()
-
-
-class CloseOnCut:
-    """The outermost layer: a cut answer closes the client's connection, without a traceback in the log.
-
-    ASGI servers close the connection of an answer whose app returned before its end (uvicorn, hypercorn).
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything through."""
-        try:
-            await self._app(scope, receive, send)
-        except AnswerCut:
-            return

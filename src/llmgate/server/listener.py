@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import math
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from ..errors import ConfigError
-from .protocol import protocol_with
+from .protocol import ConnectionLimits, GateProtocol
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -32,17 +34,20 @@ class _Server(uvicorn.Server):
 
 
 class Listener:
-    """Serves `app`, which may be exchanged at any time, on one address."""
+    """Listens on one address from the start, and serves once there is an app; `serve` may exchange it.
 
-    def __init__(self, address: Address, settings: Gate, app: ASGIApp) -> None:
+    Raises `ConfigError` if the address cannot be had.
+    """
+
+    def __init__(self, address: Address) -> None:
         self.address = address
-        self.app = app
         self._socket = bind(address)
-        protocol = protocol_with(max_header=settings.max_header, patience=settings.header_timeout)
+        self._app: ASGIApp | None = None
+        self._limits = ConnectionLimits(0, 0.0, 0)
         self._server = _Server(
             uvicorn.Config(
                 self._serve,
-                http=protocol,  # type: ignore[arg-type]
+                http=self._protocol,  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -50,15 +55,17 @@ class Listener:
                 access_log=False,
                 server_header=False,
                 date_header=False,
-                limit_concurrency=settings.max_connections,
                 timeout_keep_alive=KEEP_ALIVE,
-                timeout_graceful_shutdown=max(1, round(settings.shutdown_grace)),
             )
         )
         self._task: asyncio.Task[None] | None = None
 
+    def _protocol(self, **kwargs: Any) -> GateProtocol:
+        return GateProtocol(limits=self._limits, **kwargs)
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)
+        assert self._app is not None, "connections are accepted by serve()"
+        await self._app(scope, receive, send)
 
     @property
     def port(self) -> int:
@@ -66,54 +73,75 @@ class Listener:
         name = self._socket.getsockname()
         return int(name[1]) if isinstance(name, tuple) else 0
 
-    def start(self) -> None:
-        """Begin to accept connections."""
-        self._task = asyncio.create_task(self._server.serve([self._socket]), name=f"llmgate-{self.address}")
+    def serve(self, app: ASGIApp, settings: Gate) -> None:
+        """Give new requests to `app`, and hold new connections to `settings`."""
+        self._app = app
+        self._limits = ConnectionLimits(
+            settings.max_header, settings.header_timeout, settings.max_connections
+        )
+        self._server.config.timeout_graceful_shutdown = math.ceil(settings.shutdown_grace)
+        if self._task is None:
+            serving = self._server.serve([self._socket])
+            self._task = asyncio.create_task(serving, name=f"llmgate-{self.address}")
 
-    async def stop(self, *, force: bool = False) -> None:
-        """Accept no more, let open requests finish for as long as the grace lasts (not at all with `force`)."""
+    async def stop(self) -> None:
+        """Accept no more, let open requests finish for as long as the grace lasts, then break them off."""
         self._server.should_exit = True
-        self._server.force_exit = force
-        if self._task is not None:
-            await self._task
         if self.address.path is not None:
             self.address.path.unlink(missing_ok=True)
+        if self._task is not None:
+            await self._task
+        state = self._server.server_state
+        for task in state.tasks:
+            if not task.cancelling():
+                task.cancel()
+        if state.tasks:  # they still write down what was used
+            await asyncio.wait(list(state.tasks))
+        for connection in list(state.connections):
+            connection.transport.abort()
+        self._socket.close()
+
+    def hurry(self) -> None:
+        """End the grace of a `stop` that is under way."""
+        self._server.force_exit = True
 
 
 def bind(address: Address) -> socket.socket:
     """A listening socket. Raises `ConfigError` if the address cannot be had."""
     try:
-        if address.path is not None:
-            return _bind_unix(address)
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        sock = socket.socket(family)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((address.host, address.port))
-            sock.listen(BACKLOG)
-        except OSError:
-            sock.close()
-            raise
+        sock = _bind_unix(address) if address.path is not None else _bind_tcp(address)
     except OSError as error:
-        raise ConfigError(
-            [f"gate.listen: {address}: {error.strerror}; stop what uses it or choose another"]
-        ) from error
+        why = f"{error.strerror}; stop what uses it or choose another"
+        raise ConfigError([f"gate.listen: {address}: {why}"]) from error
+    sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock
 
 
+def _bind_tcp(address: Address) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address.host, address.port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
 def _bind_unix(address: Address) -> socket.socket:
+    """A socket file that nobody listens on any more is left over from a process that was killed."""
     assert address.path is not None
     if address.path.is_socket():
-        with (
-            socket.socket(socket.AF_UNIX) as probe,
-            contextlib.suppress(ConnectionRefusedError, FileNotFoundError),
-        ):
-            probe.connect(str(address.path))
-            raise OSError(98, "another process listens there")
+        with socket.socket(socket.AF_UNIX) as probe:
+            answered = probe.connect_ex(str(address.path)) == 0
+        if answered:
+            raise OSError(errno.EADDRINUSE, "another process listens there")
         address.path.unlink()
     sock = socket.socket(socket.AF_UNIX)
-    sock.bind(str(address.path))
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
+    try:
+        sock.bind(str(address.path))
+    except OSError:
+        sock.close()
+        raise
     return sock

@@ -1,107 +1,171 @@
-"""uvicorn's HTTP/1.1 protocol with two limits it does not have: the size of a head, and patience.
+"""uvicorn's HTTP/1.1 protocol with the limits that it does not have: the size of a head, and patience.
 
-uvicorn's httptools protocol collects a request's head without bound and waits for its end for ever, and
-waits for ever for a body that stopped coming. A client could take all memory or all connections that way.
+uvicorn's httptools protocol collects a request's head without bound, waits for ever for its end and for a
+body that stopped coming, does not ask for a Host, and forgets to tell a request that its client has left
+if the client had pipelined another one. A client could take all memory or all connections that way.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-type: text/plain; charset=utf-8\r\ncontent-length: 30\r\nconnection: close\r\n\r\n"
-    b"Request header fields too big.\n"[:30]
-)
-_TOO_SLOW = (
-    b"HTTP/1.1 408 Request Timeout\r\n"
-    b"content-type: text/plain; charset=utf-8\r\ncontent-length: 24\r\nconnection: close\r\n\r\n"
-    b"Request came too slowly."
-)
+from ..errors import BadRequest, Refusal, Unavailable, openai_shape
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """`max_header` in bytes; `patience` in seconds, for a whole head and for each piece of a body."""
+
+    max_header: int
+    patience: float
+    max_connections: int
 
 
 class GateProtocol(HttpToolsProtocol):
-    """Answers 431 to a head over `max_header` bytes, and closes on a client that keeps us waiting."""
+    """Answers 431 to a head that is too large, 408 to a client that keeps us waiting, 503 where it is full.
 
-    def __init__(self, *args: Any, max_header: int, patience: float, **kwargs: Any) -> None:
+    No such answer is ever written into another one: where an earlier request of the connection is still
+    being answered, the connection just closes.
+    """
+
+    def __init__(self, *args: Any, limits: ConnectionLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._max_header = max_header
-        self._patience = patience
+        self._limits = limits
+        self._owes = "head"  # what we wait for from the client: "head", "body" or, while we answer, ""
+        self._since = 0.0
         self._head = 0  # bytes seen of a head that is not complete
-        self._awaited = True  # the client owes us the rest of a request
-        self._heard = self.loop.time()
+        self._said: Refusal | None = None  # why the parser was stopped
+        self._refused = False
+        self._running: Any = None  # the cycle whose app runs; with pipelining `self.cycle` is a later one
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start waiting for the first request."""
         super().connection_made(transport)
-        self._timer = self.loop.call_later(self._patience, self._look)
+        self._since = self.loop.time()
+        self._timer = self.loop.call_later(self._limits.patience, self._look)
+        if len(self.connections) > self._limits.max_connections:
+            self._refuse(Unavailable("The gate has too many open connections. Try again later."))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
+        """Tell the request that is being answered."""
         if self._timer is not None:
             self._timer.cancel()
+        self._tell_gone()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and refuse a head that has grown too large."""
-        self._head += len(data)
-        if self._awaited:
-            self._heard = self.loop.time()
+        if self._refused:
+            return
+        if self._owes == "body":
+            if not self.cycle.response_complete:  # what comes after the answer is only waited for so long
+                self._since = self.loop.time()
+        else:
+            if not self._owes:
+                self._expect_head()
+            self._head += len(data)
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._limits.patience, self._look)
         super().data_received(data)
-        if self._head > self._max_header and not self.transport.is_closing():
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+        if self._head > self._limits.max_header and not self._refused:
+            self._refuse(self._too_large())
 
     def on_message_begin(self) -> None:
-        """A request begins: its end is awaited."""
+        """A request begins, maybe right behind another one."""
         super().on_message_begin()
-        if not self._awaited:
-            self._awaited = True
-            self._heard = self.loop.time()
-        if self._timer is None:
-            self._timer = self.loop.call_later(self._patience, self._look)
+        if self._owes != "head":
+            self._expect_head()
 
     def on_headers_complete(self) -> None:
         """The head is there: what it really was in size counts, not what came along with it."""
-        if self._head > self._max_header:
+        if self._head > self._limits.max_header:
             self._head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if self._head > self._max_header:
-                return
+            if self._head > self._limits.max_header:
+                self._stop(self._too_large())
+        if [name for name, _ in self.headers].count(b"host") != 1 and self.parser.get_http_version() == "1.1":
+            self._stop(BadRequest("A request has exactly one Host header."))  # RFC 9112 3.2
         self._head = 0
+        self._owes = "body"
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        self._awaited = False
+        self._owes = ""
         super().on_message_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """The parser has stopped: say why."""
+        self._refuse(self._said or BadRequest("The request is not HTTP/1.1.", code="bad_request"))
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """An offer to upgrade may be ignored (RFC 9110 7.8); clients that offer h2c do so every time."""
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _expect_head(self) -> None:
+        self._owes = "head"
+        self._since = self.loop.time()
+        self._head = 0
+
+    def _stop(self, refusal: Refusal) -> None:
+        """Stop the parser from within its callback."""
+        self._said = refusal
+        raise refusal
+
+    def _too_large(self) -> Refusal:
+        message = f"The head of the request is over the limit of {self._limits.max_header} bytes."
+        return BadRequest(message, status=431, code="headers_too_large")
+
     def _look(self) -> None:
-        """See how long the client has been silent while its request was not whole."""
+        """See how long the client has kept us waiting."""
         self._timer = None
-        if not self._awaited or self.transport.is_closing():
+        if not self._owes or self.transport.is_closing():
+            return
+        if self._refused or (self._owes == "head" and self.cycle is None and not self._head):
+            self.transport.close()
             return
         if self.flow.read_paused:  # it is we who do not listen
-            self._heard = self.loop.time()
-        left = self._heard + self._patience - self.loop.time()
+            self._since = self.loop.time()
+        left = self._since + self._limits.patience - self.loop.time()
         if left > 0:
             self._timer = self.loop.call_later(left, self._look)
+        else:
+            self._refuse(BadRequest("The request came too slowly.", status=408, code="request_timeout"))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Say no and close, but listen on for a while: closing at once could lose the answer on its way."""
+        self._refused = True
+        self._owes = "head"
+        answering = self._running is not None and not self._running.response_complete
+        can_answer = not answering or (self._running is self.cycle and not self._running.response_started)
+        self._tell_gone()
+        if not can_answer or self.transport.is_closing():
+            self.transport.close()
             return
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.write(_TOO_SLOW)
-        self.transport.close()
+        self.transport.write(_wire(refusal))
+        self.transport.write_eof()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(self._limits.patience, self._look)
+
+    def _tell_gone(self) -> None:
+        running = self._running
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
 
 
-def protocol_with(*, max_header: int, patience: float) -> Callable[..., GateProtocol]:
-    """A protocol factory as uvicorn takes it. `max_header` in bytes, `patience` in seconds."""
-
-    class _Protocol(GateProtocol):
-        def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
-            super().__init__(config, *args, max_header=max_header, patience=patience, **kwargs)
-
-    return _Protocol
+def _wire(refusal: Refusal) -> bytes:
+    status, headers, body = openai_shape(refusal)
+    lines = [b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())]
+    lines += [name + b": " + value for name, value in headers]
+    lines += [b"content-length: %d" % len(body), b"connection: close", b"", body]
+    return b"\r\n".join(lines)

@@ -8,28 +8,29 @@ import logging
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from operator import attrgetter
 from pathlib import Path
+from typing import Self
 
 import uvloop
 
-from ..app import Gate, open_gate
+from ..app import Gate, addresses_of, open_gate
 from ..config import Address, Config, load
 from ..core import Core, open_core
-from ..errors import ConfigError, StoreError
+from ..errors import ConfigError
 from ..store import migrate
 from .listener import Listener
 
 log = logging.getLogger("llmgate")
 
-DRAIN_EVERY = 0.5
-FIXED = ("store", "redis")
-"""Tables that a reload does not touch."""
+FIXED = ("store", "redis", "gate.workers")
+"""What a reload does not touch."""
 
 
 def serve(path: Path, *, ready: Callable[[Gate], None] | None = None) -> None:
-    """Serve the gate of gate.toml at `path` until SIGTERM or SIGINT. `ready` is called once it listens.
+    """Serve the gate of gate.toml at `path` until SIGTERM or SIGINT; a second one does not wait for streams.
 
-    Raises `ConfigError` and `StoreError` if it cannot start.
+    `ready` is called once it listens. Raises `ConfigError` and `StoreError` if it cannot start.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(path, ready))
@@ -46,14 +47,17 @@ async def _serve(path: Path, ready: Callable[[Gate], None] | None) -> None:
 
 
 class Process:
-    """The running gate: which configuration is in force, and where it listens."""
+    """The running gate: which configuration is in force, and where it listens.
+
+    Entered, it obeys SIGHUP (reload), SIGTERM and SIGINT (stop); left, it has answered what was open.
+    """
 
     def __init__(self, path: Path, core: Core) -> None:
         self._path = path
         self._core = core
         self._stop = asyncio.Event()
-        self._force = False
         self._listeners: dict[Address, Listener] = {}
+        self._leaving: set[Listener] = set()
         self._generation: tuple[Gate, AsyncExitStack] | None = None
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -64,23 +68,32 @@ class Process:
         assert self._generation is not None, "start() comes first"
         return self._generation[0]
 
-    async def __aenter__(self) -> Process:
+    @property
+    def ports(self) -> dict[Address, int]:
+        """The ports that are bound, also where gate.toml says 0."""
+        return {address: listener.port for address, listener in self._listeners.items()}
+
+    async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._ask_to_stop)
-        loop.add_signal_handler(signal.SIGINT, self._ask_to_stop)
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.gather(*(listener.stop(force=self._force) for listener in self._listeners.values()))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._generation is not None:
-            await self._generation[1].aclose()
+        for address in list(self._listeners):
+            self._dismiss(address)
+        async with self._reloading:
+            if self._generation is not None:
+                self._spawn(_retire(*self._generation))
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.remove_signal_handler(number)
 
     async def start(self, config: Config) -> None:
-        """Open the gate and listen."""
+        """Open the gate and listen. Raises `ConfigError`."""
         await self._switch(config)
         gc.collect()
         gc.freeze()  # what is there now stays: the collector need not look at it again
@@ -88,47 +101,60 @@ class Process:
     async def reload(self) -> None:
         """Take over gate.toml as it is now. A file with problems changes nothing; open streams go on."""
         async with self._reloading:
+            if self._stop.is_set():
+                return
             try:
                 config = load(self._path)
-                if fixed := [name for name in FIXED if _differs(config, self.gate.config, name)]:
-                    log.warning(
-                        "reload: %s changed: this needs a restart", ", ".join(f"[{name}]" for name in fixed)
-                    )
+                fixed = [
+                    name for name in FIXED if attrgetter(name)(config) != attrgetter(name)(self.gate.config)
+                ]
                 await self._switch(config)
-            except (ConfigError, StoreError) as error:
-                log.error("reload: the old gate stays:\n%s", error)
+            except ConfigError as error:
+                log.warning("reload: the old gate stays:\n%s", error)
+            except Exception:  # a plugin may fail in any way; the gate goes on as it was
+                log.exception("reload: the old gate stays")
             else:
                 log.info("reload: %s is in force", self._path)
+                if fixed:
+                    log.warning("reload: still as before until a restart: %s", ", ".join(fixed))
+
+    def stop(self) -> None:
+        """Let `stopped` return; the second time, do not wait for open streams either."""
+        if self._stop.is_set():
+            for listener in self._leaving:
+                listener.hurry()
+        self._stop.set()
 
     async def stopped(self) -> None:
         """Wait for SIGTERM or SIGINT."""
         await self._stop.wait()
 
     async def _switch(self, config: Config) -> None:
+        """Bind what is new, open the new gate, and only then let go of the old one."""
+        wanted = addresses_of(config)
+        fresh: list[Listener] = []
         stack = AsyncExitStack()
-        async with stack:
+        try:
+            fresh += (Listener(address) for address in wanted - self._listeners.keys())
             gate = await stack.enter_async_context(open_gate(config, self._core))
-            fresh = {
-                address: Listener(address, config.gate, app)
-                for address, app in gate.apps.items()
-                if address not in self._listeners
-            }
-            kept = stack.pop_all()
-        old, self._generation = self._generation, (gate, kept)
-        gone = [self._listeners.pop(address) for address in list(self._listeners) if address not in gate.apps]
+        except BaseException:
+            await stack.aclose()
+            for listener in fresh:
+                await listener.stop()
+            raise
+        old, self._generation = self._generation, (gate, stack)
+        for address in self._listeners.keys() - wanted:
+            self._dismiss(address)
+        self._listeners |= {listener.address: listener for listener in fresh}
         for address, listener in self._listeners.items():
-            listener.app = gate.apps[address]
-        self._listeners |= fresh
-        for listener in fresh.values():
-            listener.start()
-        for listener in gone:
-            self._spawn(listener.stop())
+            listener.serve(gate.apps[address], config.gate)
         if old is not None:
             self._spawn(_retire(*old))
 
-    def _ask_to_stop(self) -> None:
-        self._force = self._stop.is_set()
-        self._stop.set()
+    def _dismiss(self, address: Address) -> None:
+        listener = self._listeners.pop(address)
+        self._leaving.add(listener)
+        self._spawn(listener.stop())
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -138,12 +164,5 @@ class Process:
 
 async def _retire(gate: Gate, stack: AsyncExitStack) -> None:
     """Close a gate that gets no new requests, once its last one has ended."""
-    try:
-        while gate.in_flight:
-            await asyncio.sleep(DRAIN_EVERY)
-    finally:
-        await stack.aclose()
-
-
-def _differs(new: Config, old: Config, name: str) -> bool:
-    return bool(getattr(new, name) != getattr(old, name))
+    await gate.drained()
+    await stack.aclose()

@@ -1,0 +1,54 @@
+"""The last word on every error: what a layer or an app raises becomes an answer, or a closed connection."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ..errors import AnswerCut, Refusal, StoreError, Unavailable, answer
+from ..exchange import ClientGone, exchange_of
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger("llmgate")
+
+
+class Errors:
+    """Answers a `Refusal` in the route's shape, a `StoreError` with 503, anything unforeseen with a bare 500.
+
+    What went wrong stands in the log, next to the request's id. Nothing is appended to an answer that has
+    begun: the app returns before its end, and the server closes the connection.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except (AnswerCut, ClientGone):
+            return
+        except Refusal as refusal:
+            said = refusal
+        except StoreError as error:
+            log.warning("request %s: the store: %s", exchange_of(scope).id, error)
+            said = Unavailable("The store does not answer at the moment. Try again later.")
+        except Exception:
+            log.exception("request %s failed", exchange_of(scope).id)
+            said = Refusal("Something went wrong in the gate. Its log says what, under the request's id.")
+        else:
+            return
+        if not begun:
+            await answer(scope, send, said)
