@@ -1,6 +1,9 @@
-"""What every test shares: asyncio as the one event loop library under anyio's plugin."""
+"""What every test shares: asyncio as the one event loop library under anyio's plugin, and a real backend."""
 
 import pytest
+from backends import llama
+
+__all__ = ["llama"]
 
 
 @pytest.fixture
