@@ -9,12 +9,13 @@ A plugin is a class named by an entry point of the group `llmgate.plugins`:
         async def open(self, settings, gate):    # `gate` is a `Services`
             yield Surface("accounts", operations=[...])
 
+One that has tables of its own names their revisions, too: `migrations = Migrations("accounts", FOLDER)`.
 No table, no import.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -23,11 +24,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import msgspec
 
 from .errors import ConfigError
+from .store import CORE, Migrations
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from .config import Config
+    from .backends import Backends
+    from .config import Config, Network
     from .identity import Identity
     from .ledger.ledger import Ledger
     from .ledger.quotas import Quotas
@@ -45,7 +48,7 @@ class Services:
 
     `routes` are the gate's configured routes by name, as ASGI apps without the authentication in front:
     limits, quotas, accounting and the relay. A surface sends a request into one of them after it has put
-    the principal into the exchange.
+    the principal into the exchange. `backends` opens what holds upstreams that are not in gate.toml.
     """
 
     config: Config
@@ -56,12 +59,21 @@ class Services:
     reports: Reports
     upstreams: Mapping[str, Upstream]
     routes: Mapping[str, ASGIApp]
+    backends: OpenBackends
+
+
+class OpenBackends(Protocol):
+    """Opens `Backends` for this gate."""
+
+    def __call__(self, *, allowed: Sequence[Network] = ()) -> AbstractAsyncContextManager[Backends]:
+        """They last as long as the context. In the networks of `allowed`, every address may be asked."""
 
 
 class Plugin(Protocol):
     """What an entry point of the group names."""
 
     settings: ClassVar[type[msgspec.Struct]]
+    migrations: ClassVar[Migrations | None] = None
 
     def open(self, settings: Any, gate: Services) -> AbstractAsyncContextManager[Surface]:
         """The surface, for as long as the context lasts. Raises `ConfigError` for settings that do not fit."""
@@ -75,3 +87,9 @@ def load_plugin(name: str) -> Plugin:
         raise ConfigError([f"plugins.{name}: no such plugin is installed (installed: {known})"])
     plugin: type[Plugin] = installed[name].load()
     return plugin()
+
+
+def migrations_of(config: Config) -> list[Migrations]:
+    """The revisions of every table that a gate of `config` stands on: the core's and its plugins'."""
+    own = (getattr(load_plugin(name), "migrations", None) for name in config.plugins)
+    return [CORE, *(migrations for migrations in own if migrations is not None)]

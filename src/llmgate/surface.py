@@ -25,8 +25,6 @@ from .usage.ask import read_fields
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from .store import Migrations
-
 MAX_BODY = 1024 * 1024
 MAX_FIELDS = 100
 """Fields in one form or query."""
@@ -90,13 +88,12 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """All that a plugin yields: operations, middleware that gate.toml may name, and tables."""
+    """All that a plugin yields: operations, and middleware that gate.toml may name."""
 
     name: str
     operations: Sequence[Operation] = ()
     error_shape: ErrorShape = openai_shape
     middleware: Mapping[str, Callable[[ASGIApp], ASGIApp]] = field(default_factory=dict)
-    migrations: Migrations | None = None
     title: str = ""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ..config import load
+from ..plugin import migrations_of
 from ..store import migrate, pending
 from .options import gate_file, json_option
 from .output import say
@@ -23,8 +24,9 @@ def command(path: Path, ctx: click.Context, *, check: bool, as_json: bool) -> No
 
     A store that is not there is made. Migrations run forward alone: back up before, to go back.
     """
-    url = load(path).store.url.reveal()
-    found = asyncio.run(pending(url) if check else migrate(url))
+    config = load(path)
+    url, sets = config.store.url.reveal(), migrations_of(config)
+    found = asyncio.run(pending(url, sets=sets) if check else migrate(url, sets=sets))
     name = "pending" if check else "applied"
     say(f"{name}: {', '.join(found) or 'nothing'}", {name: found}, as_json=as_json)
     if check and found:

@@ -16,6 +16,7 @@ from .engine import ConnectFailed, ConnectTimedOut, UpstreamBroke
 
 if TYPE_CHECKING:
     from .engine import Origin, Timeouts, UpstreamRequest
+    from .guard import Guard
     from .response import Response
 
 SWEEP = 0.1
@@ -28,10 +29,16 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
 class HttptoolsEngine:
-    """`Engine` on httptools. `tls` is used for https origins; by default the system's trust."""
+    """`Engine` on httptools. `tls` is used for https origins; by default the system's trust.
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None, idle_age: float = IDLE_AGE) -> None:
+    With a `guard`, connections go only to addresses that it lets through.
+    """
+
+    def __init__(
+        self, *, tls: ssl.SSLContext | None = None, idle_age: float = IDLE_AGE, guard: Guard | None = None
+    ) -> None:
         self._given_tls = tls
+        self._guard = guard
         self._idle_age = idle_age
         self._idle: dict[str, list[Connection]] = {}
         self._open: set[Connection] = set()
@@ -69,17 +76,35 @@ class HttptoolsEngine:
         return None
 
     async def _connect(self, origin: Origin, seconds: float) -> Connection:
-        loop = asyncio.get_running_loop()
-        tls = self._tls if origin.scheme == "https" else None
         try:
             async with asyncio.timeout(seconds):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self, origin, loop), origin.host, origin.port, ssl=tls
-                )
+                if self._guard is None:
+                    return await self._open_at(origin.host, origin)
+                return await self._open_guarded(self._guard, origin)
         except TimeoutError as error:
             raise ConnectTimedOut(f"{origin.url}: no connection within {seconds:g} s") from error
         except OSError as error:
             raise ConnectFailed(f"{origin.url}: {error}") from error
+
+    async def _open_guarded(self, guard: Guard, origin: Origin) -> Connection:
+        failure = OSError("no address")
+        for address in await guard.addresses(origin.host, origin.port):
+            try:
+                return await self._open_at(address, origin)
+            except OSError as error:
+                failure = error
+        raise failure
+
+    async def _open_at(self, host: str, origin: Origin) -> Connection:
+        loop = asyncio.get_running_loop()
+        secure = origin.scheme == "https"
+        _, connection = await loop.create_connection(
+            lambda: Connection(self, origin, loop),
+            host,
+            origin.port,
+            ssl=self._tls if secure else None,
+            server_hostname=origin.host if secure else None,
+        )
         return connection
 
     @cached_property

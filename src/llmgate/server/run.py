@@ -18,6 +18,7 @@ from ..app import Gate, addresses_of, open_gate
 from ..config import Address, Config, load
 from ..core import Core, open_core
 from ..errors import ConfigError
+from ..plugin import migrations_of
 from ..store import migrate
 from .listener import Listener
 
@@ -38,7 +39,7 @@ def serve(path: Path, *, ready: Callable[[Gate], None] | None = None) -> None:
 
 async def _serve(path: Path, ready: Callable[[Gate], None] | None) -> None:
     config = load(path)
-    await migrate(config.store.url.reveal())
+    await migrate(config.store.url.reveal(), sets=migrations_of(config))
     async with open_core(config) as core, Process(path, core) as process:
         await process.start(config)
         if ready is not None:
