@@ -98,6 +98,8 @@ async def open_gate(config: Config, core: Core) -> AsyncIterator[Gate]:
             reports=Reports(core.store),
             upstreams=upstreams,
             routes=late,
+            buckets=core.buckets,
+            http=core.http,
             backends=partial(open_backends, config, core, addresses_of(config)),
         )
         async with core.store.connect() as db:

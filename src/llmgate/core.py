@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from .access_log import AccessLog
+from .buckets import open_buckets
 from .ledger import Ledger
 from .ledger.sqlite import SqliteCommitter
 from .metrics import Instruments
@@ -24,6 +25,7 @@ from .windows import LocalSlots, LocalWindows
 if TYPE_CHECKING:
     from limits.aio.storage import Storage
 
+    from .buckets import Buckets
     from .config import Config
     from .windows import Slots
 
@@ -40,6 +42,7 @@ class Core:
     http: httpx.AsyncClient
     access_log: AccessLog
     fail_open: bool
+    buckets: Buckets
 
 
 @asynccontextmanager
@@ -70,6 +73,7 @@ async def open_core(config: Config, *, clock: Callable[[], float] = time.time) -
             )
         )
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        buckets = await stack.enter_async_context(open_buckets(config.redis.url))
         access_log = AccessLog(sys.stdout.buffer)
         stack.callback(access_log.flush)
         yield Core(
@@ -81,4 +85,5 @@ async def open_core(config: Config, *, clock: Callable[[], float] = time.time) -
             http,
             access_log,
             settings.fail_open,
+            buckets,
         )

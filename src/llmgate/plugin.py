@@ -27,9 +27,11 @@ from .errors import ConfigError
 from .store import CORE, Migrations
 
 if TYPE_CHECKING:
+    import httpx
     from starlette.types import ASGIApp
 
     from .backends import Backends
+    from .buckets import Buckets
     from .config import Config, Network
     from .identity import Identity
     from .ledger.ledger import Ledger
@@ -59,6 +61,9 @@ class Services:
     reports: Reports
     upstreams: Mapping[str, Upstream]
     routes: Mapping[str, ASGIApp]
+    buckets: Buckets
+    http: httpx.AsyncClient
+    """For all that is not the data path: webhooks, for example."""
     backends: OpenBackends
 
 
