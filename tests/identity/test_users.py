@@ -28,6 +28,26 @@ async def test_a_registered_user_is_found_by_every_name_it_has(identity: Identit
     assert await identity.users.by_email("ANN@example.ORG") == ann
 
 
+async def test_what_a_user_must_have_is_written_with_the_user_or_not_at_all(identity: Identity) -> None:
+    """`also` is part of the registration: if it fails, the name is still free."""
+    seen = []
+
+    async def fail(conn: object, user_id: int) -> None:
+        raise RuntimeError
+
+    async def note(conn: object, user_id: int) -> None:
+        seen.append(user_id)
+
+    with pytest.raises(RuntimeError):
+        await identity.users.register("ann", "secret-1", roles=["staff"], also=fail)
+    with pytest.raises(NotFound):
+        await identity.users.by_username("ann")
+    ann = await identity.users.register("ann", "secret-1", also=note)
+    with pytest.raises(Conflict):
+        await identity.users.register("ann", "secret-1", also=note)
+    assert seen == [ann.id]
+
+
 async def test_a_user_signs_in_by_name_or_address_in_any_case(identity: Identity) -> None:
     ann = await identity.users.register("ann", "secret-1", email="ann@example.org")
     assert await identity.users.authenticate("ann", "secret-1") == ann
