@@ -25,7 +25,7 @@ COMMANDS = {
     "org": "Add organisations, their members, and list them.",
     "key": "Create, list and revoke API keys.",
     "quota": "Set, show, reset and remove quotas.",
-    "usage": "Show what was used, from the ledger.",
+    "usage": "Show what was used, from the ledger: the total, groups, or single requests.",
 }
 """Every command and its summary; the module of the same name holds it, as `command`."""
 

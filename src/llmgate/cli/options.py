@@ -87,9 +87,13 @@ def password_option(work: Callable[..., R]) -> Callable[..., R]:
 def _password(*, from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
-    if not sys.stdin.isatty():
+    if not _at_terminal():
         raise click.UsageError(
             "There is no terminal to ask for the password: use --password-stdin or --no-password."
         )
     password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     return password
+
+
+def _at_terminal() -> bool:
+    return sys.stdin.isatty()

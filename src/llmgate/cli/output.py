@@ -37,9 +37,10 @@ def show_one(row: Row, *, as_json: bool) -> None:
     if as_json:
         print_json(row)
         return
-    width = max(map(len, row))
-    for name, value in row.items():
-        click.echo(f"{_heading(name):{width}}  {_cell(value)}")
+    headings = [_heading(name) for name in row]
+    width = max(map(len, headings))
+    for heading, value in zip(headings, row.values(), strict=True):
+        click.echo(f"{heading:{width}}  {_cell(value)}")
 
 
 def say(sentence: str, row: Row, *, as_json: bool) -> None:
