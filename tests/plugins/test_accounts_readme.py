@@ -11,11 +11,10 @@ import msgspec
 import pytest
 from servers import serve
 
-import llmgate_accounts
 from llmgate_accounts.plugin import Settings
 from plugins.conftest import Model, OpenGate
 
-README = (Path(llmgate_accounts.__file__).parent / "README.md").read_text()
+README = Path(__file__).parents[2].joinpath("plugins/llmgate_accounts/README.md").read_text()
 
 
 async def curl(command: str, token: str) -> Any:
