@@ -13,6 +13,7 @@ import httpx
 
 from ..config import Config, load
 from ..errors import ConfigError, StoreError
+from ..plugin import migrations_of
 from ..proxy.health import HealthSettings, probe
 from ..store import pending
 from ..usage.dialect import DIALECTS
@@ -63,8 +64,8 @@ async def _check(path: Path, *, with_upstreams: bool) -> Findings:
     except ConfigError as error:
         findings.problems += error.problems
         return findings
-    await _check_store(config, findings)
     try:
+        await _check_store(config, findings)
         async with rehearse(config) as gate:
             counts = {"routes": config.routes, "upstreams": config.upstreams, "plugins": config.plugins}
             found = ", ".join(f"{name}: {len(things)}" for name, things in counts.items())
@@ -79,7 +80,7 @@ async def _check(path: Path, *, with_upstreams: bool) -> Findings:
 async def _check_store(config: Config, findings: Findings) -> None:
     """A store that is not there or behind is no problem: `llmgate serve` makes it ready."""
     try:
-        waiting = await pending(config.store.url.reveal())
+        waiting = await pending(config.store.url.reveal(), sets=migrations_of(config))
     except StoreError as error:
         findings.problems.append(str(error))
     else:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from ..app import Gate, open_gate
 from ..config import Config, Redis, SecretUrl, Store
 from ..core import open_core
+from ..plugin import migrations_of
 from ..store import migrate
 
 
@@ -24,7 +25,7 @@ async def rehearse(config: Config) -> AsyncIterator[Gate]:
     """
     with TemporaryDirectory(prefix="llmgate-") as folder:
         url = f"sqlite:///{Path(folder, 'rehearsal.db')}"
-        await migrate(url)
+        await migrate(url, sets=migrations_of(config))
         quiet = {
             name: replace(upstream, health=replace(upstream.health, enabled=False))
             for name, upstream in config.upstreams.items()

