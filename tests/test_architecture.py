@@ -1,0 +1,147 @@
+"""Who may know whom: the layers of the house, held by its imports, those for type checkers alone included."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CORE = ROOT / "src" / "llmgate"
+PLUGINS = ROOT / "plugins"
+
+LAYERS = (
+    {"__main__"},
+    {"cli"},
+    {"server", "demo"},
+    {"app", "backends", "core", "onion", "plugin"},
+    {"entrance", "middleware", "probes"},
+    {"access_log", "metrics"},
+    {"buckets", "proxy", "routing", "surface"},
+    {"identity", "windows"},
+    {"exchange"},
+    {"ledger"},
+    {"config", "store"},
+    {"usage"},
+    {"errors"},
+)
+"""From the top down: each part knows those below it, and none beside it or above."""
+
+COMPOSITION = LAYERS[3]
+"""What puts the gate together; its parts know each other."""
+
+OFFERED = {
+    "buckets",
+    "config",
+    "errors",
+    "exchange",
+    "identity",
+    "ledger",
+    "plugin",
+    "proxy",
+    "store",
+    "surface",
+    "usage",
+}
+"""The parts of the core that plugins may know."""
+
+Import = tuple[str, ...]
+
+
+def _imports(file: Path, root: Path) -> Iterator[Import]:
+    """Every import of `file`, absolute and split at its dots, with the imported name last."""
+    package = file.relative_to(root).parent.parts
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = tuple(node.module.split(".")) if node.module else ()
+            yield from ((*base, *module, alias.name) for alias in node.names)
+
+
+def _core_imports() -> Iterator[tuple[str, str, str]]:
+    """For each import inside of llmgate: the file, its part of the house, and the part that it imports."""
+    for file in sorted(CORE.rglob("*.py")):
+        path = file.relative_to(CORE)
+        part = path.parts[0].removesuffix(".py")
+        for imported in _imports(file, CORE.parent):
+            if imported[0] == "llmgate" and len(imported) > 1 and not imported[1].startswith("__"):
+                yield str(path), part, imported[1]
+
+
+def test_every_part_of_the_core_has_its_layer() -> None:
+    """A new part is put into LAYERS by whoever adds it, once: that is when its place is thought about."""
+    parts = {path.stem for path in CORE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    layered = [part for layer in LAYERS for part in layer]
+    assert sorted(layered) == sorted(parts - {"__init__"})
+
+
+def test_imports_only_go_down() -> None:
+    """cli -> app -> middleware, proxy -> exchange, identity, ledger, usage, store -> config, errors."""
+    depth = {part: number for number, layer in enumerate(LAYERS) for part in layer}
+    wrong = [
+        f"{file} imports {imported}"
+        for file, part, imported in _core_imports()
+        if part in depth
+        and depth[imported] <= depth[part]
+        and imported != part
+        and not {part, imported} <= COMPOSITION
+    ]
+    assert wrong == []
+
+
+def test_middlewares_do_not_know_each_other() -> None:
+    """What one has found out, the others read in the exchange."""
+    folder = CORE / "middleware"
+    siblings = {file.stem for file in folder.glob("*.py")} - {"__init__"}
+    wrong = [
+        f"{file.stem} imports {imported[2]}"
+        for file in folder.glob("*.py")
+        if file.stem in siblings
+        for imported in _imports(file, CORE.parent)
+        if imported[:2] == ("llmgate", "middleware") and imported[2] in siblings - {file.stem}
+    ]
+    assert wrong == []
+
+
+def test_the_core_imports_no_plugin() -> None:
+    """It finds them by entry point, and only those that gate.toml names."""
+    plugins = {folder.name for folder in PLUGINS.iterdir() if folder.is_dir()}
+    wrong = [
+        f"{file.relative_to(CORE)} imports {imported[0]}"
+        for file in CORE.rglob("*.py")
+        for imported in _imports(file, CORE.parent)
+        if imported[0] in plugins
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("plugin", sorted(path.name for path in PLUGINS.iterdir() if path.is_dir()))
+def test_a_plugin_knows_what_the_core_offers_and_no_other_plugin(plugin: str) -> None:
+    """Nothing private, nothing of the composition, none of its siblings."""
+    plugins = {folder.name for folder in PLUGINS.iterdir()}
+    wrong = [
+        f"{file.relative_to(PLUGINS)} imports {'.'.join(imported)}"
+        for file in (PLUGINS / plugin).rglob("*.py")
+        for imported in _imports(file, PLUGINS)
+        if imported[0] in plugins - {plugin}
+        or (imported[0] == "llmgate" and (imported[1] not in OFFERED or _private(imported)))
+    ]
+    assert wrong == []
+
+
+def _private(imported: Import) -> bool:
+    return any(name.startswith("_") for name in imported)
+
+
+def test_what_reads_and_counts_streams_does_no_input_or_output() -> None:
+    """Bytes in, events out: so it can be tested at every cut, and used under any loop."""
+    forbidden = {"asyncio", "socket", "httpx", "ssl", "threading", "time"}
+    wrong = [
+        f"{file.name} imports {imported[0]}"
+        for file in (CORE / "usage").glob("*.py")
+        for imported in _imports(file, CORE.parent)
+        if imported[0] in forbidden
+    ]
+    assert wrong == []
