@@ -25,8 +25,10 @@ from .windows import LocalSlots, LocalWindows
 if TYPE_CHECKING:
     from limits.aio.storage import Storage
 
+    from . import config
     from .buckets import Buckets
     from .config import Config
+    from .ledger.commit import Committer
     from .windows import Slots
 
 
@@ -61,15 +63,12 @@ async def open_core(config: Config, *, clock: Callable[[], float] = time.time) -
                 busy_timeout=settings.busy_timeout,
             )
         )
-        committer = partial(
-            SqliteCommitter,
-            Path(store.url.database or ""),
-            synchronous=settings.synchronous,
-            busy_timeout=settings.busy_timeout,
-        )
         ledger = await stack.enter_async_context(
             Ledger.open(
-                store, committer, defaults=defaults_of(config), fail_open=settings.fail_open, clock=clock
+                store,
+                partial(_committer, store, settings),
+                defaults=defaults_of(config),
+                fail_open=settings.fail_open,
             )
         )
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
@@ -87,3 +86,16 @@ async def open_core(config: Config, *, clock: Callable[[], float] = time.time) -
             settings.fail_open,
             buckets,
         )
+
+
+def _committer(store: Store, settings: config.Store) -> Committer:
+    """The ledger's hot write path into the database of `store`."""
+    if store.url.get_backend_name() == "postgresql":
+        from .ledger.postgres import PostgresCommitter  # noqa: PLC0415 - needs the extra `cluster`
+
+        return PostgresCommitter(store.url, timeout=settings.busy_timeout)
+    return SqliteCommitter(
+        Path(store.url.database or ""),
+        synchronous=settings.synchronous,
+        busy_timeout=settings.busy_timeout,
+    )

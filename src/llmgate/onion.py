@@ -58,6 +58,7 @@ def route_app(
                     app,
                     ledger=core.ledger,
                     dialect=DIALECTS[settings.dialect],
+                    upstream=route.upstream,
                     prices=prices_of(config),
                     max_body=config.gate.max_body,
                 )

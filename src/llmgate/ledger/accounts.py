@@ -1,45 +1,51 @@
 """Deciding who may spend what, without I/O: accounts, demands on them, and holds.
 
-An account is one quota as this process sees it: the allowance that the store has leased to the process,
-less what running requests hold. Everything here is synchronous, so a decision over several accounts is
-atomic within the process; between processes the leases keep the sum right (see `leases`).
+An account is one window of one quota as this process sees it: what the store has leased to the process,
+less what was spent and what running requests hold. Everything here is synchronous, so a decision over several
+accounts is atomic within the process; between processes the leases keep the sum right (see `leases`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .model import Allotment, Charge, Subject, Unit, UsageRecord
+from .model import Allotment, Charge, Pledge, Subject, Unit, UsageRecord
 from .prices import FREE, Price
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Account:
-    """One quota of one subject. `allowance` was leased to this process and is not spent; `held` is part of it.
+    """One window of one quota: what was given to worker `holder`, what it spent of that, and what is held.
 
-    `whole` says that no more of it can be leased from anywhere.
+    When its window is over an account is replaced, not emptied: what was held then must not come back to
+    the next window. `whole` says that no more of it can be leased from anywhere; `dry_until` (seconds of a
+    monotonic clock) that it was looked for elsewhere and not found; `in_force` is False while its quota
+    is gone.
     """
 
     quota_id: int
     subject: Subject
     allotment: Allotment
+    holder: str
     window_start: float
     window_end: float
-    allowance: int = 0
+    given: int = 0
+    spent: int = 0
     held: int = 0
-    used: int = 0
     whole: bool = False
+    dry_until: float = 0.0
+    in_force: bool = True
 
     @property
     def room(self) -> int:
-        """What a new request may hold."""
-        return self.allowance - self.held
+        """What a new request may hold. Negative after a backend has overrun what was held for it."""
+        return self.given - self.spent - self.held
 
     def covers(self, upstream: str, model: str) -> bool:
         """Whether a request for `model` on `upstream` draws on this account."""
         allotment = self.allotment
-        return allotment.upstream in ("", upstream) and allotment.model in ("", model)
+        return self.in_force and allotment.upstream in ("", upstream) and allotment.model in ("", model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +61,20 @@ class Demand:
     choices: int = 1
     price: Price = FREE
 
+    @property
+    def wanted(self) -> int | None:
+        """Output tokens of all choices together; None for as many as there are."""
+        return None if self.output is None else self.output * self.choices
+
     def output_within(self, account: Account) -> int | None:
         """The output tokens that `account` has room for besides the input; None for any number, -1 for none."""
-        room = account.room
         match account.allotment.unit:
             case Unit.TOKENS:
-                return max(-1, room - self.input)
+                return max(-1, account.room - self.input)
             case Unit.REQUESTS:
-                return None if room >= 1 else -1
+                return None if account.room >= 1 else -1
             case Unit.MONEY:
-                if room < self.price.bound(self.input, 0) or room <= 0:
-                    return -1
-                return self.price.output_within(room, self.input)
+                return self.price.output_within(account.room, self.input)
 
     def amount(self, unit: Unit, output: int) -> int:
         """What has to be held in `unit` for `output` tokens in all."""
@@ -79,7 +87,7 @@ class Demand:
                 return self.price.bound(self.input, output)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Hold:
     """What a running request has put aside, account by account, until it is settled or released.
 
@@ -87,7 +95,7 @@ class Hold:
     else None.
     """
 
-    amounts: tuple[tuple[Account, float, int], ...] = ()
+    parts: tuple[tuple[Account, int], ...] = ()
     max_output: int | None = None
     open: bool = True
 
@@ -95,62 +103,65 @@ class Hold:
         """Give everything back. Does nothing the second time."""
         if self.open:
             self.open = False
-            for account, window_start, amount in self.amounts:
-                if account.window_start == window_start:
-                    account.held -= amount
+            for account, amount in self.parts:
+                account.held -= amount
 
     def settle(self, record: UsageRecord) -> tuple[Charge, ...]:
-        """Give everything back but what `record` says was used, and return that as charges."""
+        """Give everything back but what `record` says was used, and return that as charges.
+
+        Returns none if the hold was settled or released before.
+        """
         if not self.open:
             return ()
         self.release()
         charges = []
-        for account, window_start, _ in self.amounts:
-            spent = _spent(account.allotment.unit, record)
-            if spent:
-                charges.append(Charge(account.quota_id, window_start, spent))
-                if account.window_start == window_start:
-                    account.allowance -= spent
-                    account.used += spent
+        for (account, _), pledge in zip(self.parts, self.pledges(), strict=True):
+            if spent := pledge.spent(record):
+                account.spent += spent
+                charges.append(Charge(account.quota_id, account.window_start, spent, account.holder))
         return tuple(charges)
 
+    def pledges(self) -> tuple[Pledge, ...]:
+        """What is held, in words that outlive the process."""
+        return tuple(
+            [
+                Pledge(account.quota_id, account.window_start, account.allotment.unit, amount)
+                for account, amount in self.parts
+            ]
+        )
 
-def place_hold(accounts: Sequence[Account], demand: Demand) -> Hold | Account:
+
+def place_hold(accounts: Sequence[Account], demand: Demand, *, lower: bool = True) -> Hold | Account:
     """Hold `demand` on all of `accounts` or on none.
 
-    Where there is room for the input and only part of the output, the hold lowers the output to what fits.
-    Returns the account that is short where not even one token of output per choice fits.
+    Where there is room for the input and only part of the output, the hold lowers the output to what fits,
+    unless `lower` is False. Returns the account that is short where it cannot be placed: for lack of even
+    one token of output per choice, or of the whole output where it may not be lowered. (A demand without a
+    bound is content with what there is.)
     """
-    if not accounts:
-        return Hold()
-    wanted = None if demand.output is None else demand.output * demand.choices
+    wanted = demand.wanted
     needed = 0 if wanted == 0 else demand.choices
-    fitting = wanted
+    fitting, tightest = wanted, None
     for account in accounts:
         within = demand.output_within(account)
-        if within is not None:
-            if within < needed:
-                return account
-            fitting = within if fitting is None else min(fitting, within)
-    output = 0 if fitting is None else fitting // demand.choices
-    lowered = fitting is not None and fitting != wanted
-    return _held(accounts, demand, output, lowered=lowered)
+        if within is None:
+            continue
+        if within < needed:
+            return account
+        if fitting is None or within < fitting:
+            fitting, tightest = within, account
+    if tightest is None:
+        return Hold(_parts(accounts, demand, wanted or 0))
+    if not lower and wanted is not None:
+        return tightest
+    each = (fitting or 0) // demand.choices
+    return Hold(_parts(accounts, demand, each * demand.choices), max_output=each)
 
 
-def _held(accounts: Iterable[Account], demand: Demand, output: int, *, lowered: bool) -> Hold:
-    amounts = []
+def _parts(accounts: Sequence[Account], demand: Demand, output: int) -> tuple[tuple[Account, int], ...]:
+    parts = []
     for account in accounts:
-        amount = demand.amount(account.allotment.unit, output * demand.choices)
+        amount = demand.amount(account.allotment.unit, output)
         account.held += amount
-        amounts.append((account, account.window_start, amount))
-    return Hold(tuple(amounts), output if lowered else None)
-
-
-def _spent(unit: Unit, record: UsageRecord) -> int:
-    match unit:
-        case Unit.TOKENS:
-            return record.input_tokens + record.output_tokens if record.booked is None else record.booked
-        case Unit.REQUESTS:
-            return int(record.outcome not in ("failed", "refused"))
-        case Unit.MONEY:
-            return record.cost
+        parts.append((account, amount))
+    return tuple(parts)

@@ -2,8 +2,9 @@
 
 A caller awaits the future of its entry and knows, when it resolves, that the entry is in the database.
 When the database fails, entries wait here and are tried again until they are in; callers wait for at most
-`patience` seconds and then get the `StoreError`, while their entry stays queued. Nothing is written twice:
-an entry whose first try may have succeeded unnoticed is written only if its request id is not there yet.
+`patience` seconds and then get a `StoreError`, while their entry stays queued. Nothing is written twice:
+of each request id a committer writes one entry, so one whose first try may have succeeded unnoticed is
+simply tried again.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ log = logging.getLogger("llmgate.ledger")
 class Committer(Protocol):
     """Writes entries into one kind of database."""
 
-    async def commit(self, entries: Sequence[Entry], *, again: bool) -> None:
-        """Write all entries in one transaction; with `again`, leave out those whose request id is there.
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        """Write all entries in one transaction, leaving out those whose request id is there already.
 
         Raises `StoreError` where it may work later; anything else is the fault of an entry.
         """
@@ -37,6 +38,7 @@ class _Waiting(NamedTuple):
     entry: Entry
     since: float
     done: asyncio.Future[None]
+    written: Callable[[], None] | None
 
 
 class GroupCommit:
@@ -77,12 +79,20 @@ class GroupCommit:
             log.error("%d usage records could not be written before shutdown: %s", lost, self.failing)
         await self._committer.aclose()
 
-    def submit(self, entry: Entry) -> asyncio.Future[None]:
-        """Queue `entry`; the future resolves once it is committed."""
+    def submit(self, entry: Entry, written: Callable[[], None] | None = None) -> asyncio.Future[None]:
+        """Queue `entry`; the future resolves once it is committed, and `written` is called even if that is late."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(entry, self._clock(), done))
+        self._waiting.append(_Waiting(entry, self._clock(), done, written))
         self._wake.set()
         return done
+
+    def lose_patience(self) -> None:
+        """Tell those who have waited too long that they wait in vain; to be called now and then.
+
+        The database may hang rather than fail, so this does not wait for its answer.
+        """
+        if self.lag >= self._patience:
+            self._report(StoreError(f"the store has taken longer than {self._patience:g} s"))
 
     @property
     def backlog(self) -> int:
@@ -113,14 +123,12 @@ class GroupCommit:
 
     async def _write(self, batch: Sequence[_Waiting]) -> bool:
         """Write `batch`, for as long as it takes; False if the gate closes while the database fails."""
-        again = False
         give_up = self._clock() + self._patience
         while True:
             try:
-                await self._committer.commit([waiting.entry for waiting in batch], again=again)
+                await self._committer.commit([waiting.entry for waiting in batch])
             except StoreError as error:
                 self._report(error)
-                again = True
                 if self._closing and self._clock() >= give_up:
                     return False
                 await self._sleep(self._retry_every)
@@ -135,8 +143,7 @@ class GroupCommit:
             else:
                 self._recovered()
                 for waiting in batch:
-                    if not waiting.done.done():
-                        waiting.done.set_result(None)
+                    _resolve(waiting)
                 return True
 
     def _report(self, error: StoreError) -> None:
@@ -154,7 +161,16 @@ class GroupCommit:
             log.warning("the ledger writes again")
 
 
+def _resolve(waiting: _Waiting) -> None:
+    if waiting.written is not None:
+        waiting.written()
+    if not waiting.done.done():
+        waiting.done.set_result(None)
+
+
 def _reject(waiting: _Waiting, error: Exception) -> None:
     log.error("usage record %s cannot be written: %r", waiting.entry.record.request_id, error)
+    if waiting.written is not None:
+        waiting.written()  # it will not fare better after a crash
     if not waiting.done.done():
         waiting.done.set_exception(StoreError(f"usage record cannot be written: {error!r}"))

@@ -1,288 +1,222 @@
 """Leases: how several processes decide about one account without asking each other.
 
-A process spends only what it has leased. In the database, for every quota and its current window,
+A process spends only what it has leased: what was given to it, less what it has spent of that. In the
+database, for every quota and its current window,
 
-    used + everything leased to all workers <= limit + overdraft
+    used + sum(given - spent, over all workers) <= limit + overdraft
 
-A worker that is alone leases all that is left, so that it decides locally for as long as it runs. Next to
-others it leases slices. A worker that falls short while others hold leases marks the quota as contended:
-on the next change signal the others give back what they do not hold at that moment, and for a while slices
-are as small as what was asked for. A worker that stops beating loses its leases; it must stop deciding
-before that happens (`Leases.fresh`).
+unless a limit was lowered under what is spent and leased, or a backend overran what was held; then nothing
+is leased until it holds again. A worker that is alone leases all that is left, so that it decides locally
+for as long as it runs. Next to others it leases slices. A worker that falls short while others hold leases
+marks the quota as contended: on the next change signal the others give back what they do not hold at that
+moment, and for a while slices are as small as what was asked for.
+
+A worker tells the store what it must keep, in absolute numbers, and is told what it has, in absolute
+numbers; so a transaction of which it never heard whether it was committed is put right by the next one.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from ..store.schema import leases, quotas, workers
+from ..store.schema import leases, quotas
 from .model import Allotment, Default, Subject, Unit, Window
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ..store import Store
+    from .workers import Workers
 
-DEAD_AFTER = 10.0
-"""Seconds without a heartbeat after which a worker's leases return to the accounts."""
-FENCED_AFTER = 6.0
-"""Seconds without a heartbeat after which a worker no longer trusts its own leases."""
 CONTENDED_FOR = 30.0
 """Seconds for which slices stay small after a worker fell short."""
+OVERLAP = 60.0
+"""Seconds between the stamps of two changes that may become visible in the other order."""
 
 
 class Grant(NamedTuple):
-    """What the store says of one quota when it is leased: its terms, its window, and what was granted now."""
+    """What the store says of one quota when it is leased: its terms, its window, and what this worker has."""
 
     quota_id: int
     allotment: Allotment
     window_start: float
     window_end: float
-    used: int
-    granted: int
+    given: int
+    """In all, what is spent already included."""
     whole: bool
     """Nothing of it is left to lease, neither in the store nor with other workers."""
 
 
-class GivenBack(NamedTuple):
-    """A part of a lease that the worker does not need any more."""
+class Keep(NamedTuple):
+    """What a worker needs of a lease that it has: what it has spent and what running requests hold."""
 
     quota_id: int
     window_start: float
     amount: int
+    want: int = 0
+    """How much more it would like at least."""
 
 
 class Leases:
     """The leases of one worker, in the store. Every method is one transaction; raises `StoreError`."""
 
-    def __init__(
-        self,
-        store: Store,
-        worker_id: str,
-        defaults: Sequence[Default],
-        *,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, store: Store, workers: Workers, defaults: Sequence[Default]) -> None:
         self._store = store
-        self._worker_id = worker_id
-        self._clock = clock
+        self._workers = workers
         self._defaults = defaults
-        self._beaten = -float("inf")
-
-    @property
-    def fresh(self) -> bool:
-        """Whether this worker may still trust its leases."""
-        return self._clock() - self._beaten < FENCED_AFTER
+        self._last_change = 0.0
 
     def set_defaults(self, defaults: Sequence[Default]) -> None:
         """Take over the default allotments of a reloaded gate.toml."""
         self._defaults = defaults
 
-    async def register(self) -> None:
-        """Announce this worker."""
-        now = self._clock()
-        async with self._store.begin() as db:
-            await self._announce(db, now)
-        self._beaten = now
+    async def changed(self) -> set[Subject]:
+        """Whose quotas operators have changed since this was last asked; too many rather than too few."""
+        query = sa.select(quotas.c.subject_kind, quotas.c.subject_id, quotas.c.updated_at)
+        async with self._store.connect() as db:
+            rows = (
+                await db.execute(query.where(quotas.c.updated_at >= max(1.0, self._last_change - OVERLAP)))
+            ).all()
+        self._last_change = max((row.updated_at for row in rows), default=self._last_change)
+        return {Subject(row.subject_kind, row.subject_id) for row in rows}
 
-    async def beat(self) -> bool:
-        """Say that this worker lives, and bury those that have not said so for too long.
+    async def lease(self, subject: Subject, keeps: Iterable[Keep] = ()) -> list[Grant]:
+        """Lease from every quota of `subject`: what this worker keeps, what it wants, and more if it is free.
 
-        False if this worker itself was buried: its leases are gone.
+        Quotas that gate.toml gives to every subject of this kind are opened on first sight. Raises `Buried`
+        where this worker is not one of the living.
         """
-        now = self._clock()
+        defaults = [default.allotment for default in self._defaults if default.kind == subject.kind]
+        if not defaults and not await self._has_quotas(subject):
+            return []
+        kept = {(keep.quota_id, keep.window_start): keep for keep in keeps}
         async with self._store.begin() as db:
-            me = await db.execute(
-                sa.update(workers).where(workers.c.id == self._worker_id).values(seen_at=now)
-            )
-            if buried := me.rowcount == 0:
-                await self._announce(db, now)
-            dead = sa.select(workers.c.id).where(workers.c.seen_at < now - DEAD_AFTER)
-            await db.execute(sa.delete(leases).where(leases.c.worker_id.in_(dead)))
-            await db.execute(sa.delete(workers).where(workers.c.seen_at < now - DEAD_AFTER))
-        self._beaten = now
-        return not buried
-
-    async def _announce(self, db: AsyncConnection, now: float) -> None:
-        await db.execute(
-            sa.insert(workers).values(
-                id=self._worker_id, host=socket.gethostname(), pid=os.getpid(), started_at=now, seen_at=now
-            )
-        )
-
-    async def leave(self) -> None:
-        """Give everything back and sign off."""
-        async with self._store.begin() as db:
-            await db.execute(sa.delete(leases).where(leases.c.worker_id == self._worker_id))
-            await db.execute(sa.delete(workers).where(workers.c.id == self._worker_id))
-
-    async def clear_dead(self) -> None:
-        """Drop the leases of every other worker: only for one who knows to be the only living process."""
-        async with self._store.begin() as db:
-            await db.execute(sa.delete(leases).where(leases.c.worker_id != self._worker_id))
-            await db.execute(sa.delete(workers).where(workers.c.id != self._worker_id))
-
-    async def lease(
-        self, subject: Subject, *, want: Mapping[int, int] | None = None, give_back: Iterable[GivenBack] = ()
-    ) -> list[Grant]:
-        """Lease from every quota of `subject`, at least `want[quota_id]` of it where that much is free.
-
-        What is given back is returned first. Quotas that gate.toml gives to every subject of this kind are
-        opened on first sight.
-        """
-        now = self._clock()
-        async with self._store.begin() as db:
-            for part in give_back:
-                await self._return(db, part)
-            await self._open_defaults(db, subject, now)
-            rows = (await db.execute(_quotas_of(subject))).mappings().all()
-            live = await db.scalar(
-                sa.select(sa.func.count()).select_from(workers).where(workers.c.seen_at >= now - DEAD_AFTER)
-            )
+            live = await self._workers.count(db)
+            await self._open(db, subject, defaults)
+            rows = (await db.execute(_quotas_of(subject).with_for_update())).mappings().all()
             grants = []
             for row in rows:
-                allotment = self._terms(subject, row)
-                if allotment is not None:
-                    wanted = (want or {}).get(row["id"], 0)
-                    grants.append(await self._grant(db, row, allotment, wanted, int(live or 1), now))
+                if (allotment := _terms(row, defaults)) is not None:
+                    grants.append(await self._grant(db, row, allotment, kept, live))
             return grants
 
-    async def contend(self, quota_ids: Iterable[int]) -> None:
-        """Ask the other workers for what they do not need of these quotas."""
-        now = self._clock()
+    async def give_back(self, keeps: Iterable[Keep]) -> None:
+        """Return all of these leases but what is kept."""
         async with self._store.begin() as db:
-            await db.execute(
-                sa.update(quotas).where(quotas.c.id.in_(list(quota_ids))).values(contended_at=now)
-            )
-        self._store.changes.bump()
+            for keep in keeps:
+                mine = *self._mine(keep.quota_id), leases.c.window_start == keep.window_start
+                await db.execute(sa.update(leases).where(*mine).values(given=keep.amount))
+
+    async def close(self, quota_ids: Iterable[int]) -> None:
+        """Return these leases altogether."""
+        async with self._store.begin() as db:
+            for quota_id in quota_ids:
+                await db.execute(sa.delete(leases).where(*self._mine(quota_id)))
+
+    async def contend(self, quota_id: int) -> None:
+        """Ask the other workers for what they do not need of this quota."""
+        values = {"contended_at": self._store.clock()}
+        async with self._store.change() as db:
+            await db.execute(sa.update(quotas).where(quotas.c.id == quota_id).values(values))
 
     async def contended(self) -> set[int]:
         """The quotas of which some worker has lately asked for more than was free."""
-        since = self._clock() - CONTENDED_FOR
+        since = self._store.clock() - CONTENDED_FOR
         async with self._store.connect() as db:
             return set(await db.scalars(sa.select(quotas.c.id).where(quotas.c.contended_at > since)))
 
-    async def give_back(self, parts: Iterable[GivenBack]) -> None:
-        """Return parts of leases."""
-        async with self._store.begin() as db:
-            for part in parts:
-                await self._return(db, part)
+    async def _has_quotas(self, subject: Subject) -> bool:
+        async with self._store.connect() as db:
+            return (await db.execute(_quotas_of(subject).limit(1))).first() is not None
 
-    async def _return(self, db: AsyncConnection, part: GivenBack) -> None:
-        await db.execute(
-            sa.update(leases)
-            .where(
-                leases.c.quota_id == part.quota_id,
-                leases.c.worker_id == self._worker_id,
-                leases.c.window_start == part.window_start,
-            )
-            .values(amount=leases.c.amount - part.amount)
-        )
-
-    async def _open_defaults(self, db: AsyncConnection, subject: Subject, now: float) -> None:
-        for default in self._defaults:
-            if default.kind == subject.kind:
-                allotment = default.allotment
-                identity = {
-                    "subject_kind": subject.kind,
-                    "subject_id": subject.id,
-                    "unit": str(allotment.unit),
-                    "upstream": allotment.upstream,
-                    "model": allotment.model,
-                    "window": str(allotment.window),
-                }
-                there = sa.select(sa.literal(1)).where(
-                    *(quotas.c[name] == value for name, value in identity.items())
-                )
-                if await db.scalar(there) is None:
-                    start, _ = allotment.window.bounds(now)
-                    await db.execute(sa.insert(quotas).values(**identity, window_start=start, updated_at=now))
-
-    def _terms(self, subject: Subject, row: sa.RowMapping) -> Allotment | None:
-        """The allotment of a quota row. A row without a limit stands for gate.toml's; None if that is gone."""
-        if row["limit"] is not None:
-            return allotment_of(row)
-        for default in self._defaults:
-            allotment = default.allotment
-            if default.kind == subject.kind and (
-                (allotment.unit, allotment.upstream, allotment.model, allotment.window)
-                == (row["unit"], row["upstream"], row["model"], row["window"])
-            ):
-                return allotment
-        return None
+    async def _open(self, db: AsyncConnection, subject: Subject, defaults: Iterable[Allotment]) -> None:
+        now = self._store.clock()
+        rows = [
+            {
+                **identity_of(subject, allotment),
+                "window_start": allotment.window.bounds(now)[0],
+                "updated_at": 0.0,
+            }
+            for allotment in defaults
+        ]
+        if rows:
+            await db.execute(self._store.insert(quotas).on_conflict_do_nothing(), rows)
 
     async def _grant(
         self,
         db: AsyncConnection,
         row: sa.RowMapping,
         allotment: Allotment,
-        wanted: int,
+        kept: Mapping[tuple[int, float], Keep],
         live: int,
-        now: float,
     ) -> Grant:
-        start, end = allotment.window.bounds(now)
-        used, quota_id = row["used"], row["id"]
-        if row["window_start"] < start:
-            used = 0
-            await db.execute(
-                sa.update(quotas).where(quotas.c.id == quota_id).values(used=0, window_start=start)
-            )
-            await db.execute(sa.delete(leases).where(leases.c.quota_id == quota_id))
-        elif row["window_start"] > start:  # the clock went back: a window that was opened stays open
-            start, end = row["window_start"], allotment.window.bounds(row["window_start"])[1]
-        others, mine = await self._leased(db, quota_id)
-        free = max(0, allotment.limit + allotment.overdraft - used - others - max(0, mine or 0))
+        quota_id, now = row["id"], self._store.clock()
+        start, end, used = await self._turn(db, row, allotment.window, now)
+        keep = kept.get((quota_id, start), Keep(quota_id, start, 0))
+        others, spent = await self._leased(db, quota_id, start)
+        out = max(0, keep.amount - (spent or 0))
+        free = max(0, allotment.limit + allotment.overdraft - used - others - out)
         contended = row["contended_at"] is not None and now - row["contended_at"] < CONTENDED_FOR
-        granted = _slice(free, wanted, live, contended=contended)
-        await self._book(db, quota_id, start, granted, new=mine is None)
-        return Grant(quota_id, allotment, start, end, used, granted, whole=not others and granted == free)
+        granted = _slice(free, keep.want, live, contended=contended)
+        given = keep.amount + granted
+        if spent is None:
+            await db.execute(sa.delete(leases).where(*self._mine(quota_id)))
+            values = {"quota_id": quota_id, "worker_id": self._workers.me, "window_start": start}
+            await db.execute(sa.insert(leases).values(**values, given=given))
+        else:
+            await db.execute(sa.update(leases).where(*self._mine(quota_id)).values(given=given))
+        return Grant(quota_id, allotment, start, end, given, whole=not others and granted == free)
 
-    async def _leased(self, db: AsyncConnection, quota_id: int) -> tuple[int, int | None]:
-        rows = await db.execute(
-            sa.select(leases.c.worker_id, leases.c.amount).where(leases.c.quota_id == quota_id)
-        )
-        amounts = {row.worker_id: row.amount for row in rows}
-        mine = amounts.pop(self._worker_id, None)
-        return sum(max(0, amount) for amount in amounts.values()), mine
+    async def _turn(
+        self, db: AsyncConnection, row: sa.RowMapping, window: Window, now: float
+    ) -> tuple[float, float, int]:
+        """Start and end of the window that holds now, opened if it is new, and what was used in it.
 
-    async def _book(
-        self, db: AsyncConnection, quota_id: int, start: float, granted: int, *, new: bool
-    ) -> None:
-        if new:
+        A clock that went back does not bring the last window back: the one that was opened stays. Only a
+        window that begins after the next one can have been opened by nothing but a wrong clock; it is
+        taken back, with what was used in it.
+        """
+        start, end = window.bounds(now)
+        opened, used = row["window_start"], row["used"]
+        if start < opened <= end:
+            return opened, window.bounds(opened)[1], used
+        if opened < start:
+            used = 0
+            await db.execute(sa.delete(leases).where(leases.c.quota_id == row["id"]))
+        if opened != start:
             await db.execute(
-                sa.insert(leases).values(
-                    quota_id=quota_id, worker_id=self._worker_id, window_start=start, amount=granted
-                )
+                sa.update(quotas).where(quotas.c.id == row["id"]).values(used=used, window_start=start)
             )
-        elif granted:
-            await db.execute(
-                sa.update(leases)
-                .where(leases.c.quota_id == quota_id, leases.c.worker_id == self._worker_id)
-                .values(amount=leases.c.amount + granted)
-            )
+        return start, end, used
+
+    async def _leased(self, db: AsyncConnection, quota_id: int, start: float) -> tuple[int, int | None]:
+        """What others have to spend, of whatever window, and what this worker has spent of its lease, if any.
+
+        A lease that a backend has overrun is used up, and no more: the excess is in the quota's `used`.
+        """
+        rows = (await db.execute(sa.select(leases).where(leases.c.quota_id == quota_id))).all()
+        me = self._workers.me
+        others = sum(max(0, row.given - row.spent) for row in rows if row.worker_id != me)
+        mine = [row.spent for row in rows if row.worker_id == me and row.window_start == start]
+        return others, mine[0] if mine else None
+
+    def _mine(self, quota_id: int) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+        return leases.c.quota_id == quota_id, leases.c.worker_id == self._workers.me
 
 
-def _quotas_of(subject: Subject) -> sa.Select[tuple[object, ...]]:
-    return (
-        sa.select(quotas)
-        .where(quotas.c.subject_kind == subject.kind, quotas.c.subject_id == subject.id)
-        .order_by(quotas.c.id)
-        .with_for_update()
-    )
-
-
-def _slice(free: int, wanted: int, live: int, *, contended: bool) -> int:
-    """How much of what is free one of `live` workers gets."""
-    if live <= 1:
-        return free
-    if contended:
-        return min(free, wanted)
-    return min(free, max(wanted, free // (4 * live)))
+def identity_of(subject: Subject, allotment: Allotment) -> dict[str, str | int]:
+    """The columns of `quotas` that tell one quota from all others."""
+    return {
+        "subject_kind": subject.kind,
+        "subject_id": subject.id,
+        "unit": str(allotment.unit),
+        "upstream": allotment.upstream,
+        "model": allotment.model,
+        "window": str(allotment.window),
+    }
 
 
 def allotment_of(row: sa.RowMapping) -> Allotment:
@@ -295,3 +229,31 @@ def allotment_of(row: sa.RowMapping) -> Allotment:
         model=row["model"],
         overdraft=row["overdraft"],
     )
+
+
+def _terms(row: sa.RowMapping, defaults: Iterable[Allotment]) -> Allotment | None:
+    """The allotment of a quota row. A row without a limit stands for gate.toml's; None if that is gone."""
+    if row["limit"] is not None:
+        return allotment_of(row)
+    thing = (row["unit"], row["upstream"], row["model"], row["window"])
+    for allotment in defaults:
+        if thing == (allotment.unit, allotment.upstream, allotment.model, allotment.window):
+            return allotment
+    return None
+
+
+def _quotas_of(subject: Subject) -> sa.Select[tuple[object, ...]]:
+    return (
+        sa.select(quotas)
+        .where(quotas.c.subject_kind == subject.kind, quotas.c.subject_id == subject.id)
+        .order_by(quotas.c.id)
+    )
+
+
+def _slice(free: int, wanted: int, live: int, *, contended: bool) -> int:
+    """How much of what is free one of `live` workers gets."""
+    if live <= 1:
+        return free
+    if contended:
+        return min(free, wanted)
+    return min(free, max(wanted, free // (4 * live)))

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from ..usage.model import Usage
 
+EXACT = 2**53
+"""Up to here floats count whole numbers without a gap."""
+
 
 @dataclass(frozen=True, slots=True)
 class Price:
@@ -29,11 +32,17 @@ class Price:
         return _round_up(input_tokens * dearest + output_tokens * self.output)
 
     def output_within(self, money: int, input_tokens: int) -> int | None:
-        """How many tokens of output `money` still buys after the input; None when output is free."""
-        left = money - self.bound(input_tokens, 0)
-        if left < 0:
-            return 0
-        return None if self.output == 0 else int(left / self.output)
+        """How many tokens of output `money` still buys after the input; None for any number, -1 for none.
+
+        What costs nothing may be had with nothing left.
+        """
+        cost = self.bound(input_tokens, 0)
+        if cost > max(0, money):
+            return -1
+        if self.output == 0:
+            return None
+        output = int(max(0, min(money, EXACT) - cost) / self.output)
+        return output if self.bound(input_tokens, output) <= max(0, money) else output - 1
 
 
 FREE = Price()

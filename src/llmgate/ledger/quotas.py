@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from ..errors import BadRequest, Forbidden, NotFound
-from ..store.schema import leases, quotas
-from .leases import allotment_of
-from .model import Allotment, Balance, Default, Subject, Unit, Window
+from ..store.schema import quotas
+from .leases import allotment_of, identity_of
+from .model import MOST, Allotment, Balance, Default, Subject, Unit, Window
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from ..store import Store
-
-MOST = 2**62
-"""The largest limit: no sum of two of them leaves 64 bits."""
 
 
 class Quotas:
@@ -45,12 +42,16 @@ class Quotas:
         if not 0 <= allotment.limit <= MOST or not 0 <= allotment.overdraft <= MOST:
             raise BadRequest(f"A limit must be from 0 to {MOST}.", param="limit")
         now = self._store.clock()
-        values = {"limit": allotment.limit, "overdraft": allotment.overdraft, "updated_at": now}
+        values = {
+            "limit": allotment.limit,
+            "overdraft": allotment.overdraft,
+            "updated_at": await _stamp(db, now),
+        }
         row = await _find(db, subject, allotment)
         if row is None:
             start, _ = allotment.window.bounds(now)
             await db.execute(
-                sa.insert(quotas).values(**_identity(subject, allotment), **values, window_start=start)
+                sa.insert(quotas).values(**identity_of(subject, allotment), **values, window_start=start)
             )
         else:
             await db.execute(sa.update(quotas).where(quotas.c.id == row["id"]).values(**values))
@@ -98,12 +99,11 @@ class Quotas:
         await self._update(quota_id, used=0)
 
     async def remove(self, quota_id: int) -> None:
-        """Take a quota away; gate.toml's default for the same thing holds again. Raises `NotFound`."""
-        async with self._store.change() as db:
-            await db.execute(sa.delete(leases).where(leases.c.quota_id == quota_id))
-            gone = await db.execute(sa.delete(quotas).where(quotas.c.id == quota_id))
-            if gone.rowcount == 0:
-                raise NotFound(f"There is no quota {quota_id}.")
+        """Take a quota away; gate.toml's default for the same thing holds again. Raises `NotFound`.
+
+        What was used in the current window stays used, under the default or a quota that is set later.
+        """
+        await self._update(quota_id, limit=None, overdraft=0)
 
     async def _refuse_more(self, db: AsyncConnection, subject: Subject, wanted: Allotment) -> None:
         present = await self._present(db, subject, wanted)
@@ -115,15 +115,16 @@ class Quotas:
         return self._default(subject, thing) if row is None or row["limit"] is None else allotment_of(row)
 
     def _default(self, subject: Subject, wanted: Allotment) -> Allotment | None:
-        thing = _identity(subject, wanted)
+        thing = identity_of(subject, wanted)
         mine = [default.allotment for default in self._defaults if default.kind == subject.kind]
-        return next((allotment for allotment in mine if _identity(subject, allotment) == thing), None)
+        return next((allotment for allotment in mine if identity_of(subject, allotment) == thing), None)
 
     async def _update(self, quota_id: int, **values: object) -> None:
-        now = self._store.clock()
         async with self._store.change() as db:
             found = await db.execute(
-                sa.update(quotas).where(quotas.c.id == quota_id).values(**values, updated_at=now)
+                sa.update(quotas)
+                .where(quotas.c.id == quota_id)
+                .values(**values, updated_at=await _stamp(db, self._store.clock()))
             )
             if found.rowcount == 0:
                 raise NotFound(f"There is no quota {quota_id}.")
@@ -135,23 +136,17 @@ def remaining_tokens(balances: Sequence[Balance]) -> int | None:
     return min(left, default=None)
 
 
-def _identity(subject: Subject, allotment: Allotment) -> dict[str, object]:
-    return {
-        "subject_kind": subject.kind,
-        "subject_id": subject.id,
-        "unit": str(allotment.unit),
-        "upstream": allotment.upstream,
-        "model": allotment.model,
-        "window": str(allotment.window),
-    }
-
-
 def _thing(row: sa.RowMapping) -> tuple[str, str, str, str]:
     return row["unit"], row["upstream"], row["model"], row["window"]
 
 
+async def _stamp(db: AsyncConnection, now: float) -> float:
+    """When a change is said to be made: never before an earlier one, so that `Leases.changed` finds it."""
+    return max(now, await db.scalar(sa.select(sa.func.max(quotas.c.updated_at))) or 0.0)
+
+
 async def _find(db: AsyncConnection, subject: Subject, allotment: Allotment) -> sa.RowMapping | None:
-    identity = _identity(subject, allotment)
+    identity = identity_of(subject, allotment)
     query = sa.select(quotas).where(*(quotas.c[name] == value for name, value in identity.items()))
     query = query.with_for_update()
     return (await db.execute(query)).mappings().one_or_none()

@@ -5,33 +5,36 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
 from ..errors import StoreError
+from ..store import faults
 from .model import Entry
-from .statements import RECORD_COLUMNS, Spent, spent_by_quota
+from .statements import RECORD_COLUMNS, spent_by_lease
 
 _COLUMNS = ", ".join(RECORD_COLUMNS)
 _INSERT_RECORD = f"INSERT INTO usage ({_COLUMNS}) VALUES ({', '.join('?' * len(RECORD_COLUMNS))})"  # noqa: S608
-_CHARGE_QUOTA = """
-UPDATE quotas SET
-    used = CASE WHEN window_start = ?1 THEN used + ?2 WHEN window_start < ?1 THEN ?2 ELSE used END,
-    window_start = max(window_start, ?1)
-WHERE id = ?3
-"""
+_INSERT_NEW_RECORD = f"{_INSERT_RECORD} ON CONFLICT (request_id) DO NOTHING"
+# A window that is over, and was followed by another, needs no charges any more.
+_CHARGE_QUOTA = "UPDATE quotas SET used = used + ?4 WHERE id = ?1 AND window_start <= ?2"
 _CHARGE_LEASE = (
-    "UPDATE leases SET amount = amount - ?2 WHERE quota_id = ?3 AND worker_id = ?4 AND window_start = ?1"
+    "UPDATE leases SET spent = spent + ?4 WHERE quota_id = ?1 AND worker_id = ?3 AND window_start = ?2"
 )
 _row = attrgetter(*RECORD_COLUMNS)
+_FAULTS_OF_ENTRIES = (
+    sqlite3.IntegrityError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.DataError,
+)
 
 
 class _Job(NamedTuple):
     entries: Sequence[Entry]
-    again: bool
     done: asyncio.Future[None]
 
 
@@ -39,26 +42,25 @@ class SqliteCommitter:
     """Writes groups of entries from a thread of its own, so that the event loop never waits for the disk.
 
     The connection is opened by the first group and again after every failure, which is how the ledger
-    recovers from a full disk or a replaced file without a restart.
+    recovers from a full disk or a locked file without a restart. A file that was removed, or replaced
+    while the gate runs, is not written: what goes into it would be lost, or in the wrong books.
     """
 
-    def __init__(
-        self, path: Path, worker_id: str, *, synchronous: str = "normal", busy_timeout: float = 5.0
-    ) -> None:
+    def __init__(self, path: Path, *, synchronous: str = "normal", busy_timeout: float = 5.0) -> None:
         self._path = path
-        self._worker_id = worker_id
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._connection: sqlite3.Connection | None = None
+        self._file = self._identity()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="llmgate-ledger", daemon=True)
         self._thread.start()
 
-    async def commit(self, entries: Sequence[Entry], *, again: bool) -> None:
+    async def commit(self, entries: Sequence[Entry]) -> None:
         """See `Committer`."""
         done: asyncio.Future[None] = self._loop.create_future()
-        self._jobs.put(_Job(entries, again, done))
+        self._jobs.put(_Job(entries, done))
         await done
 
     async def aclose(self) -> None:
@@ -69,40 +71,46 @@ class SqliteCommitter:
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
-                self._write(job.entries, again=job.again)
-            except sqlite3.Error as error:
+                self._write(job.entries)
+            except Exception as error:
                 self._disconnect()
-                self._resolve(job.done, _translated(error, self._path))
-            except Exception as error:  # an entry that cannot be bound: the queue in front sorts it out
-                self._disconnect()
-                self._resolve(job.done, error)
+                self._resolve(job.done, self._translated(error))
             else:
                 self._resolve(job.done, None)
         self._disconnect()
 
-    def _write(self, entries: Sequence[Entry], *, again: bool) -> None:
+    def _write(self, entries: Sequence[Entry]) -> None:
+        if self._identity() != self._file:
+            raise StoreError(f"{self._path}: the database was replaced: restart the gate")
         connection = self._connection or self._connect()
         connection.execute("BEGIN IMMEDIATE")
-        if again:
-            entries = list(_without_known(connection, entries))
-        connection.executemany(_INSERT_RECORD, [_row(entry.record) for entry in entries])
-        charges = spent_by_quota(entries)
-        if charges:
-            connection.executemany(_CHARGE_QUOTA, [charge[:3] for charge in self._bound(charges)])
-            connection.executemany(_CHARGE_LEASE, self._bound(charges))
+        try:
+            connection.executemany(_INSERT_RECORD, [_row(entry.record) for entry in entries])
+        except sqlite3.IntegrityError:  # rare enough to ask about each of them only now
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+            entries = [
+                entry
+                for entry in entries
+                if connection.execute(_INSERT_NEW_RECORD, _row(entry.record)).rowcount
+            ]
+        if charges := spent_by_lease(entries):
+            connection.executemany(_CHARGE_QUOTA, charges)
+            connection.executemany(_CHARGE_LEASE, charges)
         connection.execute("COMMIT")
 
-    def _bound(self, charges: Iterable[Spent]) -> Iterator[tuple[float, int, int, str]]:
-        for charge in charges:
-            yield charge.window_start, charge.amount, charge.quota_id, self._worker_id
+    def _identity(self) -> tuple[int, int]:
+        try:
+            status = self._path.stat()
+        except OSError as error:
+            raise StoreError(f"{self._path}: the database is gone: {error.strerror}") from error
+        return status.st_dev, status.st_ino
 
     def _connect(self) -> sqlite3.Connection:
-        if not self._path.exists():
-            raise sqlite3.OperationalError("the database file is gone")
         connection = sqlite3.connect(self._path, isolation_level=None, timeout=self._busy_timeout)
+        self._connection = connection
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-        self._connection = connection
         return connection
 
     def _disconnect(self) -> None:
@@ -117,18 +125,8 @@ class SqliteCommitter:
 
         self._loop.call_soon_threadsafe(resolve)
 
-
-def _without_known(connection: sqlite3.Connection, entries: Sequence[Entry]) -> Iterator[Entry]:
-    for entry in entries:
-        known = connection.execute("SELECT 1 FROM usage WHERE request_id = ?", (entry.record.request_id,))
-        if known.fetchone() is None:
-            yield entry
-
-
-def _translated(error: sqlite3.Error, path: Path) -> Exception:
-    """A `StoreError` for what may pass; the error itself where an entry is at fault."""
-    if isinstance(
-        error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.InterfaceError | sqlite3.DataError
-    ):
-        return error
-    return StoreError(f"{path}: {error}")
+    def _translated(self, error: Exception) -> Exception:
+        """A `StoreError` for what may pass; the error itself where an entry is at fault."""
+        if not isinstance(error, sqlite3.Error) or isinstance(error, _FAULTS_OF_ENTRIES):
+            return error
+        return faults.fault(error, str(self._path))

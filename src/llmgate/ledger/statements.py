@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from .model import Entry, UsageRecord
 
-RECORD_COLUMNS = tuple(field.name for field in dataclasses.fields(UsageRecord))
+RECORD_COLUMNS = UsageRecord.__struct_fields__
 """The columns of the table `usage`, in the order in which they are bound."""
 
 
 class Spent(NamedTuple):
-    """What a whole group of entries takes from one quota in one window."""
+    """What a whole group of entries takes from one quota, out of one worker's lease in one window."""
 
     quota_id: int
     window_start: float
+    holder: str
     amount: int
 
 
-def spent_by_quota(entries: Iterable[Entry]) -> list[Spent]:
+def spent_by_lease(entries: Iterable[Entry]) -> list[Spent]:
     """The charges of `entries` added up, in a fixed order so that two writers cannot lock each other out."""
-    sums: Counter[tuple[int, float]] = Counter()
+    sums: Counter[tuple[int, float, str]] = Counter()
     for entry in entries:
-        for charge in entry.charges:
-            sums[charge.quota_id, charge.window_start] += charge.amount
-    return [
-        Spent(quota_id, window_start, amount) for (quota_id, window_start), amount in sorted(sums.items())
-    ]
+        for quota_id, window_start, amount, holder in entry.charges:
+            sums[quota_id, window_start, holder] += amount
+    return [Spent(*lease, amount) for lease, amount in sorted(sums.items())]

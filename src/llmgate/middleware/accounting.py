@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from ..ledger.model import Outcome, UsageRecord
 from ..ledger.prices import Prices
 from ..usage.ask import endpoint_of
 from ..usage.meter import inject, meter_for, unanswered
-from ..usage.model import Endpoint
+from ..usage.model import Certainty, Endpoint, Reading, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from ..usage.dialect import Dialect
     from ..usage.meter import Meter
 
+log = logging.getLogger("llmgate.ledger")
+
+NOTHING = Reading(Usage(0, 0), Certainty.ESTIMATED)
+NOTE_EVERY = 0.1
+"""Seconds between two notes in the journal of what a stream has used so far."""
 UNREADABLE = (b"accept-encoding",)
 """Request headers that would make the answer unreadable for a meter."""
 
@@ -33,7 +39,8 @@ class Accounting:
     On streams it asks the backend for usage, as far as `dialect` knows how, and takes out again what the
     client did not ask for. The end of an answer (its last piece, or the event that tells the client that
     there is no more) is sent only when the record is in the store. If it cannot be written in time, the
-    answer is broken off: what a client has seen finished is in the ledger.
+    answer is broken off: what a client has seen finished is in the ledger. While no records can be written,
+    requests are refused. `upstream` names the one below in the records of requests that never reached it.
     """
 
     def __init__(
@@ -42,6 +49,7 @@ class Accounting:
         *,
         ledger: Ledger,
         dialect: Dialect,
+        upstream: str = "",
         prices: Prices | None = None,
         max_body: int = 16 * 1024 * 1024,
         clock: Callable[[], float] = time.time,
@@ -50,6 +58,7 @@ class Accounting:
         self.app = app
         self.ledger = ledger
         self.dialect = dialect
+        self.upstream = upstream
         self.prices = prices or Prices({})
         self.clock = clock
         self.timer = timer
@@ -72,7 +81,11 @@ class Accounting:
         if changes:
             scope = exchange.edit(scope, changes)
         headers = [pair for pair in scope["headers"] if pair[0] not in UNREADABLE]
-        metered = _Metered(self, exchange, ask, send)
+        try:
+            metered = _Metered(self, exchange, ask, send)
+        except Unavailable as refusal:
+            await answer(scope, send, refusal)
+            return
         try:
             await self.app({**scope, "headers": headers}, exchange.receive, metered.send)
         except StoreError:
@@ -85,7 +98,8 @@ class _Metered:
     """One answer on its way through the meter.
 
     Of an answer that is no event stream, the last piece seen is held until the next one or the end comes:
-    a client that knows the length must not see the end before the record is written.
+    a client that knows the length must not see the end before the record is written. What a stream has
+    used so far is noted in the ledger's journal now and then, for the case that the process dies.
     """
 
     def __init__(self, layer: Accounting, exchange: Exchange, ask: Ask, send: Send) -> None:
@@ -98,6 +112,8 @@ class _Metered:
         self._streams = False
         self._held = b""
         self._settled = False
+        self._noted = layer.timer()
+        self._slot = layer.ledger.begin(self._record(Outcome.LOST, NOTHING), exchange.hold)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -141,6 +157,8 @@ class _Metered:
         elif self._streams:
             if meter.finished and not self._settled:
                 await self._settle(finished=True)
+            elif self._layer.timer() - self._noted >= NOTE_EVERY:
+                self._note(meter)
             if not out:
                 return
         elif body:
@@ -149,6 +167,11 @@ class _Metered:
                 return
         await self._send_start()
         await self._send({"type": "http.response.body", "body": out, "more_body": more})
+
+    def _note(self, meter: Meter) -> None:
+        self._noted = self._layer.timer()
+        if (reading := meter.reading(finished=False)) is not None:
+            self._slot.note(self._record(Outcome.LOST, reading))
 
     async def _settle(self, *, finished: bool) -> None:
         if self._settled:
@@ -163,12 +186,12 @@ class _Metered:
             outcome = Outcome.FAILED
         else:
             outcome = Outcome.FINISHED if finished else Outcome.ABORTED
-        await self._layer.ledger.settle(self._record(outcome), exchange.hold)
+        record = self._record(outcome, reading or NOTHING)
+        await self._layer.ledger.settle(record, exchange.hold, self._slot)
 
-    def _record(self, outcome: Outcome) -> UsageRecord:
+    def _record(self, outcome: Outcome, reading: Reading) -> UsageRecord:
         exchange, principal = self._exchange, self._exchange.principal
-        assert exchange.reading is not None
-        usage, now = exchange.reading.usage, self._layer.timer()
+        usage, now = reading.usage, self._layer.timer()
         first_byte = exchange.first_byte
         return UsageRecord(
             request_id=exchange.id,
@@ -178,7 +201,7 @@ class _Metered:
             organisation_id=principal.organisation_id if principal else None,
             surface=exchange.surface,
             route=exchange.route,
-            upstream=exchange.upstream,
+            upstream=exchange.upstream or self._layer.upstream,
             model=exchange.model,
             endpoint=self._ask.endpoint,
             input_tokens=usage.input_tokens,
@@ -186,7 +209,7 @@ class _Metered:
             cached_tokens=usage.cached_tokens,
             reasoning_tokens=usage.reasoning_tokens,
             cost=self._layer.prices.of(exchange.model).of(usage),
-            certainty=exchange.reading.certainty,
+            certainty=reading.certainty,
             outcome=outcome,
             status=exchange.status,
             duration=now - exchange.started,
@@ -203,4 +226,8 @@ class _Metered:
 
     async def close(self) -> None:
         """However it ended: what was not settled is settled with what the meter has seen."""
-        await self._settle(finished=False)
+        try:
+            await self._settle(finished=False)
+        except StoreError as error:
+            # Nobody waits for this answer any more; the record is kept and written later.
+            log.warning("request %s: %s", self._exchange.id, error)

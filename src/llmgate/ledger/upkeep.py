@@ -1,0 +1,99 @@
+"""What a worker does beside its requests: it lives, answers the calls of others, and buries the dead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Self
+
+from ..errors import StoreError
+
+if TYPE_CHECKING:
+    from ..store.changes import Changes
+    from .books import Books
+    from .commit import GroupCommit
+    from .journal import Abandoned
+    from .workers import Workers
+
+log = logging.getLogger("llmgate.ledger")
+
+BEAT_EVERY = 2.0
+TICK = 0.05
+
+
+class Upkeep:
+    """The background work of one worker, running while it is entered."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        books: Books,
+        commits: GroupCommit,
+        changes: Changes,
+        *,
+        sleep: Callable[[float], Awaitable[None]],
+        timer: Callable[[], float],
+    ) -> None:
+        self._workers = workers
+        self._books = books
+        self._commits = commits
+        self._changes = changes
+        self._sleep = sleep
+        self._timer = timer
+        self._seen = changes.current()
+        self._beaten = timer()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="llmgate-ledger-upkeep")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def recover(self) -> None:
+        """Write what dead workers of this host have left into the ledger, and return what they had leased.
+
+        Raises `StoreError`; what was found is found again then.
+        """
+        for found in self._workers.abandoned():
+            done = False
+            try:
+                await self._record(found)
+                await self._workers.bury([found.worker])
+                done = True
+            finally:
+                found.close(remove=done)
+        await self._workers.bury_without_journal()
+
+    async def _record(self, found: Abandoned) -> None:
+        entries = list(found.entries())
+        if entries:
+            log.warning("a worker has died: recording its %d unfinished requests", len(entries))
+        written = [self._commits.submit(entry) for entry in entries]
+        for error in await asyncio.gather(*written, return_exceptions=True):
+            if isinstance(error, BaseException):
+                raise error
+
+    async def _run(self) -> None:
+        while True:
+            await self._sleep(TICK)
+            self._commits.lose_patience()
+            try:
+                await self._tick()
+            except StoreError as error:
+                log.warning("the upkeep of the ledger failed: %s", error)
+
+    async def _tick(self) -> None:
+        if self._changes.current() != self._seen:
+            self._seen = self._changes.current()
+            await self._books.yield_contended()
+        now = self._timer()
+        if now - self._beaten >= BEAT_EVERY:
+            self._beaten = now
+            await self._books.beat()
+            await self.recover()
+            await self._books.yield_contended()  # the change signal need not reach other hosts
+            if not self._commits.backlog:
+                await self._books.close_idle()

@@ -1,0 +1,138 @@
+"""Which of the gate's processes live: a process that has died must not keep what it had leased.
+
+On SQLite all processes share a host, and the operating system knows who lives: each holds the lock of its
+journal (see `journal`), which ends with it, however slow or stopped it is. On PostgreSQL a process beats,
+by the database's clock because hosts' clocks differ. One that has not beaten for `DEAD_AFTER` is buried;
+it must stop deciding before that (`fresh`), and comes back under a new name, so that nothing done in the
+old one touches its new leases. A process cut off for longer than that may pass a limit by what its running
+requests used: others may have spent what it gave up.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from ..errors import StoreError
+from ..store.schema import leases, workers
+from .journal import Abandoned, Journal, abandoned, present
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from ..store import Store
+
+DEAD_AFTER = 10.0
+"""Seconds without a heartbeat after which a worker's leases return to the accounts."""
+FENCED_AFTER = 6.0
+"""Seconds without a heartbeat after which a worker no longer trusts its own leases."""
+
+
+class Buried(StoreError):
+    """This worker was thought dead, and what it had leased is gone."""
+
+
+class Workers:
+    """The workers on one store, of which this process is the one called `me`. Raises `StoreError`.
+
+    `journals` is the folder of the journals of all workers of this host.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        journals: Path,
+        me: str | None = None,
+        *,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.me = me or uuid.uuid4().hex
+        self.journal = Journal(journals, self.me)
+        self.beats = store.url.get_backend_name() == "postgresql"
+        """Whether liveness is told by heartbeats, rather than by the locks of journals."""
+        self._store = store
+        self._journals = journals
+        self._timer = timer
+        self._beaten = timer()
+
+    @property
+    def fresh(self) -> bool:
+        """Whether this worker may still trust its leases."""
+        return not self.beats or self._timer() - self._beaten < FENCED_AFTER
+
+    async def join(self) -> None:
+        """Announce this worker."""
+        began = self._timer()
+        async with self._store.begin() as db:
+            now = self._now()
+            values = {"id": self.me, "host": socket.gethostname(), "pid": os.getpid()}
+            await db.execute(sa.insert(workers).values(**values, started_at=now, seen_at=now))
+        self._beaten = began
+
+    async def beat(self) -> None:
+        """Say that this worker lives, and bury those that have not said so for too long.
+
+        Raises `Buried` if that was done to this worker; it may `rejoin`.
+        """
+        began = self._timer()
+        async with self._store.begin() as db:
+            me = await db.execute(
+                sa.update(workers).where(workers.c.id == self.me).values(seen_at=self._now())
+            )
+            if me.rowcount == 0:
+                raise Buried("this worker has not reached the database for too long")
+            dead = workers.c.seen_at < self._now() - DEAD_AFTER
+            await self._bury(db, list(await db.scalars(sa.select(workers.c.id).where(dead))))
+        self._beaten = began
+
+    async def rejoin(self) -> None:
+        """Start over under a new name, with nothing leased."""
+        self.me = uuid.uuid4().hex
+        self.journal.rename(self.me)
+        await self.join()
+
+    def abandoned(self) -> Iterator[Abandoned]:
+        """The journals of dead workers of this host."""
+        return abandoned(self._journals)
+
+    async def bury_without_journal(self) -> None:
+        """Return the leases of workers whose journals were dealt with, but who are still on the list."""
+        if not self.beats:
+            async with self._store.connect() as db:
+                listed = set(await db.scalars(sa.select(workers.c.id)))
+            # A worker makes its journal before it joins: one without has died.
+            if dead := listed - present(self._journals):
+                await self.bury(dead)
+
+    async def bury(self, dead: Iterable[str]) -> None:
+        """Return the leases of these workers, which are known to be dead."""
+        async with self._store.begin() as db:
+            await self._bury(db, list(dead))
+
+    async def leave(self) -> None:
+        """Give everything back and sign off."""
+        await self.bury([self.me])
+
+    async def count(self, db: AsyncConnection) -> int:
+        """How many workers live. Raises `Buried` if this one does not; it will, until `db` commits."""
+        query = sa.select(workers.c.id).where(workers.c.id == self.me).with_for_update(read=True)
+        if await db.scalar(query) is None:
+            raise Buried("this worker was thought dead")
+        return await db.scalar(sa.select(sa.func.count()).select_from(workers)) or 1
+
+    async def _bury(self, db: AsyncConnection, dead: list[str]) -> None:
+        if dead:
+            await db.execute(sa.delete(workers).where(workers.c.id.in_(dead)))
+            await db.execute(sa.delete(leases).where(leases.c.worker_id.in_(dead)))
+
+    def _now(self) -> sa.ColumnElement[float]:
+        if self.beats:
+            return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
+        return sa.literal(self._store.clock())
