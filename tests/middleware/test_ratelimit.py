@@ -1,0 +1,243 @@
+"""How much, how fast, and what is said about it."""
+
+import asyncio
+
+import pytest
+from limits.aio.storage import MemoryStorage
+from playbook import Answers, Told, play
+from starlette.types import Receive, Scope, Send
+from stores import Clock
+
+from llmgate.exchange import Exchange, Principal
+from llmgate.middleware import RateLimit
+from llmgate.middleware.ratelimit import Limit
+from llmgate.usage.model import Certainty, Reading, Usage
+from llmgate.windows import LocalSlots, LocalWindows
+
+ANN = Principal(1, "ann", key_id=7, organisation_id=3)
+ANNS_OTHER_KEY = Principal(1, "ann", key_id=8)
+ANNS_SESSION = Principal(1, "ann", session_id="s")
+BOB = Principal(2, "bob", key_id=9, organisation_id=3)
+HEADERS = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(1000.0)
+
+
+def limiter(*limits: Limit, clock: Clock, app: object = None, **settings: object) -> RateLimit:
+    settings.setdefault("storage", LocalWindows(clock=clock))
+    return RateLimit(app or Answers(), limits=limits, clock=clock, **settings)
+
+
+async def ask(
+    app: RateLimit, principal: Principal | None = ANN, *, route: str = "chat", ip: str = "192.0.2.1"
+) -> Told:
+    return await play(app, llmgate=Exchange("1", 0.0, route=route, principal=principal), client=(ip, 1))
+
+
+def said(told: Told) -> tuple[str | None, ...]:
+    return (str(told.status), *map(told.header, HEADERS))
+
+
+async def test_every_answer_tells_where_the_limit_stands(clock: Clock) -> None:
+    app = limiter(Limit("key", "requests", 2, 60), clock=clock)
+    assert said(await ask(app)) == ("200", "2", "1", "1060", None)
+    clock.pass_by(10)
+    assert said(await ask(app)) == ("200", "2", "0", "1060", None)
+    assert said(await ask(app)) == ("429", "2", "0", "1060", "50")
+
+
+async def test_a_refusal_says_what_when_and_how_long(clock: Clock) -> None:
+    inner = Answers()
+    app = limiter(Limit("key", "requests", 1, 60), clock=clock, app=inner)
+    await ask(app)
+    told = await ask(app)
+    assert told.error["message"] == "Rate limit reached: 1 requests in 60 s for this key. Try again in 60 s."
+    assert (told.error["type"], told.error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
+    assert told.scope["llmgate"].refused == "rate_limit"
+    assert len(inner.scopes) == 1
+
+
+async def test_a_window_that_is_over_begins_anew(clock: Clock) -> None:
+    app = limiter(Limit("key", "requests", 1, 60), clock=clock)
+    await ask(app)
+    clock.pass_by(60)
+    assert said(await ask(app)) == ("200", "1", "0", "1120", None)
+
+
+async def test_retry_after_is_at_least_a_second(clock: Clock) -> None:
+    app = limiter(Limit("key", "requests", 1, 60), clock=clock)
+    await ask(app)
+    clock.pass_by(59.999)
+    assert (await ask(app)).header("retry-after") == "1"
+
+
+async def test_a_moving_window_lets_no_burst_through_at_its_seam(clock: Clock) -> None:
+    app = limiter(Limit("key", "requests", 2, 60, moving=True), clock=clock)
+    await ask(app)
+    clock.pass_by(50)
+    assert said(await ask(app)) == ("200", "2", "0", "1060", None)
+    clock.pass_by(5)
+    assert said(await ask(app)) == ("429", "2", "0", "1060", "5")
+    clock.pass_by(5.5)
+    assert (await ask(app)).status == 200
+    assert (await ask(app)).status == 429
+
+
+@pytest.mark.parametrize(
+    ("per", "together", "apart"),
+    [
+        ("key", (ANN, ANN), (ANN, ANNS_OTHER_KEY)),
+        ("user", (ANN, ANNS_OTHER_KEY), (ANN, BOB)),
+        ("organisation", (ANN, BOB), None),
+    ],
+)
+async def test_who_shares_a_count(
+    per: str, together: tuple[Principal, Principal], apart: tuple[Principal, Principal] | None, clock: Clock
+) -> None:
+    for pair, second in ((together, 429), (apart, 200)):
+        app = limiter(Limit(per, "requests", 1), clock=clock)
+        if pair:
+            assert (await ask(app, pair[0])).status == 200
+            assert (await ask(app, pair[1])).status == second
+
+
+async def test_addresses_routes_and_the_gate_as_a_whole_can_be_limited(clock: Clock) -> None:
+    by_ip = limiter(Limit("ip", "requests", 1), clock=clock)
+    assert [(await ask(by_ip, ip=ip)).status for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.1")] == [
+        200,
+        200,
+        429,
+    ]
+    by_route = limiter(Limit("route", "requests", 1), clock=clock)
+    assert [(await ask(by_route, route=route)).status for route in ("a", "b", "a")] == [200, 200, 429]
+    whole = limiter(Limit("gate", "requests", 1), clock=clock)
+    assert [(await ask(whole, BOB, route=route)).status for route in ("a", "b")] == [200, 429]
+
+
+@pytest.mark.parametrize(
+    ("per", "principal"), [("key", ANNS_SESSION), ("organisation", ANNS_SESSION), ("user", None)]
+)
+async def test_a_limit_passes_over_requests_that_have_none_of_its_kind(
+    per: str, principal: Principal | None, clock: Clock
+) -> None:
+    app = limiter(Limit(per, "requests", 1), clock=clock)
+    assert [said(await ask(app, principal)) for _ in range(2)] == [("200", None, None, None, None)] * 2
+
+
+async def test_the_tightest_of_several_limits_is_told(clock: Clock) -> None:
+    app = limiter(Limit("key", "requests", 5), Limit("user", "requests", 3, 3600), clock=clock)
+    assert said(await ask(app)) == ("200", "3", "2", "4600", None)
+
+
+async def test_limits_of_different_names_are_counted_apart(clock: Clock) -> None:
+    storage, slots = LocalWindows(clock=clock), LocalSlots()
+    one = limiter(Limit("key", "requests", 1, name="a"), clock=clock, storage=storage, slots=slots)
+    two = limiter(Limit("key", "requests", 1, name="b"), clock=clock, storage=storage, slots=slots)
+    assert [(await ask(app)).status for app in (one, two, one)] == [200, 200, 429]
+
+
+class Uses:
+    """An app whose requests use `tokens`."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await Answers()(scope, receive, send)
+        scope["llmgate"].reading = Reading(Usage(self.tokens, 0), Certainty.EXACT)
+
+
+async def test_tokens_close_a_window_once_they_are_used_up(clock: Clock) -> None:
+    app = limiter(Limit("key", "tokens", 100), clock=clock, app=Uses(60))
+    assert said(await ask(app)) == ("200", "100", "100", "1000", None)
+    assert said(await ask(app)) == ("200", "100", "40", "1060", None)
+    assert said(await ask(app)) == ("429", "100", "0", "1060", "60")
+    clock.pass_by(60)
+    assert (await ask(app)).status == 200
+
+
+def test_tokens_in_a_moving_window_are_a_mistake_of_the_operator(clock: Clock) -> None:
+    with pytest.raises(ValueError, match="moving"):
+        limiter(Limit("key", "tokens", 1, moving=True), clock=clock)
+
+
+class Waits:
+    """An app that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.entered, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.entered.set()
+        await self.go_on.wait()
+        await Answers()(scope, receive, send)
+
+
+async def test_only_so_many_run_at_once(clock: Clock) -> None:
+    inner, slots = Waits(), LocalSlots()
+    app = limiter(Limit("key", "concurrent", 1), clock=clock, app=inner, slots=slots)
+    first = asyncio.create_task(ask(app))
+    await inner.entered.wait()
+    told = await ask(app)
+    assert (told.status, told.header("retry-after")) == (429, "1")
+    assert told.error["message"] == "Too many requests at once: this key may run 1."
+    inner.go_on.set()
+    assert ((await first).status, slots.taken) == (200, 0)
+
+
+@pytest.mark.parametrize("how", ["raises", "cancelled"])
+async def test_a_slot_comes_back_however_the_request_ends(how: str, clock: Clock) -> None:
+    inner, slots = Waits(), LocalSlots()
+    if how == "raises":
+        inner.go_on.wait = inner.entered.wait = failing  # type: ignore[method-assign]
+    app = limiter(Limit("key", "concurrent", 1), clock=clock, app=inner, slots=slots)
+    task = asyncio.create_task(ask(app))
+    if how == "cancelled":
+        await inner.entered.wait()
+        task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert slots.taken == 0
+
+
+async def failing() -> bool:
+    raise RuntimeError("bug")
+
+
+async def test_slots_taken_before_the_limit_that_refuses_come_back(clock: Clock) -> None:
+    slots = LocalSlots()
+    await slots.acquire(":user:1:1", 1)
+    app = limiter(Limit("key", "concurrent", 5), Limit("user", "concurrent", 1), clock=clock, slots=slots)
+    assert (await ask(app)).status == 429
+    assert slots.taken == 1
+
+
+class Broken(MemoryStorage):
+    """A storage that has gone away."""
+
+    async def get(self, key: str) -> int:
+        raise ValueError("gone")
+
+
+async def test_a_storage_that_is_away_refuses_unless_told_otherwise(clock: Clock) -> None:
+    limit = Limit("key", "requests", 1)
+    refused = await ask(limiter(limit, clock=clock, storage=Broken()))
+    assert (refused.status, refused.error["code"]) == (503, "unavailable")
+    assert (await ask(limiter(limit, clock=clock, storage=Broken(), fail_open=True))).status == 200
+
+
+async def test_a_storage_that_goes_away_does_not_spoil_a_finished_answer(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Goes(Broken):
+        async def get(self, key: str) -> int:
+            return 0
+
+        async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+            raise ValueError("gone")
+
+    told = await ask(limiter(Limit("key", "tokens", 9), clock=clock, storage=Goes(), app=Uses(5)))
+    assert told.finished
+    assert "do not count" in caplog.text
