@@ -53,7 +53,8 @@ def test_a_quota_is_reset_and_removed_by_its_id(llmgate: Cli, bob: Any) -> None:
     assert llmgate("quota", "remove", quota_id).stdout == f"Removed quota {quota_id}.\n"
     assert [row["limit"] for row in llmgate.json("quota", "show", "--user", "bob")] == [1000]
     for command in ("reset", "remove"):
-        assert f"There is no quota {quota_id}" in llmgate("quota", command, quota_id, code=1).stderr
+        expected = "There is no quota 99: `llmgate quota show` shows them all.\n"
+        assert llmgate("quota", command, "99", code=1).stderr == expected
 
 
 @pytest.mark.parametrize(
