@@ -129,11 +129,12 @@ class OperationApp:
             query = _read_pairs(scope["query_string"], self._query, "query")
         if self._body is not None:
             raw = await read_body(receive, self._max_body)
-            body = _read_pairs(raw, self._body, "body") if self._form else _read_json(raw, self._body)
+            body = _read_pairs(raw, self._body, "body") if self._form else read_json(raw, self._body)
         return Call(scope, exchange, scope.get("path_params", {}), body, query)
 
 
-def _read_json(raw: bytes, kind: type[Any]) -> Any:
+def read_json(raw: bytes, kind: type[Any]) -> Any:
+    """A JSON body as a value of `kind`. Raises `BadRequest`, which names the place."""
     read_fields(raw)  # refuses what is no object, or has a member twice: which of the two was meant?
     try:
         return msgspec.json.decode(raw, type=kind)

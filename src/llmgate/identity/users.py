@@ -68,10 +68,12 @@ class Users:
         *,
         email: str | None = None,
         roles: Iterable[str] = (),
+        first_roles: Iterable[str] = (),
         also: Callable[[AsyncConnection, int], Awaitable[object]] | None = None,
     ) -> User:
         """A new user; without a password one who signs in by other means.
 
+        `first_roles` go to the very first user of the store besides, to exactly one whoever comes at once.
         `also` writes what this user must never be without, a quota for example, in the same transaction;
         it gets the user's id.
 
@@ -82,6 +84,7 @@ class Users:
         username = name_of("username", username)
         email = _email(username, email)
         granted = {name_of("role", role) for role in roles}
+        for_first = {name_of("role", role) for role in first_roles}
         hashed = await self._hash(password)
         now = self._store.clock()
         row = {
@@ -98,6 +101,8 @@ class Users:
             user_id = await conn.scalar(insert.returning(users.c.id))
             if user_id is None:
                 raise await _taken(conn, username, email)
+            if for_first and await self._is_first(conn, user_id):
+                granted |= for_first
             if granted:
                 await conn.execute(
                     user_roles.insert(), [{"user_id": user_id, "role": role} for role in granted]
@@ -207,6 +212,10 @@ class Users:
     async def _find(self, where: sa.ColumnElement[bool]) -> User:
         async with self._store.connect() as conn:
             return await _one(conn, where)
+
+    async def _is_first(self, conn: AsyncConnection, user_id: int) -> bool:
+        await self._store.serialize(conn, "first user")
+        return not await conn.scalar(sa.select(users.c.id).where(users.c.id != user_id).limit(1))
 
     async def _update(self, conn: AsyncConnection, user_id: int, **values: object) -> None:
         update = users.update().where(users.c.id == user_id).values(updated_at=self._store.clock(), **values)

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -112,6 +112,14 @@ class Store:
         finally:
             if committing:  # however it ends: a COMMIT that was cancelled or failed may have reached the disk
                 self.changes.bump()
+
+    async def serialize(self, conn: AsyncConnection, name: str) -> None:
+        """Let one write transaction at a time go past here, of all that give this name, until it ends.
+
+        On SQLite that holds for every write transaction as it is.
+        """
+        if conn.dialect.name == "postgresql":
+            await conn.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": name})
 
     def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT into `table` that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
