@@ -21,6 +21,7 @@ from .middleware import (
     ratelimit,
 )
 from .proxy import upstreams
+from .proxy.context import ContextLengths
 from .proxy.counting import TokenCounter
 from .proxy.engine import Timeouts
 from .proxy.health import HealthSettings
@@ -124,6 +125,7 @@ def _quota(app: ASGIApp, route: Route, config: Config, core: Core, upstream: ups
         dialect=dialect,
         prices=prices_of(config),
         context_length=settings.context_length,
+        context=ContextLengths(upstream, dialect, core.http),
         max_output_tokens=settings.max_output_tokens,
         upstream=route.upstream,
         count=TokenCounter(upstream, dialect, core.http),

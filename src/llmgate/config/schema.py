@@ -103,6 +103,11 @@ class Redis(Struct, frozen=True, kw_only=True):
     """Redis, which several workers share for windows and slots."""
 
     url: Annotated[RedisUrl | None, doc("Server.")] = None
+    timeout: Annotated[Seconds, doc("Seconds to wait for it, to connect and again for an answer.")] = 0.5
+    fail_open: Annotated[
+        bool,
+        doc("Let requests through without rate limits while it does not answer, instead of refusing them."),
+    ] = False
 
 
 class Sessions(Struct, frozen=True, kw_only=True):
@@ -158,9 +163,12 @@ class Upstream(Struct, frozen=True, kw_only=True):
     models: Annotated[
         Mapping[Model, Model], doc("Aliases: the name that callers use = the backend's own.")
     ] = field(default_factory=dict)
-    context_length: Annotated[Count | None, doc("Tokens that a prompt and its answer may have together.")] = (
-        None
-    )
+    context_length: Annotated[
+        Count | None,
+        doc(
+            "Tokens that a prompt and its answer may have together; without it, what the backend's list says."
+        ),
+    ] = None
     max_output_tokens: Annotated[
         Count | None, doc("Limit of an answer's tokens for requests that name none.")
     ] = None

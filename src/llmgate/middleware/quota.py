@@ -33,14 +33,22 @@ class TokenCounter(Protocol):
         """The prompt's tokens; None where the backend cannot say."""
 
 
+class ContextOf(Protocol):
+    """Tells a model's context length."""
+
+    def __call__(self, model: str) -> Awaitable[int | None]:
+        """Tokens of prompt and answer together; None where it is not known."""
+
+
 class Quota:
     """Holds what a request may use on every quota of its user, key and organisation, before it goes on.
 
     A request that would pass a limit gets its `max_tokens` lowered to what is left, or is refused with
-    `refused_status` (402, or 429 where a surface's guide says so; never with Retry-After). `context_length`
-    (tokens, prompt and answer together) bounds requests that name no bound; where neither it nor
-    `max_output_tokens` is given, such a request holds all that is left. The hold is settled by `Accounting`
-    below; what it leaves open, because nothing was used or nobody accounts, is given back.
+    `refused_status` (402, or 429 where a surface's guide says so; never with Retry-After). The context length
+    (tokens, prompt and answer together) bounds requests that name no bound: `context_length`, or what
+    `context` says of the model; where nothing is known of it and there are no `max_output_tokens`, such a
+    request holds all that is left. The hold is settled by `Accounting` below; what it leaves open, because
+    nothing was used or nobody accounts, is given back.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class Quota:
         prices: Prices | None = None,
         upstream: str = "",
         context_length: int | None = None,
+        context: ContextOf | None = None,
         max_output_tokens: int | None = None,
         count: TokenCounter | None = None,
         refused_status: int = 429,
@@ -64,6 +73,7 @@ class Quota:
         self._prices = prices or Prices({})
         self._upstream = upstream
         self._context_length = context_length
+        self._context = context
         self._max_output_tokens = max_output_tokens
         self._count = count
         self._refused_status = refused_status
@@ -102,10 +112,13 @@ class Quota:
         output = ask.max_output
         if output is None and ask.endpoint in GENERATING:
             output = self._max_output_tokens
+        context = self._context_length
+        if context is None and self._context is not None:
+            context = await self._context(exchange.model)
         count = self._count
         exchange.hold = await self._ledger.reserve(
             self._subjects(exchange.principal),
-            self._demand(ask, output, exchange.model),
+            self._demand(ask, output, context, exchange.model),
             upstream=self._upstream,
             model=exchange.model,
             count=None if count is None or ask.opaque_input else lambda: count(ask),
@@ -114,13 +127,12 @@ class Quota:
             output = exchange.hold.max_output
         return {} if output is None else limit(self._dialect, ask, output)
 
-    def _demand(self, ask: Ask, output: int | None, model: str) -> Demand:
+    def _demand(self, ask: Ask, output: int | None, context: int | None, model: str) -> Demand:
         if ask.endpoint not in GENERATING:
             output = 0
-        prompt, context = ask.prompt_bound, self._context_length
+        prompt = ask.prompt_bound
         if context is not None:
-            if ask.opaque_input:
-                prompt = max(prompt, context)
+            prompt = context * ask.prompts if ask.opaque_input else min(prompt, context * ask.prompts)
             output = context if output is None else min(output, context)
         return Demand(prompt, output, ask.choices, self._prices.of(model))
 

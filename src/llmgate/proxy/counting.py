@@ -13,7 +13,7 @@ from ..usage.model import Endpoint
 if TYPE_CHECKING:
     from ..usage.ask import Ask
     from ..usage.dialect import Dialect
-    from .upstreams import Replica, Upstream
+    from .upstreams import Upstream
 
 log = logging.getLogger("llmgate.proxy")
 
@@ -38,13 +38,11 @@ class TokenCounter:
     async def __call__(self, ask: Ask) -> int | None:
         """The tokens of the prompt, chat template included; None where the backend cannot or does not say."""
         path, names = self._door(ask)
-        replica = self._replica()
+        replica = self._upstream.any_ready()
         if path is None or replica is None:
             return None
         body = {name: ask.fields[name] for name in names if name in ask.fields}
-        headers = {b"content-type": b"application/json"}
-        if self._upstream.authorization is not None:
-            headers[b"authorization"] = self._upstream.authorization
+        headers = {b"content-type": b"application/json", **self._upstream.own_headers()}
         try:
             answer = await self._http.post(
                 replica.origin.url + path, content=msgspec.json.encode(body), headers=headers, timeout=TIMEOUT
@@ -69,7 +67,3 @@ class TokenCounter:
         if ask.endpoint in (Endpoint.CHAT, Endpoint.MESSAGES):
             return dialect.count_path, ("model", "messages", "system", "tools")
         return None, ()
-
-    def _replica(self) -> Replica | None:
-        ready = [r for r in self._upstream.replicas if r.healthy and r.breaker.state == "closed"]
-        return min(ready, key=lambda replica: replica.in_flight, default=None)

@@ -99,11 +99,10 @@ async def probe(
     upstream: Upstream, replica: Replica, settings: HealthSettings, *, http: httpx.AsyncClient
 ) -> tuple[bool, str]:
     """Ask one replica, with the upstream's own key: whether it is well, and what it answered."""
-    headers = {} if upstream.authorization is None else {b"authorization": upstream.authorization}
     try:
         response = await http.get(
             replica.origin.url + settings.path,
-            headers=headers,
+            headers=upstream.own_headers(),
             timeout=settings.timeout,
             follow_redirects=False,
         )

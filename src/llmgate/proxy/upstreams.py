@@ -158,6 +158,15 @@ class Upstream:
         """Every replica as it stands now."""
         return [ReplicaState(r.origin.url, r.healthy, r.breaker.state, r.in_flight) for r in self.replicas]
 
+    def any_ready(self) -> Replica | None:
+        """The least busy replica that works, for questions of the gate's own; None if there is none."""
+        ready = (r for r in self.replicas if r.healthy and r.breaker.state == "closed")
+        return min(ready, key=lambda replica: replica.in_flight, default=None)
+
+    def own_headers(self) -> dict[bytes, bytes]:
+        """The headers that a request of the gate's own needs here."""
+        return {} if self.authorization is None else {b"authorization": self.authorization}
+
     async def send(self, request: UpstreamRequest) -> Lease:
         """The answer of the least busy replica, of the next one where nothing was sent to the first.
 
