@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import structs
 
 from ..ledger import Filter, Totals
 from ..ledger.model import MILLION
@@ -131,7 +131,7 @@ async def _records(gate: Administration, records: list[UsageRecord]) -> list[Row
     users = await gate.usernames(record.user_id for record in records)
     return [
         {
-            **asdict(record),
+            **structs.asdict(record),
             "at": time_of(record.at),
             "user": users.get(record.user_id),
             "cost": record.cost / MILLION,
