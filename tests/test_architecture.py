@@ -31,6 +31,7 @@ COMPOSITION = LAYERS[3]
 """What puts the gate together; its parts know each other."""
 
 OFFERED = {
+    "backends",
     "buckets",
     "config",
     "errors",
