@@ -1,0 +1,270 @@
+"""The table of operations: what the guide's requests are called, take and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from llmgate import __version__
+from llmgate.identity import ADMIN
+from llmgate.surface import Handler, Operation
+
+from . import analytics, auth, consume, purchase, quotas
+from .words import CircuitOpen, Problem, moment
+
+if TYPE_CHECKING:
+    from llmgate.surface import Call
+
+CREDENTIALS = ("bearer", "x-api-key")
+ADMINS = (ADMIN,)
+
+
+class ServiceStatus(Struct, frozen=True):
+    """That the service is up."""
+
+    service: str
+    status: str
+    timestamp: str
+    version: str
+
+
+def status_handler(clock: Callable[[], float]) -> Handler:
+    """The handler of `GET /api/v1/tokens/status`."""
+
+    async def status(_: Call) -> ServiceStatus:
+        return ServiceStatus("leaky-tokens", "UP", moment(clock()), __version__)
+
+    return status
+
+
+def auth_operations(auth_: auth.Auth) -> list[Operation]:
+    """Under /api/v1/auth and /oauth2."""
+    keys = "/api/v1/auth/api-keys"
+    return [
+        _operation(
+            "POST /api/v1/auth/register",
+            auth_.register,
+            "Register a user.",
+            {201: auth.Registered},
+            (400, 403, 413),
+            body=auth.Registration,
+            credentials=(),
+        ),
+        _operation(
+            "POST /api/v1/auth/login",
+            auth_.log_in,
+            "Log in for a session.",
+            {200: auth.LoggedIn},
+            (400, 401, 413),
+            body=auth.Login,
+            credentials=(),
+        ),
+        _operation(
+            f"POST {keys}",
+            auth_.create_key,
+            "Create an API key; it is shown once.",
+            {201: auth.CreatedKey},
+            (400, 401, 403, 413),
+            body=auth.NewKey,
+        ),
+        _operation(
+            f"GET {keys}",
+            auth_.list_keys,
+            "List API keys.",
+            {200: list[auth.ListedKey]},
+            (400, 401, 403),
+            query=auth.OfUser,
+        ),
+        _operation(
+            f"DELETE {keys}",
+            auth_.revoke_key,
+            "Revoke an API key.",
+            {204: None},
+            (400, 401, 403, 404),
+            query=auth.OneKey,
+        ),
+        _operation(
+            f"GET {keys}/validate",
+            auth_.validate_key,
+            "What an API key stands for.",
+            {200: auth.ValidKey},
+            (401,),
+            credentials=("x-api-key",),
+        ),
+        _operation(
+            "GET /oauth2/jwks",
+            auth_.jwks,
+            "The public keys of sessions.",
+            {200: dict[str, Any]},
+            (),
+            credentials=(),
+        ),
+        _operation(
+            "POST /oauth2/jwks/rotate",
+            auth_.rotate,
+            "Sign sessions with a new key.",
+            {200: dict[str, Any]},
+            (401, 403),
+            roles=ADMINS,
+        ),
+    ]
+
+
+def token_operations(
+    status: Handler, quotas_: quotas.QuotaOperations, consume_: consume.Consume
+) -> list[Operation]:
+    """Under /api/v1/tokens, without purchases."""
+    quota, org = "/api/v1/tokens/quota", "/api/v1/tokens/quota/org"
+    return [
+        _operation(
+            "GET /api/v1/tokens/status",
+            status,
+            "Whether the service is up.",
+            {200: ServiceStatus},
+            (401,),
+            required=False,
+        ),
+        _operation(
+            f"GET {quota}",
+            quotas_.of_user,
+            "A user's quota with a provider.",
+            {200: quotas.UserQuota},
+            (400, 401, 403, 404),
+            query=quotas.UserQuery,
+        ),
+        _operation(
+            f"GET {org}",
+            quotas_.of_organisation,
+            "An organisation's quota with a provider.",
+            {200: quotas.OrganisationQuota},
+            (400, 401, 403, 404),
+            query=quotas.OrganisationQuery,
+        ),
+        _operation(
+            f"PUT {quota}",
+            quotas_.set_user,
+            "Set a user's quota with a provider.",
+            {200: quotas.UserQuota},
+            (400, 401, 403, 404, 413),
+            body=quotas.UserLimit,
+            roles=ADMINS,
+        ),
+        _operation(
+            f"PUT {org}",
+            quotas_.set_organisation,
+            "Set an organisation's quota with a provider.",
+            {200: quotas.OrganisationQuota},
+            (400, 401, 403, 404, 413),
+            body=quotas.OrganisationLimit,
+            roles=ADMINS,
+        ),
+        _operation(
+            "POST /api/v1/tokens/consume",
+            consume_,
+            "Spend tokens on an answer to a prompt.",
+            {200: consume.Consumed, 429: consume.Consumed},
+            (400, 401, 402, 403, 404, 413, 502),
+            body=consume.Consumption,
+        ),
+    ]
+
+
+def purchase_operations(purchases: purchase.PurchaseOperations) -> list[Operation]:
+    """Under /api/v1/tokens/purchase."""
+    path = "/api/v1/tokens/purchase"
+    return [
+        _operation(
+            f"POST {path}",
+            purchases.start,
+            "Buy tokens.",
+            {202: purchase.Started},
+            (400, 401, 403, 404, 409, 413),
+            body=purchase.Order,
+        ),
+        _operation(
+            f"GET {path}",
+            purchases.undecided,
+            "Purchases that wait for an administrator.",
+            {200: list[purchase.PurchaseState]},
+            (401, 403),
+            roles=ADMINS,
+        ),
+        _operation(
+            f"GET {path}/{{id}}",
+            purchases.show,
+            "Where a purchase stands.",
+            {200: purchase.PurchaseState},
+            (401, 403, 404),
+        ),
+        *(
+            _operation(
+                f"POST {path}/{{id}}/{verb}",
+                handler,
+                f"{verb.capitalize()} a purchase.",
+                {200: purchase.PurchaseState},
+                (401, 403, 404, 409),
+                roles=ADMINS,
+            )
+            for verb, handler in (("approve", purchases.approve), ("reject", purchases.reject))
+        ),
+    ]
+
+
+def analytics_operations(analytics_: analytics.Analytics, roles: tuple[str, ...]) -> list[Operation]:
+    """Under /api/v1/analytics."""
+    table: list[tuple[str, Handler, type[Any], type[Any], str]] = [
+        ("usage", analytics_.usage, analytics.UsageQuery, analytics.RecentUsage, "The latest events."),
+        ("report", analytics_.report, analytics.ReportQuery, analytics.Report, "A window added up."),
+        ("anomalies", analytics_.anomalies, analytics.AnomalyQuery, analytics.Anomaly, "Unusual use."),
+    ]
+    return [
+        _operation(
+            f"GET /api/v1/analytics/{name}",
+            handler,
+            summary,
+            {200: answer},
+            (400, 401, 403),
+            query=query,
+            roles=roles,
+        )
+        for name, handler, query, answer, summary in table
+    ]
+
+
+def _operation(
+    request: str,
+    handler: Handler,
+    summary: str,
+    answers: dict[int, type[Any] | None],
+    refusals: Iterable[int],
+    *,
+    credentials: tuple[str, ...] = CREDENTIALS,
+    required: bool = True,
+    roles: tuple[str, ...] = (),
+    body: type[Any] | None = None,
+    query: type[Any] | None = None,
+) -> Operation:
+    """The operation for `request`, a method and a path; the first of `answers` is that of success.
+
+    The gate may always answer 429 and 503 as well.
+    """
+    method, _, path = request.partition(" ")
+    return Operation(
+        method=method,
+        path=path,
+        handler=handler,
+        body=body,
+        query=query,
+        answers={
+            **answers,
+            **dict.fromkeys(refusals, Problem),
+            429: answers.get(429, Problem),
+            503: CircuitOpen,
+        },
+        credentials=credentials,
+        required=required,
+        roles=roles,
+        summary=summary,
+    )

@@ -1,0 +1,153 @@
+"""The plugin: what the guide's operations stand on, opened for as long as the gate serves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from llmgate.buckets import Bucket
+from llmgate.errors import ConfigError
+from llmgate.onion import prices_of
+from llmgate.surface import Surface
+from llmgate.usage.dialect import DIALECTS
+
+from .access import Access
+from .analytics import Analytics
+from .auth import Auth
+from .consume import SURFACE, Consume
+from .operations import (
+    analytics_operations,
+    auth_operations,
+    purchase_operations,
+    status_handler,
+    token_operations,
+)
+from .outbox import Outbox, Sink
+from .payments import Instant, Manual, Payment
+from .periodic import running
+from .providers import Completer, Provider
+from .purchase import PurchaseOperations
+from .quotas import ProviderQuotas, QuotaOperations
+from .saga import Purchases
+from .settings import Settings
+from .sinks import TIMEOUT, RedisStream, Webhook
+from .steps import Steps
+from .stripe_payments import open_stripe
+from .tables import MIGRATIONS
+from .words import guides_shape
+
+if TYPE_CHECKING:
+    from llmgate.config import SecretUrl
+    from llmgate.plugin import Services
+
+PLACE = "plugins.llmgate_leaky_tokens"
+
+
+class LeakyTokens:
+    """See `llmgate.plugin.Plugin`."""
+
+    settings = Settings
+    migrations = MIGRATIONS
+
+    @asynccontextmanager
+    async def open(self, settings: Settings, gate: Services) -> AsyncIterator[Surface]:
+        """The surface. Raises `ConfigError` for what does not fit the rest of gate.toml."""
+        _check(settings, gate)
+        async with AsyncExitStack() as stack:
+            clock = gate.store.clock
+            access = Access(gate.identity)
+            quotas = ProviderQuotas(gate.quotas, _providers(settings, gate))
+            purchases = Purchases(gate.store)
+            payment = await _open_payment(settings, stack)
+            steps = Steps(purchases, payment, quotas, patience=settings.payment_patience, clock=clock)
+            await _open_outbox(settings, gate, stack)
+            wake = await stack.enter_async_context(running("purchases", steps.run))
+            operations = [
+                *auth_operations(
+                    Auth(
+                        gate.identity,
+                        access,
+                        open_to_all=settings.registration == "open",
+                        give_quotas=quotas.start,
+                    )
+                ),
+                *token_operations(
+                    status_handler(clock),
+                    QuotaOperations(quotas, gate.reports, access),
+                    _consume(settings, gate, access, quotas),
+                ),
+                *purchase_operations(PurchaseOperations(purchases, access, gate.identity, quotas, wake=wake)),
+                *analytics_operations(Analytics(gate.store, quotas, clock=clock), settings.analytics_roles),
+            ]
+            yield Surface(SURFACE, operations, error_shape=guides_shape(clock), title="Leaky Tokens")
+
+
+def _check(settings: Settings, gate: Services) -> None:
+    config, problems = gate.config, []
+    for name in settings.providers:
+        if name not in config.upstreams:
+            known = ", ".join(config.upstreams) or "none"
+            problems.append(f'{PLACE}.providers.{name}: no upstream "{name}" (known: {known})')
+    if config.sessions.algorithm != "RS256":
+        problems.append(
+            f'{PLACE}: /oauth2/jwks shows the public keys of sessions: write algorithm = "RS256" in [sessions]'
+        )
+    if settings.redis_stream is not None and config.redis.url is None:
+        problems.append(f"{PLACE}.redis_stream: there is no Redis: write url in [redis]")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _providers(settings: Settings, gate: Services) -> Mapping[str, Provider]:
+    """The providers, with their models as the upstreams know them."""
+    return {
+        name: replace(provider, model=gate.upstreams[name].models.get(provider.model, provider.model))
+        for name, provider in settings.providers.items()
+    }
+
+
+def _consume(settings: Settings, gate: Services, access: Access, quotas: ProviderQuotas) -> Consume:
+    completers = {
+        name: Completer(gate.upstreams[name], provider, DIALECTS[gate.config.upstreams[name].dialect])
+        for name, provider in _providers(settings, gate).items()
+    }
+    return Consume(
+        access,
+        quotas,
+        gate.ledger,
+        completers,
+        buckets=gate.buckets,
+        bucket=Bucket(settings.bucket_capacity, settings.bucket_leak),
+        prices=prices_of(gate.config),
+        clock=gate.store.clock,
+    )
+
+
+async def _open_payment(settings: Settings, stack: AsyncExitStack) -> Payment:
+    if settings.stripe is not None:
+        return await stack.enter_async_context(open_stripe(settings.stripe))
+    return Instant() if settings.payment == "instant" else Manual()
+
+
+async def _open_outbox(settings: Settings, gate: Services, stack: AsyncExitStack) -> None:
+    """Deliver events to where the settings say, if anywhere."""
+    sinks: list[Sink] = []
+    if settings.webhook is not None:
+        sinks.append(Webhook(gate.http, settings.webhook, clock=gate.store.clock))
+    if settings.redis_stream is not None and gate.config.redis.url is not None:
+        sinks.append(await _open_stream(gate.config.redis.url, settings.redis_stream, stack))
+    outbox = Outbox(gate.store, sinks)
+    await outbox.open()
+    if sinks:
+        await stack.enter_async_context(running("events", outbox.run))
+
+
+async def _open_stream(url: SecretUrl, name: str, stack: AsyncExitStack) -> RedisStream:
+    from redis.asyncio import Redis  # noqa: PLC0415 - an extra, without which the gate's [redis] does not open
+
+    redis = Redis.from_url(url.reveal(), socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+    stack.push_async_callback(redis.aclose)
+    return RedisStream(redis, name)

@@ -1,0 +1,129 @@
+"""Buying tokens: starting a purchase, looking at it, and deciding about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from msgspec import UNSET, Struct, UnsetType
+
+from llmgate.errors import Forbidden
+from llmgate.identity import ADMIN
+
+from .saga import Purchase, Purchases, Status, checked_key
+from .words import Lot, moment
+
+if TYPE_CHECKING:
+    from llmgate.identity import Identity
+    from llmgate.surface import Call
+
+    from .access import Access
+    from .quotas import ProviderQuotas
+
+
+class Order(Struct, frozen=True, rename="camel"):
+    """Body of `POST /api/v1/tokens/purchase`; with `orgId` the tokens go to the organisation's quota."""
+
+    user_id: UUID
+    provider: str
+    tokens: Lot
+    org_id: UUID | None = None
+
+
+class Started(Struct, frozen=True, rename="camel"):
+    """A purchase that was accepted; it goes on by itself."""
+
+    saga_id: str
+    status: Status
+    created_at: str
+
+
+class PurchaseState(Struct, frozen=True, rename="camel"):
+    """Where a purchase stands; `clientSecret` while the payer's browser has to confirm its payment."""
+
+    id: str
+    user_id: str
+    org_id: str | None
+    provider: str
+    tokens: int
+    idempotency_key: str | None
+    status: Status
+    created_at: str
+    updated_at: str
+    client_secret: str | UnsetType = UNSET
+
+    def __repr__(self) -> str:
+        return f"PurchaseState({self.id!r}, {self.status})"
+
+
+class PurchaseOperations:
+    """The operations under /api/v1/tokens/purchase. `wake` sets the saga going."""
+
+    def __init__(
+        self,
+        purchases: Purchases,
+        access: Access,
+        identity: Identity,
+        quotas: ProviderQuotas,
+        *,
+        wake: Callable[[], None],
+    ) -> None:
+        self._purchases = purchases
+        self._access = access
+        self._users = identity.users
+        self._organisations = identity.organisations
+        self._quotas = quotas
+        self._wake = wake
+
+    async def start(self, call: Call) -> Started:
+        """Start a purchase; with an Idempotency-Key only once, however often it is asked for."""
+        wanted: Order = call.body
+        key = checked_key(call.header("idempotency-key"))
+        self._quotas.provider(wanted.provider)
+        payer = await self._access.payer(call.principal, wanted.user_id, wanted.org_id)
+        purchase = await self._purchases.start(payer, wanted.provider, wanted.tokens, key)
+        self._wake()
+        return Started(purchase.id, purchase.status, moment(purchase.created_at))
+
+    async def show(self, call: Call) -> PurchaseState:
+        """Where a purchase of the caller stands."""
+        purchase = await self._purchases.by_id(call.path["id"])
+        if purchase.user_id != call.principal.user_id and ADMIN not in call.principal.roles:
+            raise Forbidden("This purchase belongs to another user.")
+        return await self._state(purchase)
+
+    async def undecided(self, _: Call) -> list[PurchaseState]:
+        """Purchases that wait for an administrator, oldest first."""
+        return [await self._state(purchase) for purchase in await self._purchases.undecided()]
+
+    async def approve(self, call: Call) -> PurchaseState:
+        """Let a purchase go on."""
+        return await self._decide(call, "approved")
+
+    async def reject(self, call: Call) -> PurchaseState:
+        """Let a purchase fail."""
+        return await self._decide(call, "rejected")
+
+    async def _decide(self, call: Call, decision: str) -> PurchaseState:
+        purchase = await self._purchases.decide(call.path["id"], decision)
+        self._wake()
+        return await self._state(purchase)
+
+    async def _state(self, purchase: Purchase) -> PurchaseState:
+        user = await self._users.by_id(purchase.user_id)
+        organisation = None
+        if purchase.organisation_id is not None:
+            organisation = (await self._organisations.by_id(purchase.organisation_id)).uuid
+        return PurchaseState(
+            id=purchase.id,
+            user_id=user.uuid,
+            org_id=organisation,
+            provider=purchase.provider,
+            tokens=purchase.tokens,
+            idempotency_key=purchase.idempotency_key,
+            status=purchase.status,
+            created_at=moment(purchase.created_at),
+            updated_at=moment(purchase.updated_at),
+            client_secret=purchase.client_secret or UNSET,
+        )

@@ -1,0 +1,188 @@
+"""Quotas of users and organisations, provider by provider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from llmgate.errors import BadRequest, NotFound
+from llmgate.ledger import Allotment, Filter, Subject, Unit, Window
+
+from .words import moment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from llmgate.ledger import Balance, Quotas, Reports
+    from llmgate.surface import Call
+
+    from .access import Access
+    from .providers import Provider
+
+Limit = Annotated[int, Meta(ge=0, le=2**53)]
+"""Tokens: at most what every JSON reader takes for a whole number (RFC 8259, 6)."""
+
+
+class UserQuery(Struct, frozen=True, rename="camel"):
+    """Query of `GET /api/v1/tokens/quota`."""
+
+    user_id: UUID
+    provider: str
+
+
+class OrganisationQuery(Struct, frozen=True, rename="camel"):
+    """Query of `GET /api/v1/tokens/quota/org`."""
+
+    org_id: UUID
+    provider: str
+
+
+class UserLimit(UserQuery, frozen=True):
+    """Body of `PUT /api/v1/tokens/quota`."""
+
+    total_tokens: Limit
+
+
+class OrganisationLimit(OrganisationQuery, frozen=True):
+    """Body of `PUT /api/v1/tokens/quota/org`."""
+
+    total_tokens: Limit
+
+
+class UserQuota(Struct, frozen=True, rename="camel"):
+    """What a user may spend with a provider; `resetTime` where the quota starts over by itself."""
+
+    user_id: str
+    provider: str
+    total_tokens: int
+    remaining_tokens: int
+    updated_at: str
+    reset_time: str | UnsetType = UNSET
+
+
+class OrganisationQuota(Struct, frozen=True, rename="camel"):
+    """What an organisation may spend with a provider."""
+
+    org_id: str
+    provider: str
+    total_tokens: int
+    remaining_tokens: int
+    updated_at: str
+    reset_time: str | UnsetType = UNSET
+
+
+class ProviderQuotas:
+    """The core's token quotas as they hold for `providers`."""
+
+    def __init__(self, quotas: Quotas, providers: Mapping[str, Provider]) -> None:
+        self._quotas = quotas
+        self._providers = providers
+
+    def provider(self, name: str) -> Provider:
+        """The provider called `name`. Raises `BadRequest` naming those that there are."""
+        found = self._providers.get(name)
+        if found is None:
+            raise BadRequest(f"provider: expected one of {', '.join(self._providers)}", param="provider")
+        return found
+
+    async def find(self, subject: Subject, provider: str) -> Balance | None:
+        """The quota that holds for the provider: of several the tightest. None if there is none."""
+        model = self.provider(provider).model
+        covering = [
+            balance
+            for balance in await self._quotas.of(subject)
+            if balance.allotment.unit is Unit.TOKENS
+            and balance.allotment.upstream in ("", provider)
+            and balance.allotment.model in ("", model)
+        ]
+        return min(covering, key=lambda balance: balance.remaining, default=None)
+
+    async def set(self, subject: Subject, provider: str, limit: int) -> None:
+        """Give the subject this many tokens for the provider; what was used stays used."""
+        self.provider(provider)
+        await self._quotas.set(subject, allotment(provider, limit))
+
+    async def grow(self, db: AsyncConnection, subject: Subject, provider: str, by: int) -> None:
+        """Add bought tokens within the transaction `db`, a `Store.change`; a negative `by` takes them back."""
+        await self._quotas.grow(db, subject, allotment(provider), by)
+
+    async def start(self, db: AsyncConnection, user_id: int) -> None:
+        """Give a new user what each provider starts with, within the transaction that makes the user."""
+        for name, provider in self._providers.items():
+            if provider.starting_tokens is not None:
+                await self._quotas.give(
+                    db, Subject("user", user_id), allotment(name, provider.starting_tokens)
+                )
+
+
+class QuotaOperations:
+    """The operations under /api/v1/tokens/quota."""
+
+    def __init__(self, quotas: ProviderQuotas, reports: Reports, access: Access) -> None:
+        self._quotas = quotas
+        self._reports = reports
+        self._access = access
+
+    async def of_user(self, call: Call) -> UserQuota:
+        """What a user has left with a provider."""
+        wanted: UserQuery = call.query
+        user = await self._access.user(call.principal, wanted.user_id)
+        return await self._user(user.id, user.uuid, wanted.provider)
+
+    async def of_organisation(self, call: Call) -> OrganisationQuota:
+        """What an organisation has left with a provider."""
+        wanted: OrganisationQuery = call.query
+        organisation = await self._access.organisation(call.principal, wanted.org_id)
+        return await self._organisation(organisation.id, organisation.uuid, wanted.provider)
+
+    async def set_user(self, call: Call) -> UserQuota:
+        """Set what a user may spend with a provider."""
+        wanted: UserLimit = call.body
+        user = await self._access.user(call.principal, wanted.user_id)
+        await self._quotas.set(Subject("user", user.id), wanted.provider, wanted.total_tokens)
+        return await self._user(user.id, user.uuid, wanted.provider)
+
+    async def set_organisation(self, call: Call) -> OrganisationQuota:
+        """Set what an organisation may spend with a provider."""
+        wanted: OrganisationLimit = call.body
+        organisation = await self._access.organisation(call.principal, wanted.org_id)
+        await self._quotas.set(Subject("organisation", organisation.id), wanted.provider, wanted.total_tokens)
+        return await self._organisation(organisation.id, organisation.uuid, wanted.provider)
+
+    async def _user(self, user_id: int, uuid: str, provider: str) -> UserQuota:
+        balance = await self._balance(Subject("user", user_id), provider)
+        updated = await self._updated(balance, Filter(user_id=user_id, upstream=provider, outcome="finished"))
+        total, left, reset = balance.allotment.limit, balance.remaining, _reset(balance)
+        return UserQuota(uuid, provider, total, left, updated, reset)
+
+    async def _organisation(self, organisation_id: int, uuid: str, provider: str) -> OrganisationQuota:
+        balance = await self._balance(Subject("organisation", organisation_id), provider)
+        updated = await self._updated(
+            balance, Filter(organisation_id=organisation_id, upstream=provider, outcome="finished")
+        )
+        total, left, reset = balance.allotment.limit, balance.remaining, _reset(balance)
+        return OrganisationQuota(uuid, provider, total, left, updated, reset)
+
+    async def _balance(self, subject: Subject, provider: str) -> Balance:
+        balance = await self._quotas.find(subject, provider)
+        if balance is None:
+            raise NotFound(f"There is no quota for {provider}.")
+        return balance
+
+    async def _updated(self, balance: Balance, spending: Filter) -> str:
+        """When the terms last changed or something was last spent, whichever is later."""
+        last = await self._reports.records(spending, limit=1)
+        return moment(max([balance.updated_at, *(record.at for record in last)]))
+
+
+def allotment(provider: str, limit: int = 0) -> Allotment:
+    """Tokens for a provider, without a window: what this surface gives, sells and takes back."""
+    return Allotment(Unit.TOKENS, limit, Window.NONE, upstream=provider)
+
+
+def _reset(balance: Balance) -> str | UnsetType:
+    return UNSET if balance.allotment.window is Window.NONE else moment(balance.window_end)

@@ -1,0 +1,60 @@
+"""The keys of `[plugins.llmgate_leaky_tokens]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from llmgate.config import Name
+
+from .providers import Provider
+from .sinks import WebhookSettings, signing_key
+from .stripe_payments import StripeSettings
+
+
+def doc(text: str) -> Meta:
+    """The documentation of a setting."""
+    return Meta(description=text)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What the operator decides."""
+
+    providers: Annotated[
+        Mapping[Name, Provider], doc("The AI providers; each NAME is one of gate.toml's [upstreams.NAME].")
+    ]
+    registration: Annotated[
+        Literal["open", "closed"], doc("closed: accounts are made by `llmgate user add` alone.")
+    ] = "open"
+    bucket_capacity: Annotated[
+        int, Meta(ge=1, le=1_000_000_000), doc("Tokens that fit into the bucket of a user and provider.")
+    ] = 1000
+    bucket_leak: Annotated[
+        float, Meta(gt=0, le=1e9), doc("Tokens that run out of a bucket every second.")
+    ] = 10.0
+    payment: Annotated[
+        Literal["manual", "instant", "stripe"],
+        doc("manual: an administrator approves purchases; instant: they cost nothing; stripe: cards."),
+    ] = "manual"
+    payment_patience: Annotated[
+        float, Meta(gt=0, le=31_536_000), doc("Seconds after which an unconfirmed purchase fails.")
+    ] = 86_400.0
+    stripe: Annotated[StripeSettings | None, doc('Stripe\'s terms, for payment = "stripe".')] = None
+    webhook: Annotated[WebhookSettings | None, doc("Receives events of purchases and consumptions.")] = None
+    redis_stream: Annotated[
+        Name | None, doc("Stream in [redis] that gets the same events; without it, none.")
+    ] = None
+    analytics_roles: Annotated[
+        tuple[Name, ...],
+        doc("Roles of which a caller of analytics needs one; none: any user, as in the guide."),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        if not self.providers:
+            raise ValueError("providers: there is none: add [plugins.llmgate_leaky_tokens.providers.NAME]")
+        if (self.payment == "stripe") != (self.stripe is not None):
+            raise ValueError('payment = "stripe" and [plugins.llmgate_leaky_tokens.stripe] go together')
+        if self.webhook is not None:
+            signing_key(self.webhook.secret.reveal())
