@@ -1,0 +1,148 @@
+"""Deployments in the guide's words: who may add them is for the operations to say."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import asdict
+
+from llmgate.errors import UpstreamFailed
+from llmgate.identity.names import name_of
+from llmgate.surface import Reply
+
+from .shapes import Line, Prose, id_of, iso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmgate.store.engine import Clock
+    from llmgate.surface import Call
+
+    from .fleet import Deployment, Fleet
+
+Host = Annotated[str, Meta(min_length=1, max_length=1024)]
+Port = Annotated[int, Meta(ge=1, le=65_535)]
+
+
+class NewDeployment(Struct, frozen=True):
+    """Body of `POST /deployments`. `host` is a name, an address, or a URL without its port."""
+
+    name: Line
+    host: Host
+    port: Port = 11_434
+    deployment_type: Line = "local"
+    description: Prose | None = None
+
+
+class DeploymentChange(Struct, frozen=True):
+    """Body of `PUT /deployments/{id}`: what is left out stays."""
+
+    name: Line | UnsetType = UNSET
+    host: Host | UnsetType = UNSET
+    port: Port | UnsetType = UNSET
+    deployment_type: Line | UnsetType = UNSET
+    description: Prose | UnsetType | None = UNSET
+    is_active: bool | UnsetType = UNSET
+
+
+class ShownDeployment(Struct, frozen=True):
+    """A deployment."""
+
+    id: int
+    name: str
+    host: str
+    port: int
+    deployment_type: str
+    description: str | None
+    is_active: bool
+    created_at: str
+    updated_at: str
+
+
+class Health(Struct, frozen=True):
+    """How a deployment answers now: `status` is healthy, unhealthy or inactive."""
+
+    deployment_id: int
+    name: str
+    status: str
+    response_time_ms: float | None
+    models: list[str]
+    checked_at: str
+
+
+class Deployments:
+    """One method for each operation. They raise `Refusal`s. `timer` tells seconds of a monotonic clock."""
+
+    def __init__(self, fleet: Fleet, clock: Clock, *, timer: Callable[[], float] = time.monotonic) -> None:
+        self._fleet = fleet
+        self._clock = clock
+        self._timer = timer
+
+    async def create(self, call: Call) -> ShownDeployment:
+        """A new deployment, which serves from now on."""
+        return _shown(await self._fleet.create(_values(call.body)))
+
+    async def everything(self, call: Call) -> list[ShownDeployment]:
+        """All deployments, oldest first."""
+        return [_shown(deployment) for deployment in await self._fleet.all()]
+
+    async def get(self, call: Call) -> ShownDeployment:
+        """One deployment."""
+        return _shown(await self._fleet.by_id(id_of(call, "deployment")))
+
+    async def change(self, call: Call) -> ShownDeployment:
+        """Change a deployment."""
+        return _shown(await self._fleet.update(id_of(call, "deployment"), _values(call.body)))
+
+    async def delete(self, call: Call) -> Reply:
+        """Delete a deployment; what it was used for stays in the books."""
+        await self._fleet.delete(id_of(call, "deployment"))
+        return Reply(None, 204)
+
+    async def health(self, call: Call) -> Health:
+        """Ask a deployment now."""
+        deployment = await self._fleet.by_id(id_of(call, "deployment"))
+        if not deployment.is_active:
+            return self._health(deployment, "inactive")
+        serving = await self._fleet.one(deployment.id)
+        started = self._timer()
+        try:
+            models = await serving.ask()
+        except UpstreamFailed:
+            return self._health(deployment, "unhealthy")
+        milliseconds = round((self._timer() - started) * 1000, 1)
+        return self._health(deployment, "healthy", milliseconds, models)
+
+    def _health(
+        self,
+        deployment: Deployment,
+        status: str,
+        milliseconds: float | None = None,
+        models: list[str] | None = None,
+    ) -> Health:
+        now = iso(self._clock())
+        return Health(deployment.id, deployment.name, status, milliseconds, models or [], now)
+
+
+def _values(body: NewDeployment | DeploymentChange) -> dict[str, Any]:
+    values = {name: value for name, value in asdict(body).items() if value is not UNSET}
+    for name in ("name", "deployment_type"):
+        if name in values:
+            values[name] = name_of(name, values[name])
+    return values
+
+
+def _shown(deployment: Deployment) -> ShownDeployment:
+    return ShownDeployment(
+        deployment.id,
+        deployment.name,
+        deployment.host,
+        deployment.port,
+        deployment.deployment_type,
+        deployment.description,
+        deployment.is_active,
+        iso(deployment.created_at),
+        iso(deployment.updated_at),
+    )

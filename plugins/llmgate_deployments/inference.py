@@ -1,0 +1,145 @@
+"""Chats in the guide's words, sent through the layers of the deployment's route: limits, quotas, accounting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from llmgate.errors import AnswerCut, UpstreamFailed
+from llmgate.exchange import read_body
+from llmgate.surface import read_json
+
+from .fleet import API
+from .passages import Passage, Streamed, Whole
+from .shapes import Line
+
+if TYPE_CHECKING:
+    from starlette.types import Message as AsgiMessage
+    from starlette.types import Receive, Scope, Send
+
+    from llmgate.store.engine import Clock
+    from llmgate.surface import Call
+
+    from .fleet import Fleet
+
+PATH = f"{API}/chat/completions"
+
+
+class Message(Struct, frozen=True):
+    """One turn of a chat."""
+
+    role: Annotated[str, Meta(min_length=1, max_length=64)]
+    content: str
+
+    def __repr__(self) -> str:
+        return f"Message({self.role!r}, ...)"
+
+
+class Chat(Struct, frozen=True):
+    """Body of every chat. Without `deployment_id`, the first deployment that has the model."""
+
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    model: Line
+    deployment_id: int | None = None
+    temperature: Annotated[float, Meta(ge=0, le=10)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=1, le=2**31)] | None = None
+
+
+class AvailableModels(Struct, frozen=True):
+    """The names of models."""
+
+    models: list[str]
+
+
+class OfDeployment(Struct, frozen=True):
+    """Query of `GET /inference/models`."""
+
+    deployment_id: int | None = None
+
+
+class _Asked(Struct, frozen=True, omit_defaults=True):
+    """A chat as OpenAI's API takes it."""
+
+    model: str
+    messages: list[Message]
+    stream: bool = False
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+
+
+class ChatApp:
+    """Answers a chat; with `streams`, as it comes. Bodies have at most `max_body` bytes."""
+
+    def __init__(self, fleet: Fleet, clock: Clock, *, streams: bool, max_body: int) -> None:
+        self._fleet = fleet
+        self._clock = clock
+        self._streams = streams
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI. Raises `Refusal` and `AnswerCut`."""
+        wanted: Chat = read_json(await read_body(receive, self._max_body), Chat)
+        serving = await self._fleet.having(wanted.model, wanted.deployment_id)
+        body = msgspec.json.encode(self._asked(wanted))
+        passage: Passage
+        if self._streams:
+            passage = Streamed(scope, send)
+        else:
+            passage = Whole(scope, send, wanted.model, serving.deployment_id, self._clock)
+        try:
+            await serving.app(_inner(scope, body), _Replayed(body, receive), passage.send)
+        except AnswerCut as error:
+            if passage.begun:
+                raise
+            raise UpstreamFailed("The deployment's answer broke off.") from error
+
+    def _asked(self, wanted: Chat) -> _Asked:
+        return _Asked(
+            wanted.model,
+            wanted.messages,
+            self._streams,
+            wanted.temperature,
+            wanted.top_p,
+            wanted.max_tokens,
+        )
+
+
+class Models:
+    """The models that can be asked."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    async def list(self, call: Call) -> AvailableModels:
+        """Those of one deployment, or of all that answer. Raises `NotFound`, `UpstreamFailed`."""
+        wanted: OfDeployment = call.query
+        if wanted.deployment_id is not None:
+            return AvailableModels(await (await self._fleet.one(wanted.deployment_id)).models())
+        return AvailableModels(await self._fleet.models())
+
+
+class _Replayed:
+    """The `receive` of the layers below: the new body, then the client's own messages."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> AsgiMessage:
+        body, self._body = self._body, None
+        if body is None:
+            return await self._receive()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+def _inner(scope: Scope, body: bytes) -> Scope:
+    """The request as the deployment gets it: nothing of what came with the client's goes along."""
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    return {**scope, "path": PATH, "raw_path": PATH.encode(), "query_string": b"", "headers": headers}

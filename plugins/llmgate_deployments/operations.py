@@ -1,0 +1,127 @@
+"""The table of the surface's operations: which path does what, for whom, and how it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from llmgate.surface import Operation
+
+from . import auth, deployments, inference, models, monitoring, passages
+from .shapes import answers
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from llmgate.surface import Handler
+
+BASE = "/api/v1"
+BEARER = ("bearer",)
+KEY = ("x-api-key",)
+BOTH = ("bearer", "x-api-key")
+ADMIN = ("admin",)
+
+
+def auth_operations(does: auth.Auth) -> list[Operation]:
+    """Users and keys."""
+    at = partial(_operation, "/auth")
+    return [
+        at("POST", "/register", does.register, "Register a user.", body=auth.Registration,
+           answers=answers(201, auth.Account, 403, 409, 413)),
+        at("POST", "/login", does.log_in, "Log in for an access token.", body=auth.Credentials,
+           answers=answers(200, auth.Token, 401, 413)),
+        at("GET", "/me", does.me, "Your account.", credentials=BOTH,
+           answers=answers(200, auth.Account, 401)),
+        at("POST", "/api-keys", does.create_key, "Make an API key.", body=auth.NewKey, credentials=BEARER,
+           answers=answers(201, auth.CreatedKey, 401, 403, 413)),
+        at("GET", "/api-keys", does.list_keys, "Your API keys.", credentials=BEARER,
+           answers=answers(200, list[auth.ListedKey], 401)),
+        at("DELETE", "/api-keys/{id}", does.delete_key, "Delete an API key.", credentials=BEARER,
+           answers=answers(204, None, 401, 404)),
+    ]  # fmt: skip
+
+
+def deployment_operations(does: deployments.Deployments) -> list[Operation]:
+    """Deployments: admins write them."""
+    at = partial(_operation, "/deployments")
+    return [
+        at("POST", "", does.create, "Add a deployment.", body=deployments.NewDeployment,
+           credentials=BEARER, roles=ADMIN, answers=answers(201, deployments.ShownDeployment, 401, 403, 409, 413)),
+        at("GET", "", does.everything, "All deployments.", credentials=BOTH,
+           answers=answers(200, list[deployments.ShownDeployment], 401)),
+        at("GET", "/{id}", does.get, "A deployment.", credentials=BOTH,
+           answers=answers(200, deployments.ShownDeployment, 401, 404)),
+        at("PUT", "/{id}", does.change, "Change a deployment.", body=deployments.DeploymentChange,
+           credentials=BEARER, roles=ADMIN, answers=answers(200, deployments.ShownDeployment, 401, 403, 404, 409, 413)),
+        at("DELETE", "/{id}", does.delete, "Delete a deployment.", credentials=BEARER, roles=ADMIN,
+           answers=answers(204, None, 401, 403, 404)),
+        at("GET", "/{id}/health", does.health, "Whether a deployment answers, and with which models.",
+           credentials=BOTH, answers=answers(200, deployments.Health, 401, 404)),
+    ]  # fmt: skip
+
+
+def inference_operations(chat: Callable[..., ASGIApp], available: inference.Models) -> list[Operation]:
+    """Chats. `chat` makes the app that answers whole, or with `streams` as it comes."""
+    at = partial(_operation, "/inference")
+    of_chat = answers(200, passages.Answer, 401, 402, 404, 413, 500)
+    of_stream = {**of_chat, 200: None}
+    return [
+        at("POST", "/chat", None, "Chat.", app=chat(streams=False), body=inference.Chat,
+           credentials=BEARER, answers=of_chat),
+        at("POST", "/chat/api-key", None, "Chat, by API key.", app=chat(streams=False), body=inference.Chat,
+           credentials=KEY, answers=of_chat),
+        at("POST", "/chat/stream", None, "Chat, as a stream of text.", app=chat(streams=True),
+           body=inference.Chat, credentials=BOTH, answers=of_stream),
+        at("GET", "/models", available.list, "Models that can be asked.", query=inference.OfDeployment,
+           credentials=BOTH, answers=answers(200, inference.AvailableModels, 401, 404, 500)),
+    ]  # fmt: skip
+
+
+def model_operations(does: models.Models, upload: ASGIApp) -> list[Operation]:
+    """The registry of models: admins write it."""
+    at = partial(_operation, "/models")
+    return [
+        at("POST", "", does.create, "Register a model.", body=models.NewModel, credentials=BEARER,
+           roles=ADMIN, answers=answers(201, models.ShownModel, 401, 403, 409, 413)),
+        at("GET", "", does.everything, "Registered models.", query=models.Which, credentials=BOTH,
+           answers=answers(200, list[models.ShownModel], 401)),
+        at("GET", "/{id}", does.get, "A registered model.", credentials=BOTH,
+           answers=answers(200, models.ShownModel, 401, 404)),
+        at("PUT", "/{id}", does.change, "Change a registered model.", body=models.ModelChange,
+           credentials=BEARER, roles=ADMIN, answers=answers(200, models.ShownModel, 401, 403, 404, 409, 413)),
+        at("POST", "/{id}/upload", None, "Upload a version of a model, as a GGUF file.", app=upload,
+           credentials=BEARER, roles=ADMIN, answers=answers(201, models.ShownVersion, 401, 403, 404, 413)),
+        at("GET", "/{id}/versions", does.versions, "Uploaded versions of a model.", credentials=BOTH,
+           answers=answers(200, list[models.ShownVersion], 401, 404)),
+    ]  # fmt: skip
+
+
+def monitoring_operations(does: monitoring.Monitoring) -> list[Operation]:
+    """What was used: users see their own, admins all."""
+    at = partial(_operation, "/monitoring")
+    return [
+        at("GET", "/metrics", does.metrics, "What the whole gate did.", query=monitoring.Week,
+           credentials=BEARER, roles=ADMIN, answers=answers(200, monitoring.Metrics, 401, 403)),
+        at("GET", "/usage", does.usage, "What you used.", query=monitoring.Month, credentials=BOTH,
+           answers=answers(200, monitoring.Usage, 401)),
+        at("GET", "/my-logs", does.my_logs, "Your latest requests.", query=monitoring.Latest,
+           credentials=BOTH, answers=answers(200, list[monitoring.LogEntry], 401)),
+        at("GET", "/logs", does.logs, "Everybody's latest requests.", query=monitoring.Latest,
+           credentials=BEARER, roles=ADMIN, answers=answers(200, list[monitoring.LogEntry], 401, 403)),
+        at("GET", "/deployments/{id}/metrics", does.deployment_metrics, "What a deployment did.",
+           query=monitoring.Week, credentials=BEARER, roles=ADMIN,
+           answers=answers(200, monitoring.Metrics, 401, 403, 404)),
+    ]  # fmt: skip
+
+
+def _operation(
+    folder: str, method: str, path: str, handler: Handler | None, summary: str, **rest: object
+) -> Operation:
+    return Operation(
+        method=method,
+        path=BASE + folder + path,
+        handler=handler,
+        summary=summary,
+        **rest,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,115 @@
+"""The plugin: its settings, and the table of its operations."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from llmgate.config import Health, Network, Upstream
+from llmgate.config.schema import Count, Seconds, Several
+from llmgate.config.values import DialectName
+from llmgate.surface import Surface
+
+from . import auth, deployments, inference, models, monitoring
+from . import operations as ops
+from .fleet import Fleet
+from .serving import LIST
+from .shapes import guides_shape
+from .tables import MIGRATIONS
+from .uploads import UploadApp, sweep
+
+if TYPE_CHECKING:
+    from llmgate.plugin import Services
+
+NAME = "llmgate_deployments"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The keys of `[plugins.llmgate_deployments]`."""
+
+    registration: Annotated[
+        Literal["open", "closed"],
+        Meta(description="closed: accounts are made by `llmgate user add` alone."),
+    ] = "open"
+    first_user_is_admin: Annotated[
+        bool, Meta(description="The very first user who registers becomes an admin of the whole gate.")
+    ] = False
+    dialect: Annotated[
+        DialectName, Meta(description="Family of the deployments, as in [upstreams.NAME].")
+    ] = "ollama"
+    context_length: Annotated[
+        Count | None, Meta(description="Tokens that a prompt and its answer may have together.")
+    ] = None
+    max_output_tokens: Annotated[
+        Count | None, Meta(description="Limit of an answer's tokens for requests that name none.")
+    ] = None
+    connect_timeout: Annotated[Seconds, Meta(description="Seconds to connect to a deployment.")] = 5.0
+    first_byte_timeout: Annotated[Seconds, Meta(description="Seconds until an answer begins.")] = 600.0
+    health_interval: Annotated[Seconds, Meta(description="Seconds between two probes of a deployment.")] = (
+        10.0
+    )
+    allowed_networks: Annotated[
+        Several[Network],
+        Meta(
+            description="Where deployments may be although the gate would refuse: itself, link-local, metadata."
+        ),
+    ] = ()
+    models_folder: Annotated[
+        Path | None, Meta(description="Folder of uploaded model files; without one, uploads are refused.")
+    ] = None
+    max_upload: Annotated[Count, Meta(description="Largest model file, in bytes.")] = 64 * 1024**3
+
+
+class Deployments:
+    """See `llmgate.plugin.Plugin`."""
+
+    settings = Settings
+    migrations = MIGRATIONS
+
+    @asynccontextmanager
+    async def open(self, settings: Settings, gate: Services) -> AsyncIterator[Surface]:
+        """The surface."""
+        clock = gate.store.clock
+        if settings.models_folder is not None:
+            sweep(settings.models_folder, clock)
+        async with gate.backends(allowed=settings.allowed_networks) as backends:
+            fleet = Fleet(gate.store, backends, partial(upstream_settings, settings), route=NAME)
+            chat = partial(inference.ChatApp, fleet, clock, max_body=gate.config.gate.max_body)
+            registry = models.Registry(gate.store)
+            upload = UploadApp(registry, folder=settings.models_folder, max_bytes=settings.max_upload)
+            accounts = auth.Auth(
+                gate.identity,
+                clock,
+                closed=settings.registration == "closed",
+                first_is_admin=settings.first_user_is_admin,
+            )
+            yield Surface(
+                "deployments",
+                operations=[
+                    *ops.auth_operations(accounts),
+                    *ops.deployment_operations(deployments.Deployments(fleet, clock)),
+                    *ops.inference_operations(chat, inference.Models(fleet)),
+                    *ops.model_operations(models.Models(registry), upload),
+                    *ops.monitoring_operations(monitoring.Monitoring(gate.reports, fleet, clock)),
+                ],
+                error_shape=guides_shape,
+                title="BKU Platform API",
+            )
+
+
+def upstream_settings(settings: Settings, url: str) -> Upstream:
+    """A deployment at `url` as [upstreams.NAME] would have it."""
+    return Upstream(
+        urls=(url,),
+        dialect=settings.dialect,
+        connect_timeout=settings.connect_timeout,
+        first_byte_timeout=settings.first_byte_timeout,
+        context_length=settings.context_length,
+        max_output_tokens=settings.max_output_tokens,
+        health=Health(path=LIST, interval=settings.health_interval),
+    )

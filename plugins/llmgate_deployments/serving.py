@@ -1,0 +1,92 @@
+"""A deployment that serves: its upstream, and the models that it has."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from llmgate.errors import UpstreamFailed
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from llmgate.backends import Backend
+    from llmgate.store.engine import Clock
+
+    from .fleet import Deployment
+
+LIST = "/v1/models"
+PATIENCE = 5.0
+"""Seconds that a deployment may take to list its models."""
+REMEMBER = 10.0
+"""Seconds for which the list is believed, or that there was none."""
+
+
+class _Card(Struct):
+    id: str
+
+
+class _Listing(Struct):
+    """OpenAI's list of models; of an Ollama without models `data` is null."""
+
+    data: list[_Card] | None = None
+
+
+class Serving:
+    """See the module's text. `clock` tells seconds."""
+
+    def __init__(
+        self, deployment_id: int, url: str, backend: Backend, http: httpx.AsyncClient, clock: Clock
+    ) -> None:
+        self.deployment_id = deployment_id
+        self.backend = backend
+        self._url = url
+        self._http = http
+        self._clock = clock
+        self._models: list[str] | None = None
+        self._ask_again_at = float("-inf")
+        self._asking = asyncio.Lock()
+
+    @property
+    def app(self) -> ASGIApp:
+        """The layers around the relay: limits, quotas, accounting."""
+        return self.backend.app
+
+    @property
+    def healthy(self) -> bool:
+        """Whether requests would be let through to it now."""
+        return any(state.healthy and state.breaker != "open" for state in self.backend.upstream.state())
+
+    def serves(self, deployment: Deployment | None) -> bool:
+        """Whether this is what serves for the deployment as it is now."""
+        return deployment is not None and deployment.url == self._url
+
+    async def models(self) -> list[str]:
+        """The names of its models, as it said lately. Raises `UpstreamFailed`."""
+        async with self._asking:
+            if self._clock() >= self._ask_again_at:
+                try:
+                    self._models = await self.ask()
+                except UpstreamFailed:
+                    self._models = None
+                self._ask_again_at = self._clock() + REMEMBER
+        if self._models is None:
+            raise self._silent()
+        return self._models
+
+    async def ask(self) -> list[str]:
+        """The names of its models, as it says now. Raises `UpstreamFailed`."""
+        try:
+            answer = await self._http.get(self._url + LIST, timeout=PATIENCE)
+            answer.raise_for_status()
+            listing = msgspec.json.decode(answer.content, type=_Listing)
+        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            raise self._silent() from error
+        return [card.id for card in listing.data or ()]
+
+    def _silent(self) -> UpstreamFailed:
+        return UpstreamFailed(f"The deployment {self.deployment_id} does not say which models it has.")
