@@ -148,10 +148,11 @@ def identity_of(config: Config, store: Store) -> Identity:
 
 @asynccontextmanager
 async def _flushing(core: Core, identity: Identity) -> AsyncIterator[None]:
-    """Write down now and then what is collected in memory: uses of keys, lines of the access log."""
+    """Write down now and then what is collected in memory: uses of keys, the access log, the state for metrics."""
 
     async def flush() -> None:
         core.access_log.flush()
+        core.instruments.refresh()
         try:
             await identity.keys.flush()
         except StoreError as error:

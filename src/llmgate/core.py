@@ -17,9 +17,10 @@ from .access_log import AccessLog
 from .buckets import open_buckets
 from .ledger import Ledger
 from .ledger.sqlite import SqliteCommitter
-from .metrics import Instruments
+from .metrics import Cells, Instruments
 from .onion import defaults_of
 from .store import Store
+from .store.redis_windows import open_redis
 from .windows import LocalSlots, LocalWindows
 
 if TYPE_CHECKING:
@@ -45,13 +46,17 @@ class Core:
     access_log: AccessLog
     fail_open: bool
     buckets: Buckets
+    limits_fail_open: bool
 
 
 @asynccontextmanager
-async def open_core(config: Config, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Core]:
-    """Open the store and what stands on it; `clock` tells seconds since the epoch.
+async def open_core(
+    config: Config, *, counters: Path | None = None, clock: Callable[[], float] = time.time
+) -> AsyncIterator[Core]:
+    """Open the store and what stands on it.
 
-    Raises `StoreError` if that cannot be done.
+    `counters` is the folder in which several workers of a host count their metrics together; `clock` tells
+    seconds since the epoch. Raises `StoreError` if that cannot be done.
     """
     settings = config.store
     async with AsyncExitStack() as stack:
@@ -73,19 +78,33 @@ async def open_core(config: Config, *, clock: Callable[[], float] = time.time) -
         )
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         buckets = await stack.enter_async_context(open_buckets(config.redis.url))
+        windows, slots = await _shared(config, stack, clock)
+        cells = Cells.open(counters)
+        stack.callback(cells.close)
         access_log = AccessLog(sys.stdout.buffer)
         stack.callback(access_log.flush)
         yield Core(
             store,
             ledger,
-            Instruments(),
-            LocalWindows(clock=clock),
-            LocalSlots(),
+            Instruments(cells),
+            windows,
+            slots,
             http,
             access_log,
             settings.fail_open,
             buckets,
+            config.redis.fail_open,
         )
+
+
+async def _shared(config: Config, stack: AsyncExitStack, clock: Callable[[], float]) -> tuple[Storage, Slots]:
+    """What limits count in: Redis where gate.toml names one, else this process's memory."""
+    redis = config.redis
+    if redis.url is None:
+        return LocalWindows(clock=clock), LocalSlots()
+    return await stack.enter_async_context(
+        open_redis(redis.url.reveal(), timeout=redis.timeout, prefix=redis.prefix, clock=clock)
+    )
 
 
 def _committer(store: Store, settings: config.Store) -> Committer:

@@ -88,7 +88,7 @@ def rate_limit(app: ASGIApp, limits: Iterable[Limit], core: Core, route: str) ->
         limits=mine,
         storage=core.windows,
         slots=core.slots,
-        fail_open=core.fail_open,
+        fail_open=core.limits_fail_open,
     )
 
 

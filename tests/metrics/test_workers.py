@@ -10,6 +10,7 @@ from llmgate.metrics import Cells, Instruments
 
 def answered(instruments: Instruments, seconds: float, status: int = 200) -> None:
     exchange = Exchange("id", started=0.0, route="chat", upstream="vllm", status=status)
+    exchange.complete = True
     instruments.observe(exchange, ended=seconds)
 
 

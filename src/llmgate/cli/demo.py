@@ -21,9 +21,9 @@ from ..demo.process import running_backend
 from ..errors import ConfigError, NotFound
 from ..server import serve
 from ..server.listener import bind
+from ..server.log import log_to_stderr
 from ..store import migrate
 from .administration import administer
-from .serve import log_to_stderr
 
 if TYPE_CHECKING:
     from ..identity import User, Users

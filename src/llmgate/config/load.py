@@ -15,14 +15,17 @@ from .schema import Config
 _LARGEST_FILE = 16_777_216
 
 
-def load(path: str | Path, *, environ: Mapping[str, str] | None = None) -> Config:
-    """The settings in the gate.toml at `path`.
+def load(path: str | Path, *, environ: Mapping[str, str] | None = None, workers: int | None = None) -> Config:
+    """The settings in the gate.toml at `path`, with `workers` in place of gate.workers if given.
 
     `environ` is where `env:NAME` looks, by default the environment of this process. Raises `ConfigError`
     with every problem found.
     """
     file = Path(path)
-    return from_document(_document(file), file=file, environ=environ)
+    document = _document(file)
+    if workers is not None and isinstance(gate := document.setdefault("gate", {}), dict):
+        gate["workers"] = workers
+    return from_document(document, file=file, environ=environ)
 
 
 def from_document(

@@ -103,6 +103,7 @@ class Redis(Struct, frozen=True, kw_only=True):
     """Redis, which several workers share for windows and slots."""
 
     url: Annotated[RedisUrl | None, doc("Server.")] = None
+    prefix: Annotated[Text, doc("Stands before every key: several gates can use one server.")] = "llmgate"
     timeout: Annotated[Seconds, doc("Seconds to wait for it, to connect and again for an answer.")] = 0.5
     fail_open: Annotated[
         bool,

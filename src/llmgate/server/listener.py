@@ -8,6 +8,7 @@ import errno
 import math
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -36,12 +37,14 @@ class _Server(uvicorn.Server):
 class Listener:
     """Listens on one address from the start, and serves once there is an app; `serve` may exchange it.
 
-    Raises `ConfigError` if the address cannot be had.
+    A listening socket that was `inherited` from a supervisor stays the supervisor's. Raises `ConfigError`
+    if the address cannot be had.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, inherited: socket.socket | None = None) -> None:
         self.address = address
-        self._socket = bind(address)
+        self._bound_here = inherited is None
+        self._socket = inherited or bind(address)
         self._app: ASGIApp | None = None
         self._limits = ConnectionLimits(0, 0.0, 0)
         self._server = _Server(
@@ -87,7 +90,7 @@ class Listener:
     async def stop(self) -> None:
         """Accept no more, let open requests finish for as long as the grace lasts, then break them off."""
         self._server.should_exit = True
-        if self.address.path is not None:
+        if self._bound_here and self.address.path is not None:
             self.address.path.unlink(missing_ok=True)
         if self._task is not None:
             await self._task
@@ -111,17 +114,49 @@ def bind(address: Address) -> socket.socket:
     try:
         sock = _bind_unix(address) if address.path is not None else _bind_tcp(address)
     except OSError as error:
-        why = f"{error.strerror}; stop what uses it or choose another"
-        raise ConfigError([f"gate.listen: {address}: {why}"]) from error
+        raise _not_to_be_had(address, error) from error
+    return _listening(sock)
+
+
+def bind_for(address: Address, workers: int) -> list[socket.socket]:
+    """A listening socket for each of several workers, among which the kernel spreads new connections.
+
+    Sockets that share a port (SO_REUSEPORT) have queues of their own: no worker takes all of a burst, and
+    what waits for a worker that died is answered by the one that takes its place. A Unix socket has one
+    queue for all. Raises `ConfigError` if the address cannot be had.
+    """
+    if address.path is not None:
+        one = bind(address)
+        return [one, *(one.dup() for _ in range(workers - 1))]
+    bind(address).close()  # sharing the port would succeed beside another gate, too
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(workers):
+            port = sockets[0].getsockname()[1] if sockets else address.port
+            sockets.append(_bind_tcp(replace(address, port=port), shared=True))
+    except OSError as error:
+        for sock in sockets:
+            sock.close()
+        raise _not_to_be_had(address, error) from error
+    return [_listening(sock) for sock in sockets]
+
+
+def _listening(sock: socket.socket) -> socket.socket:
     sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock
 
 
-def _bind_tcp(address: Address) -> socket.socket:
+def _not_to_be_had(address: Address, error: OSError) -> ConfigError:
+    return ConfigError([f"gate.listen: {address}: {error.strerror}; stop what uses it or choose another"])
+
+
+def _bind_tcp(address: Address, *, shared: bool = False) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((address.host, address.port))
     except OSError:
         sock.close()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..errors import BadRequest, Refusal, Unavailable, openai_shape
@@ -72,9 +73,29 @@ class GateProtocol(HttpToolsProtocol):
             self._head += len(data)
         if self._timer is None:
             self._timer = self.loop.call_later(self._limits.patience, self._look)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
         if self._head > self._limits.max_header and not self._refused:
             self._refuse(self._too_large())
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._ignore_upgrade(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(self._said or BadRequest("The request is not HTTP/1.1.", code="bad_request"))
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Read the request as if nothing had been offered (RFC 9110 7.8): the parser has left out its body.
+
+        Some clients offer h2c with every first request.
+        """
+        version = self.parser.get_http_version().encode()
+        head = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        head += [b"%b: %b" % pair for pair in self.headers if pair[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self._feed(b"\r\n".join([*head, b"", rest]))
 
     def on_message_begin(self) -> None:
         """A request begins, maybe right behind another one."""
@@ -88,6 +109,10 @@ class GateProtocol(HttpToolsProtocol):
             self._head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if self._head > self._limits.max_header:
                 self._stop(self._too_large())
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                self._stop(BadRequest("This gate is no tunnel."))
+            return
         if [name for name, _ in self.headers].count(b"host") != 1 and self.parser.get_http_version() == "1.1":
             self._stop(BadRequest("A request has exactly one Host header."))  # RFC 9112 3.2
         self._head = 0
@@ -95,16 +120,11 @@ class GateProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """The request is whole, unless the parser believes that another protocol follows."""
+        if self.parser.should_upgrade():
+            return
         self._owes = ""
         super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """The parser has stopped: say why."""
-        self._refuse(self._said or BadRequest("The request is not HTTP/1.1.", code="bad_request"))
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """An offer to upgrade may be ignored (RFC 9110 7.8); clients that offer h2c do so every time."""
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
@@ -142,10 +162,12 @@ class GateProtocol(HttpToolsProtocol):
 
     def _refuse(self, refusal: Refusal) -> None:
         """Say no and close, but listen on for a while: closing at once could lose the answer on its way."""
+        cycle = self._running
+        answering = cycle is not None and not cycle.response_complete
+        its_body = cycle is self.cycle and self._owes == "body" and answering and not cycle.response_started
+        can_answer = its_body or not answering
         self._refused = True
         self._owes = "head"
-        answering = self._running is not None and not self._running.response_complete
-        can_answer = not answering or (self._running is self.cycle and not self._running.response_started)
         self._tell_gone()
         if not can_answer or self.transport.is_closing():
             self.transport.close()

@@ -12,14 +12,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
-import uvloop
-
 from ..app import Gate, addresses_of, open_gate
 from ..config import Address, Config, load
 from ..core import Core, open_core
 from ..errors import ConfigError
-from ..plugin import migrations_of
-from ..store import migrate
 from .listener import Listener
 
 log = logging.getLogger("llmgate")
@@ -28,34 +24,28 @@ FIXED = ("store", "redis", "gate.workers")
 """What a reload does not touch."""
 
 
-def serve(path: Path, *, ready: Callable[[Gate], None] | None = None) -> None:
-    """Serve the gate of gate.toml at `path` until SIGTERM or SIGINT; a second one does not wait for streams.
+async def serve(path: Path, config: Config, *, ready: Callable[[], None]) -> None:
+    """Serve `config`, read from `path`, in this process until SIGTERM or SIGINT.
 
-    `ready` is called once it listens. Raises `ConfigError` and `StoreError` if it cannot start.
+    A second signal does not wait for streams. `ready` is called once it listens. Raises `ConfigError` and
+    `StoreError` if it cannot start.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(path, ready))
-
-
-async def _serve(path: Path, ready: Callable[[Gate], None] | None) -> None:
-    config = load(path)
-    await migrate(config.store.url.reveal(), sets=migrations_of(config))
     async with open_core(config) as core, Process(path, core) as process:
         await process.start(config)
-        if ready is not None:
-            ready(process.gate)
+        ready()
         await process.stopped()
 
 
 class Process:
-    """The running gate: which configuration is in force, and where it listens.
+    """The running gate: which configuration is in force, and where it listens (by `listen`, on an address).
 
     Entered, it obeys SIGHUP (reload), SIGTERM and SIGINT (stop); left, it has answered what was open.
     """
 
-    def __init__(self, path: Path, core: Core) -> None:
+    def __init__(self, path: Path, core: Core, *, listen: Callable[[Address], Listener] = Listener) -> None:
         self._path = path
         self._core = core
+        self._listen = listen
         self._stop = asyncio.Event()
         self._listeners: dict[Address, Listener] = {}
         self._leaving: set[Listener] = set()
@@ -136,7 +126,7 @@ class Process:
         fresh: list[Listener] = []
         stack = AsyncExitStack()
         try:
-            fresh += (Listener(address) for address in wanted - self._listeners.keys())
+            fresh += (self._listen(address) for address in wanted - self._listeners.keys())
             gate = await stack.enter_async_context(open_gate(config, self._core))
         except BaseException:
             await stack.aclose()

@@ -1,0 +1,145 @@
+"""A gate of several worker processes for tests: PostgreSQL, Redis, and an upstream that reports what it used."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from servers import Peer, ScriptedUpstream
+
+REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
+INPUT, OUTPUT = 10, 5
+"""Tokens that every answer of `answering` reports."""
+STARTED_WITHIN = 30.0
+
+GATE = """
+[gate]
+listen = ["127.0.0.1:{port}"]
+access_log = false
+shutdown_grace = 5.0
+
+[store]
+url = "{store}"
+
+[redis]
+url = "{redis}"
+prefix = "{prefix}"
+
+[upstreams.backend]
+urls = ["{upstream}"]
+context_length = 100
+
+[[routes]]
+path = "/v1"
+upstream = "backend"
+"""
+
+
+async def answering(peer: Peer) -> None:
+    """An upstream's side of a connection: every request is answered with the same usage."""
+    usage = {"prompt_tokens": INPUT, "completion_tokens": OUTPUT, "total_tokens": INPUT + OUTPUT}
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    body = json.dumps({"object": "chat.completion", "model": "m", "choices": [choice], "usage": usage}).encode()
+    while True:
+        await peer.request()
+        await peer.answer(body, headers=b"content-type: application/json\r\n")
+
+
+@dataclass
+class Cluster:
+    """A running gate: the supervisor's process, and where it listens."""
+
+    process: asyncio.subprocess.Process
+    config: Path
+    url: str
+
+    @property
+    def workers(self) -> list[int]:
+        """The pids of the workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return sorted(int(pid) for pid in children.split())
+
+    async def run(self, *words: str) -> str:
+        """What `llmgate WORDS` prints, run beside the gate."""
+        process = await asyncio.create_subprocess_exec(
+            *llmgate(self.config, *words), stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        assert process.returncode == 0
+        return out.decode()
+
+    async def key(self, user: str, *quota: str) -> str:
+        """A key of a new user, who has a quota if one is given."""
+        await self.run("user", "add", user, "--no-password")
+        if quota:
+            await self.run("quota", "set", "--user", user, *quota)
+        return (await self.run("key", "create", user, "--name", "test", "--quiet")).strip()
+
+
+def llmgate(config: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "llmgate", "--config", str(config), *words]
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, store_url: str, *, more: str = "", workers: int = 2
+) -> AsyncIterator[Cluster]:
+    """A gate of `workers` processes on its own store and Redis keys; `more` is added to its gate.toml."""
+    port = free_port()
+    async with ScriptedUpstream(answering) as upstream:
+        config = folder / "gate.toml"
+        names = {"prefix": f"llmgate-test:{uuid.uuid4().hex}", "upstream": upstream.url, "port": port}
+        config.write_text(GATE.format(store=store_url, redis=REDIS, **names) + more)
+        process = await asyncio.create_subprocess_exec(
+            *llmgate(config, "serve", "--workers", str(workers)), stderr=asyncio.subprocess.PIPE
+        )
+        try:
+            await said(process, r"llmgate listens on")
+            yield Cluster(process, config, f"http://127.0.0.1:{port}")
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            _, rest = await process.communicate()
+            assert b"Traceback" not in rest, rest.decode()
+
+
+async def said(process: asyncio.subprocess.Process, pattern: str) -> str:
+    """The first line on stderr that `pattern` is found in."""
+    assert process.stderr is not None
+    lines = []
+    async with asyncio.timeout(STARTED_WITHIN):
+        while line := (await process.stderr.readline()).decode():
+            lines.append(line)
+            if re.search(pattern, line):
+                return line
+    raise AssertionError(f"{pattern!r} was not said, but:\n{''.join(lines)}")
+
+
+def ask(max_tokens: int = OUTPUT) -> dict[str, object]:
+    return {"model": "m", "max_tokens": max_tokens, "messages": [{"role": "user", "content": "Hi"}]}
+
+
+async def chat(url: str, key: str, max_tokens: int = OUTPUT) -> httpx.Response:
+    """One chat on a connection of its own, so that the kernel chooses the worker."""
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        return await client.post(
+            f"{url}/v1/chat/completions", json=ask(max_tokens), headers={"authorization": f"Bearer {key}"}
+        )
