@@ -1,5 +1,8 @@
 """Group commit: everything that ends while one transaction runs goes into the next one, together.
 
+A transaction begins at once where there was none for a moment, and under load only every so often: most of
+what it costs does not depend on how many entries it has.
+
 A caller awaits the future of its entry and knows, when it resolves, that the entry is in the database.
 When the database fails, entries wait here and are tried again until they are in; callers wait for at most
 `patience` seconds and then get a `StoreError`, while their entry stays queued. Nothing is written twice:
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol, Self
@@ -49,6 +53,7 @@ class GroupCommit:
         committer: Committer,
         *,
         patience: float = 5.0,
+        pace: float = 0.001,
         largest: int = 256,
         retry_every: float = 0.25,
         clock: Callable[[], float] = time.monotonic,
@@ -56,6 +61,8 @@ class GroupCommit:
     ) -> None:
         self._committer = committer
         self._patience = patience
+        self._pace = pace
+        self._begun = -math.inf
         self._largest = largest
         self._retry_every = retry_every
         self._clock = clock
@@ -92,7 +99,9 @@ class GroupCommit:
         The database may hang rather than fail, so this does not wait for its answer.
         """
         if self.lag >= self._patience:
-            self._report(StoreError(f"the store has taken longer than {self._patience:g} s"))
+            self._report(
+                self.failing or StoreError(f"the store has taken longer than {self._patience:g} s")
+            )
 
     @property
     def backlog(self) -> int:
@@ -113,6 +122,10 @@ class GroupCommit:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            early = self._begun + self._pace - self._clock()
+            if early > 0 and not self._closing:
+                await self._sleep(early)
+            self._begun = self._clock()
             self._writing = self._waiting[: self._largest]
             del self._waiting[: self._largest]
             written = await self._write(self._writing)

@@ -5,7 +5,7 @@ database, for every quota and its current window,
 
     used + sum(given - spent, over all workers) <= limit + overdraft
 
-unless a limit was lowered under what is spent and leased, or a backend overran what was held; then nothing
+unless a limit was lowered under what others have leased, or a backend overran what was held; then nothing
 is leased until it holds again. A worker that is alone leases all that is left, so that it decides locally
 for as long as it runs. Next to others it leases slices. A worker that falls short while others hold leases
 marks the quota as contended: on the next change signal the others give back what they do not hold at that
@@ -99,7 +99,7 @@ class Leases:
             rows = (await db.execute(_quotas_of(subject).with_for_update())).mappings().all()
             grants = []
             for row in rows:
-                if (allotment := _terms(row, defaults)) is not None:
+                if (allotment := terms_of(row, defaults)) is not None:
                     grants.append(await self._grant(db, row, allotment, kept, live))
             return grants
 
@@ -158,9 +158,10 @@ class Leases:
         keep = kept.get((quota_id, start), Keep(quota_id, start, 0))
         others, spent = await self._leased(db, quota_id, start)
         out = max(0, keep.amount - (spent or 0))
-        free = max(0, allotment.limit + allotment.overdraft - used - others - out)
+        free = allotment.limit + allotment.overdraft - used - others - out
         contended = row["contended_at"] is not None and now - row["contended_at"] < CONTENDED_FOR
-        granted = _slice(free, keep.want, live, contended=contended)
+        # Where a limit was lowered under what is held, requests go on, and what they leave is not room.
+        granted = _slice(free, keep.want, live, contended=contended) if free >= 0 else max(free, -out)
         given = keep.amount + granted
         if spent is None:
             await db.execute(sa.delete(leases).where(*self._mine(quota_id)))
@@ -168,7 +169,7 @@ class Leases:
             await db.execute(sa.insert(leases).values(**values, given=given))
         else:
             await db.execute(sa.update(leases).where(*self._mine(quota_id)).values(given=given))
-        return Grant(quota_id, allotment, start, end, given, whole=not others and granted == free)
+        return Grant(quota_id, allotment, start, end, given, whole=not others and granted >= free)
 
     async def _turn(
         self, db: AsyncConnection, row: sa.RowMapping, window: Window, now: float
@@ -231,7 +232,7 @@ def allotment_of(row: sa.RowMapping) -> Allotment:
     )
 
 
-def _terms(row: sa.RowMapping, defaults: Iterable[Allotment]) -> Allotment | None:
+def terms_of(row: sa.RowMapping, defaults: Iterable[Allotment]) -> Allotment | None:
     """The allotment of a quota row. A row without a limit stands for gate.toml's; None if that is gone."""
     if row["limit"] is not None:
         return allotment_of(row)

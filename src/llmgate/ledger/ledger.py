@@ -105,27 +105,14 @@ class Ledger:
         workers = Workers(store, journals or journals_of(store), worker_id, timer=timer)
         leases = Leases(store, workers, defaults)
         books = Books(leases, workers, store.changes, clock=store.clock)
-        try:
-            await workers.join()
-            async with GroupCommit(committer(), patience=patience, clock=timer, sleep=sleep) as commits:
-                upkeep = Upkeep(workers, books, commits, store.changes, sleep=sleep, timer=timer)
-                await upkeep.recover()
-                async with upkeep:
-                    yield cls(
-                        leases,
-                        books,
-                        workers.journal,
-                        commits,
-                        fail_open=fail_open,
-                        sleep=sleep,
-                        timer=timer,
-                    )
-            try:
-                await workers.leave()
-            except StoreError as error:
-                log.warning("leases stay out until this worker is found dead: %s", error)
-        finally:
-            workers.journal.close()
+        async with (
+            workers,
+            GroupCommit(committer(), patience=patience, clock=timer, sleep=sleep) as commits,
+            Upkeep(workers, books, commits, store.changes, sleep=sleep, timer=timer),
+        ):
+            yield cls(
+                leases, books, workers.journal, commits, fail_open=fail_open, sleep=sleep, timer=timer
+            )
 
     async def reserve(
         self,

@@ -41,7 +41,7 @@ class Price:
             return -1
         if self.output == 0:
             return None
-        output = int(max(0, min(money, EXACT) - cost) / self.output)
+        output = int(min(EXACT, max(0, min(money, EXACT) - cost) / self.output))
         return output if self.bound(input_tokens, output) <= max(0, money) else output - 1
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ..errors import BadRequest, Forbidden, NotFound
 from ..store.schema import quotas
-from .leases import allotment_of, identity_of
+from .leases import allotment_of, identity_of, terms_of
 from .model import MOST, Allotment, Balance, Default, Subject, Unit, Window
 
 if TYPE_CHECKING:
@@ -119,15 +119,19 @@ class Quotas:
         mine = [default.allotment for default in self._defaults if default.kind == subject.kind]
         return next((allotment for allotment in mine if identity_of(subject, allotment) == thing), None)
 
+    def _in_force(self, row: sa.RowMapping) -> bool:
+        kind = row["subject_kind"]
+        defaults = [default.allotment for default in self._defaults if default.kind == kind]
+        return terms_of(row, defaults) is not None
+
     async def _update(self, quota_id: int, **values: object) -> None:
+        this = quotas.c.id == quota_id
         async with self._store.change() as db:
-            found = await db.execute(
-                sa.update(quotas)
-                .where(quotas.c.id == quota_id)
-                .values(**values, updated_at=await _stamp(db, self._store.clock()))
-            )
-            if found.rowcount == 0:
+            row = (await db.execute(sa.select(quotas).where(this).with_for_update())).mappings().one_or_none()
+            if row is None or not self._in_force(row):
                 raise NotFound(f"There is no quota {quota_id}.")
+            stamp = await _stamp(db, self._store.clock())
+            await db.execute(sa.update(quotas).where(this).values(**values, updated_at=stamp))
 
 
 def remaining_tokens(balances: Sequence[Balance]) -> int | None:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Sequence
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,8 +18,14 @@ from .model import Entry
 from .statements import RECORD_COLUMNS, spent_by_lease
 
 _COLUMNS = ", ".join(RECORD_COLUMNS)
-_INSERT_RECORD = f"INSERT INTO usage ({_COLUMNS}) VALUES ({', '.join('?' * len(RECORD_COLUMNS))})"  # noqa: S608
-_INSERT_NEW_RECORD = f"{_INSERT_RECORD} ON CONFLICT (request_id) DO NOTHING"
+_VALUES = f"({', '.join('?' * len(RECORD_COLUMNS))})"
+_INSERT = {
+    rows: f"INSERT INTO usage ({_COLUMNS}) VALUES {', '.join([_VALUES] * rows)}"  # noqa: S608
+    for rows in (32, 16, 8, 4, 2, 1)
+}
+"""Statements for so many records at once. For each statement sqlite3 lets go of the interpreter and waits to
+get it back, which costs more than writing a record: a group is written in as few as will do."""
+_INSERT_NEW = f"{_INSERT[1]} ON CONFLICT (request_id) DO NOTHING"
 # A window that is over, and was followed by another, needs no charges any more.
 _CHARGE_QUOTA = "UPDATE quotas SET used = used + ?4 WHERE id = ?1 AND window_start <= ?2"
 _CHARGE_LEASE = (
@@ -85,14 +92,12 @@ class SqliteCommitter:
         connection = self._connection or self._connect()
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.executemany(_INSERT_RECORD, [_row(entry.record) for entry in entries])
+            _insert(connection, [_row(entry.record) for entry in entries])
         except sqlite3.IntegrityError:  # rare enough to ask about each of them only now
             connection.execute("ROLLBACK")
             connection.execute("BEGIN IMMEDIATE")
             entries = [
-                entry
-                for entry in entries
-                if connection.execute(_INSERT_NEW_RECORD, _row(entry.record)).rowcount
+                entry for entry in entries if connection.execute(_INSERT_NEW, _row(entry.record)).rowcount
             ]
         if charges := spent_by_lease(entries):
             connection.executemany(_CHARGE_QUOTA, charges)
@@ -130,3 +135,11 @@ class SqliteCommitter:
         if not isinstance(error, sqlite3.Error) or isinstance(error, _FAULTS_OF_ENTRIES):
             return error
         return faults.fault(error, str(self._path))
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    done = 0
+    for size, statement in _INSERT.items():
+        while len(rows) - done >= size:
+            connection.execute(statement, tuple(chain.from_iterable(rows[done : done + size])))
+            done += size

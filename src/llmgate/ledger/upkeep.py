@@ -23,7 +23,7 @@ TICK = 0.05
 
 
 class Upkeep:
-    """The background work of one worker, running while it is entered."""
+    """The background work of one worker, running while it is entered; it begins with `recover`."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Upkeep:
         self._beaten = timer()
 
     async def __aenter__(self) -> Self:
+        await self.recover()
         self._task = asyncio.create_task(self._run(), name="llmgate-ledger-upkeep")
         return self
 

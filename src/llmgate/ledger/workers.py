@@ -10,13 +10,14 @@ requests used: others may have spent what it gave up.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import sqlalchemy as sa
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from ..store import Store
 
+log = logging.getLogger("llmgate.ledger")
+
 DEAD_AFTER = 10.0
 """Seconds without a heartbeat after which a worker's leases return to the accounts."""
 FENCED_AFTER = 6.0
@@ -40,9 +43,9 @@ class Buried(StoreError):
 
 
 class Workers:
-    """The workers on one store, of which this process is the one called `me`. Raises `StoreError`.
+    """The workers on one store, of which this process is the one called `me`, from entering to leaving.
 
-    `journals` is the folder of the journals of all workers of this host.
+    Every method raises `StoreError`. `journals` is the folder of the journals of all workers of this host.
     """
 
     def __init__(
@@ -67,8 +70,23 @@ class Workers:
         """Whether this worker may still trust its leases."""
         return not self.beats or self._timer() - self._beaten < FENCED_AFTER
 
-    async def join(self) -> None:
-        """Announce this worker."""
+    async def __aenter__(self) -> Self:
+        try:
+            await self._join()
+        except BaseException:
+            self.journal.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self.bury([self.me])
+        except StoreError as error:
+            log.warning("leases stay out until this worker is found dead: %s", error)
+        finally:
+            self.journal.close()
+
+    async def _join(self) -> None:
         began = self._timer()
         async with self._store.begin() as db:
             now = self._now()
@@ -96,7 +114,7 @@ class Workers:
         """Start over under a new name, with nothing leased."""
         self.me = uuid.uuid4().hex
         self.journal.rename(self.me)
-        await self.join()
+        await self._join()
 
     def abandoned(self) -> Iterator[Abandoned]:
         """The journals of dead workers of this host."""
@@ -115,10 +133,6 @@ class Workers:
         """Return the leases of these workers, which are known to be dead."""
         async with self._store.begin() as db:
             await self._bury(db, list(dead))
-
-    async def leave(self) -> None:
-        """Give everything back and sign off."""
-        await self.bury([self.me])
 
     async def count(self, db: AsyncConnection) -> int:
         """How many workers live. Raises `Buried` if this one does not; it will, until `db` commits."""

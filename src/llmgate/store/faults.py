@@ -54,8 +54,10 @@ def hook(place: str) -> Callable[[ExceptionContext], GateError | None]:
 
     def on_error(context: ExceptionContext) -> GateError | None:
         error = context.original_exception
-        # A cancelled task is not the database's fault.
-        return fault(error, place) if isinstance(error, Exception) else None
+        # A cancelled task is not the database's fault, and a pool that finds a dead connection opens another.
+        if context.is_pre_ping or not isinstance(error, Exception):
+            return None
+        return fault(error, place)
 
     return on_error
 
