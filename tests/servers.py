@@ -25,8 +25,8 @@ PATIENCE = 5.0
 
 
 @asynccontextmanager
-async def serve(app: ASGIApp) -> AsyncIterator[str]:
-    """`app` under uvicorn's HTTP protocol (httptools) on a free port; yields its base URL.
+async def serve(app: ASGIApp, protocol: Callable[..., asyncio.Protocol] = HttpToolsProtocol) -> AsyncIterator[str]:
+    """`app` under uvicorn's HTTP protocol (httptools), or one made of it, on a free port; yields its base URL.
 
     This is uvicorn without its `Server`, whose ticks and signal handlers would cost each test 0.2 s.
     """
@@ -45,7 +45,7 @@ async def serve(app: ASGIApp) -> AsyncIterator[str]:
     await lifespan.startup()
     assert not lifespan.should_exit, "the app's lifespan failed to start"
     server = await asyncio.get_running_loop().create_server(
-        lambda: HttpToolsProtocol(config=config, server_state=state, app_state=lifespan.state), "127.0.0.1", 0
+        lambda: protocol(config=config, server_state=state, app_state=lifespan.state), "127.0.0.1", 0
     )
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -1,0 +1,138 @@
+"""A whole gate in the test's own loop: a store of its own, a user with a key, a scripted upstream, a real socket."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from servers import PATIENCE, Peer, ScriptedUpstream, serve
+from sqlalchemy import select
+
+from llmgate.app import Gate, open_gate
+from llmgate.config import from_document
+from llmgate.core import Core, open_core
+from llmgate.server.protocol import ConnectionLimits, GateProtocol
+from llmgate.store.schema import usage
+
+USAGE = b'"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}'
+ANSWER = b'{"object":"chat.completion","model":"small","choices":[],' + USAGE + b"}"
+LIMITS = ConnectionLimits(max_header=65_536, patience=PATIENCE, max_connections=1000)
+
+Script = Callable[[Peer], Awaitable[None]]
+
+
+async def answers(peer: Peer) -> None:
+    """A backend that answers every request with the same completion."""
+    while True:
+        await peer.request()
+        await peer.answer(ANSWER, headers=b"content-type: application/json\r\n")
+
+
+@dataclass
+class Running:
+    """A gate that serves at `url`, and what it stands on; `key` is the key of its user."""
+
+    url: str
+    gate: Gate
+    core: Core
+    upstream: ScriptedUpstream
+    key: str
+
+    def request(
+        self,
+        body: bytes = b'{"model":"small","messages":[]}',
+        *,
+        path: str = "/v1/chat/completions",
+        headers: str = "",
+    ) -> bytes:
+        """A good request of the user, as bytes."""
+        head = f"POST {path} HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer {self.key}\r\n{headers}"
+        return head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body
+
+    async def records(self) -> list[tuple[str, int, int, str]]:
+        """What the ledger has recorded: outcome, tokens in and out, certainty."""
+        columns = usage.c["outcome", "input_tokens", "output_tokens", "certainty"]
+        async with self.core.store.connect() as db:
+            return [tuple(row) for row in await db.execute(select(*columns).order_by(usage.c.at))]
+
+    def held(self) -> int:
+        """What running requests hold of quotas."""
+        return sum(self.core.ledger.state().held.values())
+
+    def left_behind(self) -> dict[str, int]:
+        """Everything that must be nothing when nobody is served."""
+        upstreams = self.gate.services.upstreams.values()
+        in_flight = [number for number in _samples(self.core, "llmgate_requests_in_flight")]
+        return {
+            "inside": self.gate.in_flight,
+            "on upstreams": sum(replica.in_flight for each in upstreams for replica in each.replicas),
+            "slots": self.core.slots.taken,  # type: ignore[attr-defined]
+            "held": self.held(),
+            "unwritten": self.core.ledger.commits.backlog,
+            "gauge": int(sum(in_flight)),
+        }
+
+    async def quiet(self) -> None:
+        """Wait until nothing is left behind; fails where something stays."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while any(self.left_behind().values()):
+                    await asyncio.sleep(0.001)
+        except TimeoutError:
+            raise AssertionError(f"left behind: {self.left_behind()}") from None
+
+
+def _samples(core: Core, name: str) -> list[float]:
+    return [
+        s.value for metric in core.instruments.registry.collect() for s in metric.samples if s.name == name
+    ]
+
+
+@asynccontextmanager
+async def running(
+    folder: Path,
+    store: Path,
+    script: Script = answers,
+    *,
+    limits: ConnectionLimits = LIMITS,
+    first_byte_timeout: float = 60.0,
+    **tables: Any,
+) -> AsyncIterator[Running]:
+    """A gate in front of a backend that runs `script`; `tables` are laid over those of its gate.toml."""
+    async with AsyncExitStack() as stack:
+        upstream = await stack.enter_async_context(ScriptedUpstream(script))
+        settings = {
+            "urls": [upstream.url],
+            "dialect": "vllm",
+            "context_length": 1000,
+            "first_byte_timeout": first_byte_timeout,
+            "health": {"enabled": False},
+        }
+        document = {
+            "gate": {"access_log": False, "max_body": 100_000},
+            "store": {"url": f"sqlite:///{store}"},
+            "upstreams": {"vllm": settings},
+            "routes": [{"path": "/v1", "upstream": "vllm"}],
+            "quotas": [{"per": "user", "tokens": 1_000_000}],
+            "limits": [{"per": "key", "concurrent": 100}],
+            **tables,
+        }
+        config = from_document(document, file=folder / "gate.toml")
+        core = await stack.enter_async_context(open_core(config))
+        gate = await stack.enter_async_context(open_gate(config, core))
+        identity = gate.services.identity
+        user = await identity.users.register("ann", None)
+        _, secret = await identity.keys.create(user.id, "test")
+        app = next(iter(gate.apps.values()))
+        url = await stack.enter_async_context(serve(app, partial(GateProtocol, limits=limits)))
+        yield Running(url, gate, core, upstream, secret)
+
+
+def error_of(body: bytes) -> dict[str, Any]:
+    """What is in an error body of OpenAI's shape."""
+    error: dict[str, Any] = msgspec.json.decode(body)["error"]
+    return error
