@@ -72,11 +72,12 @@ def command(folder: Path, port: int) -> None:
     log_to_stderr()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _run(folder, port)
+        (folder / "gate.toml").touch()
     except OSError as error:
         raise ConfigError(
             [f"demo: {error.filename}: {error.strerror}: choose another place with --dir"]
         ) from error
+    _run(folder, port)
 
 
 def _run(folder: Path, port: int) -> None:
