@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .errors import Refusal
-from .exchange import Exchange
+from .exchange import Exchange, new_id
 from .routing import Table
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class Entrance:
         nowhere: ASGIApp,
         trusted_proxies: Sequence[Network] = (),
         timer: Callable[[], float] = time.monotonic,
-        new_id: Callable[[], object] = uuid.uuid4,
+        new_id: Callable[[], str] = new_id,
     ) -> None:
         self.table = table
         self.in_flight = 0
@@ -48,7 +47,7 @@ class Entrance:
         if scope["type"] != "http":
             await _decline(scope, receive, send)
             return
-        exchange = Exchange(str(self._new_id()), self._timer())
+        exchange = Exchange(self._new_id(), self._timer())
         scope["llmgate"] = exchange
         if self._trusted:
             _believe_proxies(scope, self._trusted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +23,8 @@ LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict
 """Fields that bound the output; `n_predict` is llama.cpp's own and overrules the others there."""
 _COPIES = ("n", "best_of", "n_cmpl")
 _MOST = 2**31
+_KEY = re.compile(rb'[\s{,]*"([^"\\]*)"[\s:]*')
+_END = re.compile(rb"[\s{}]*")
 _BOM = b"\xef\xbb\xbf"
 _ENDPOINTS = MappingProxyType(
     {
@@ -53,8 +55,7 @@ _TYPES = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One request to a model.
 
     `choices` counts the answers asked for (copies times prompts), `prompts` the prompts of a completions
@@ -96,7 +97,19 @@ def read_ask(endpoint: Endpoint | Callable[[dict[str, Raw]], Endpoint], body: by
     A byte order mark is accepted, as backends do. An audio upload is a form, not JSON: an opaque ask.
     """
     if endpoint is Endpoint.AUDIO and not body.lstrip(_BOM + b" \t\r\n").startswith(b"{"):
-        return Ask(endpoint, None, False, False, False, 1, 1, None, len(body), True, {})
+        return Ask(
+            endpoint=endpoint,
+            model=None,
+            stream=False,
+            wants_usage=False,
+            wants_continuous=False,
+            choices=1,
+            prompts=1,
+            max_output=None,
+            prompt_bound=len(body),
+            opaque_input=True,
+            fields={},
+        )
     fields = read_fields(body)
     if not isinstance(endpoint, Endpoint):
         endpoint = endpoint(fields)
@@ -160,14 +173,18 @@ def read_fields(body: bytes) -> dict[str, Raw]:
 def _refuse_duplicates(body: bytes, fields: dict[str, Raw]) -> None:
     """Backends differ in which of two equal keys they obey, so a limit could be read here and escape there.
 
-    A lost duplicate makes the fields shorter than the body; equal lengths therefore prove that there is
-    none, and the cheapest comparison that can prove it comes first.
+    Of two equal keys the last value is kept, in the place of the first. So a body that is its fields, one
+    after the other, has no duplicates; only one that is not, because of one or of an escape, is parsed again.
     """
-    kept = msgspec.json.encode(fields)
-    if len(kept) == len(body):
-        return
-    if len(msgspec.json.format(kept, indent=-1)) == len(msgspec.json.format(body, indent=-1)):
-        return
+    at = 0
+    for name, value in fields.items():
+        key = _KEY.match(body, at)
+        if key is None or key[1] != name.encode() or not body.startswith(value, key.end()):
+            break
+        at = key.end() + len(memoryview(value))
+    else:
+        if _END.fullmatch(body, at):
+            return
     keys = [key for key, _ in json.loads(body, object_pairs_hook=tuple)]
     for key in keys:
         if keys.count(key) > 1:
