@@ -58,6 +58,7 @@ class Listener:
                 access_log=False,
                 server_header=False,
                 date_header=False,
+                proxy_headers=False,  # whom to believe is for gate.trusted_proxies to say
                 timeout_keep_alive=KEEP_ALIVE,
             )
         )
