@@ -99,9 +99,7 @@ class GroupCommit:
         The database may hang rather than fail, so this does not wait for its answer.
         """
         if self.lag >= self._patience:
-            self._report(
-                self.failing or StoreError(f"the store has taken longer than {self._patience:g} s")
-            )
+            self._report(self.failing or StoreError(f"the store has taken longer than {self._patience:g} s"))
 
     @property
     def backlog(self) -> int:
