@@ -17,18 +17,29 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .backends import open_backends
-from .config import Address, Config, convert_table
+from .config import INNER_APP, Address, Config, convert_table
 from .core import Core
 from .entrance import Entrance, nowhere
 from .errors import ConfigError, StoreError
 from .identity import Identity, PasswordRules
 from .ledger import Quotas, Reports
-from .onion import defaults_of, health_of, known_models, outer, rate_limit, route_app, upstream_of
+from .onion import (
+    defaults_of,
+    health_of,
+    health_path_of,
+    known_models,
+    outer,
+    rate_limit,
+    route_app,
+    upstream_of,
+)
 from .plugin import Services, load_plugin, migrations_of
-from .probes import Alive, Ready, Scrape
+from .probes import Alive, InnerMetrics, Ready, Scrape
 from .proxy.health import HealthChecks
 from .proxy.httptools_engine import HttptoolsEngine
 from .proxy.httpx_engine import HttpxEngine
+from .proxy.inner import ORIGIN
+from .reconcile import comparing
 from .routing import Entry, Table
 from .store.migrations import check
 from .surface import OperationApp, Surface
@@ -79,6 +90,7 @@ class _LateApp:
 async def open_gate(config: Config, core: Core) -> AsyncIterator[Gate]:
     """Build the gate that `config` describes. Raises `ConfigError` with every clash and misfit found."""
     async with AsyncExitStack() as stack:
+        _check_inner(config, core)
         upstreams = await _open_upstreams(config, stack)
         probed = {
             upstreams[name]: health
@@ -88,6 +100,8 @@ async def open_gate(config: Config, core: Core) -> AsyncIterator[Gate]:
         await stack.enter_async_context(HealthChecks(probed, http=core.http))
         identity = identity_of(config, core.store)
         await stack.enter_async_context(_flushing(core, identity))
+        reports = Reports(core.store)
+        await stack.enter_async_context(comparing(config, reports, core.http, core.instruments))
         late = {route.name: _LateApp() for route in config.routes}
         services = Services(
             config=config,
@@ -95,7 +109,7 @@ async def open_gate(config: Config, core: Core) -> AsyncIterator[Gate]:
             identity=identity,
             ledger=core.ledger,
             quotas=Quotas(core.store, defaults_of(config)),
-            reports=Reports(core.store),
+            reports=reports,
             upstreams=upstreams,
             routes=late,
             buckets=core.buckets,
@@ -120,6 +134,15 @@ async def open_gate(config: Config, core: Core) -> AsyncIterator[Gate]:
         core.ledger.set_defaults(defaults_of(config))
         core.instruments.watch(core.ledger, upstreams.values(), known_models(config))
         yield Gate(config, apps, services)
+
+
+def _check_inner(config: Config, core: Core) -> None:
+    """An upstream that is the app around which the gate is put needs such an app."""
+    if core.inner is None:
+        what = "is the app that llmgate.embed.Gate is put around; here is none: write the URL of a server"
+        inner = [name for name, upstream in config.upstreams.items() if upstream.is_inner]
+        if inner:
+            raise ConfigError([f'upstreams.{name}.urls: "{INNER_APP}" {what}' for name in inner])
 
 
 async def _open_upstreams(config: Config, stack: AsyncExitStack) -> dict[str, Upstream]:
@@ -255,10 +278,14 @@ def _allowed(route: Route, app: ASGIApp, owner: str) -> list[Entry]:
 def _add_probes(config: Config, core: Core, services: Services, entries: dict[Address, list[Entry]]) -> None:
     """Health and metrics, on every address of the gate unless metrics have one of their own."""
     alive, ready = Alive(), Ready(core.ledger, services.upstreams, fail_open=core.fail_open)
-    scrape = Scrape(core.instruments.registry)
+    inner = next((settings for settings in config.upstreams.values() if settings.is_inner), None)
+    app_metrics = None if inner is None else InnerMetrics(core.http, ORIGIN + config.metrics.path)
+    scrape = Scrape(core.instruments.registry, app_metrics)
     own = config.metrics.listen
     for address in {*config.gate.listen, *([own] if own is not None else [])}:
         probes: dict[str, ASGIApp] = {"/healthz": alive, "/readyz": ready}
         if config.metrics.enabled and (own is None or address == own):
             probes[config.metrics.path] = scrape
+        if core.inner is not None and inner is not None and (path := health_path_of(inner)) is not None:
+            probes[path] = core.inner
         entries[address] += [Entry("GET", path, app, "-", "the gate") for path, app in probes.items()]

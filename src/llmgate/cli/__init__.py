@@ -26,6 +26,8 @@ COMMANDS = {
     "key": "Create, list and revoke API keys.",
     "quota": "Set, show, reset and remove quotas.",
     "usage": "Show what was used, from the ledger: the total, groups, or single requests.",
+    "reconcile": "Compare the ledger with what the upstreams count themselves.",
+    "backup": "Copy the store to a file, while the gate runs.",
 }
 """Every command and its summary; the module of the same name holds it, as `command`."""
 

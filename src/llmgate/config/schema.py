@@ -12,17 +12,17 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct, field
 
-from .addresses import Address, Network
+from .addresses import INNER_APP, Address, Network
 from .kinds import REST, UNIQUE
 from .paths import PUBLIC_API, Operation
 from .secrets import Secret, SecretUrl
 from .values import (
-    BaseUrl,
     DialectName,
     Model,
     Name,
     Prefix,
     RedisUrl,
+    ReplicaUrl,
     StoreUrl,
     Text,
     UrlPath,
@@ -111,6 +111,14 @@ class Redis(Struct, frozen=True, kw_only=True):
     ] = False
 
 
+class Reconcile(Struct, frozen=True, kw_only=True):
+    """Comparing the ledger with what the upstreams count themselves."""
+
+    interval: Annotated[
+        Seconds | None, doc("Seconds of each comparison, one after the other; without it, none.")
+    ] = None
+
+
 class Sessions(Struct, frozen=True, kw_only=True):
     """Session tokens (JWT)."""
 
@@ -149,7 +157,13 @@ class Breaker(Struct, frozen=True, kw_only=True):
 class Upstream(Struct, frozen=True, kw_only=True):
     """A backend, with one or more replicas."""
 
-    urls: Annotated[Some[BaseUrl], doc("Roots of the replicas; the path of a route is added to them.")]
+    urls: Annotated[
+        Some[ReplicaUrl],
+        doc(
+            "Roots of the replicas; the path of a route is added to them. "
+            "`app:` is the app that `llmgate.embed.Gate` is put around."
+        ),
+    ]
     dialect: Annotated[DialectName, doc("Family of the backend: how it reports usage and health.")] = (
         "generic"
     )
@@ -176,6 +190,11 @@ class Upstream(Struct, frozen=True, kw_only=True):
     forwarded: Annotated[bool, doc("Add X-Forwarded-For, -Host and -Proto.")] = False
     health: Health = Health()
     breaker: Breaker = Breaker()
+
+    @property
+    def is_inner(self) -> bool:
+        """Whether this is the app that the gate is put around."""
+        return self.urls == (INNER_APP,)
 
 
 class Price(Struct, frozen=True, kw_only=True):
@@ -295,6 +314,7 @@ class Config(Struct, frozen=True, kw_only=True):
     metrics: Metrics = Metrics()
     store: Store = Store()
     redis: Redis = Redis()
+    reconcile: Reconcile = Reconcile()
     sessions: Sessions = Sessions()
     passwords: Passwords = Passwords()
     upstreams: Mapping[Name, Upstream] = field(default_factory=dict)

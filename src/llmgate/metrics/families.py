@@ -80,7 +80,7 @@ HELD = Family("gauge", "llmgate_quota_held", "Held by running requests, by unit.
 DRIFT = Family(
     "gauge",
     "llmgate_reconcile_drift_tokens",
-    "Tokens that an upstream has counted and the ledger has not, since the gate started.",
+    "Tokens that an upstream has counted over what the ledger has, in the latest comparison.",
     ("upstream", "direction"),
     merge=max,
 )
