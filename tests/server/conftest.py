@@ -1,0 +1,3 @@
+from stores import migrated_postgres
+
+__all__ = ["migrated_postgres"]
