@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from servers import PATIENCE, Peer, ScriptedUpstream, settled, until
 
-from llmgate.proxy.connection import HIGH_WATER
+from llmgate.proxy.connection import HIGH_WATER, REST
 from llmgate.proxy.engine import Origin, Timeouts, UpstreamBroke, UpstreamRequest, UpstreamResponse
 from llmgate.proxy.httptools_engine import IDLE_AGE, HttptoolsEngine
 
@@ -314,3 +314,22 @@ async def test_body_that_is_not_as_long_as_announced_is_not_sent_as_if(engine: H
             await engine.send(
                 Origin.parse(upstream.url), UpstreamRequest("PUT", b"/", [], body(), length=9), PATIENT
             )
+
+
+async def test_a_connection_rests_after_an_event_stream(engine: HttptoolsEngine) -> None:
+    """llama.cpp's server closes after a stream without saying so: a POST must not run into that."""
+
+    async def streaming(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            await peer.answer(b"data: [DONE]\n\n", headers=b"content-type: text/event-stream\r\n")
+
+    async with ScriptedUpstream(streaming) as upstream:
+        origin = Origin.parse(upstream.url)
+        for _ in range(2):
+            await whole(await engine.send(origin, request("POST"), PATIENT))
+        assert upstream.connections == 2
+        for connection in engine._idle[origin.url]:
+            connection.rests_until -= REST
+        await whole(await engine.send(origin, request("POST"), PATIENT))
+        assert upstream.connections == 2, "rested enough"

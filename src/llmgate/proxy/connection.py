@@ -24,6 +24,11 @@ HEAD_LIMIT = 64 * 1024
 JOINED = 32 * 1024
 """Bodies up to this size are copied behind the head: cheaper than a vectored write."""
 
+REST = 0.05
+"""Seconds for which a connection is not used again after an event stream: llama.cpp's server announces
+keep-alive and closes all the same, and a POST sent into that moment could not be repeated."""
+EVENT_STREAM = b"text/event-stream"
+
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout=(\d{1,6})")
 
@@ -56,6 +61,7 @@ class Connection(asyncio.Protocol):
         self.loop = loop
         self.time = loop.time
         self.deadline = float("inf")
+        self.rests_until = 0.0
         self.keep_alive_hint: int | None = None
         self.answered = False
         self._parser = httptools.HttpResponseParser(self)
@@ -64,6 +70,7 @@ class Connection(asyncio.Protocol):
         self._bodyless = False  # the answer to HEAD ends with its head, whatever its framing says
         self._without_body = 0  # bytes that came since the last byte of a body
         self._keep_alive = False
+        self._streamed = False  # the answer was an event stream
         self._surplus = False  # something came after the answer
         self._reading = True
         self._pump: asyncio.Task[None] | None = None
@@ -74,7 +81,7 @@ class Connection(asyncio.Protocol):
     async def exchange(self, request: UpstreamRequest, head: bytes, timeouts: Timeouts) -> Response:
         """Write the request, return its answer when the head is here; raises `UpstreamError`."""
         transport = self.transport
-        self.answered = self._keep_alive = self._surplus = False
+        self.answered = self._keep_alive = self._streamed = self._surplus = False
         if transport.is_closing():
             raise UpstreamBroke(f"{self.origin.url}: the connection closed before it was used", sent=False)
         response = self._response = Response(self)
@@ -177,6 +184,7 @@ class Connection(asyncio.Protocol):
         if self._bodyless:
             self._parser = httptools.HttpResponseParser(self)
         self.resume_reading()
+        self.rests_until = self.time() + REST if self._streamed else 0.0
         self.pool.idle(self)
 
     def _lost(self, error: Exception | None) -> None:
@@ -271,6 +279,8 @@ class Connection(asyncio.Protocol):
         self._headers.append((name, value))
         if len(name) == 10 and name.lower() == b"keep-alive" and (hint := KEEP_ALIVE_TIMEOUT.search(value)):
             self.keep_alive_hint = int(hint[1])
+        elif value.startswith(EVENT_STREAM):
+            self._streamed = True
 
     def on_headers_complete(self) -> None:
         """The head of an answer is whole."""

@@ -67,12 +67,14 @@ class HttptoolsEngine:
             await self._all_closed.wait()
 
     def _take(self, origin: Origin) -> Connection | None:
-        idle = self._idle.get(origin.url)
-        while idle:
-            connection = idle.pop()
-            if not connection.overdue():
+        idle = self._idle.get(origin.url, [])
+        for index in range(len(idle) - 1, -1, -1):
+            connection = idle[index]
+            if connection.overdue():
+                connection.close()
+            elif connection.rests_until <= connection.time():
+                del idle[index]
                 return connection
-            connection.close()
         return None
 
     async def _connect(self, origin: Origin, seconds: float) -> Connection:
