@@ -13,7 +13,7 @@ PLUGINS = ROOT / "plugins"
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"server", "demo"},
+    {"server", "demo", "embed", "conformance"},
     {"app", "backends", "core", "onion", "plugin"},
     {"entrance", "middleware", "probes"},
     {"access_log", "metrics"},

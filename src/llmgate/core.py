@@ -19,12 +19,14 @@ from .ledger import Ledger
 from .ledger.sqlite import SqliteCommitter
 from .metrics import Cells, Instruments
 from .onion import defaults_of
+from .proxy.inner import ORIGIN, InnerTransport
 from .store import Store
 from .store.redis_windows import open_redis
 from .windows import LocalSlots, LocalWindows
 
 if TYPE_CHECKING:
     from limits.aio.storage import Storage
+    from starlette.types import ASGIApp
 
     from . import config
     from .buckets import Buckets
@@ -47,16 +49,23 @@ class Core:
     fail_open: bool
     buckets: Buckets
     limits_fail_open: bool
+    inner: ASGIApp | None = None
+    """The app that the gate is put around, if any. `http` reaches it at `proxy.inner.ORIGIN`."""
 
 
 @asynccontextmanager
 async def open_core(
-    config: Config, *, counters: Path | None = None, clock: Callable[[], float] = time.time
+    config: Config,
+    *,
+    counters: Path | None = None,
+    inner: ASGIApp | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Core]:
     """Open the store and what stands on it.
 
-    `counters` is the folder in which several workers of a host count their metrics together; `clock` tells
-    seconds since the epoch. Raises `StoreError` if that cannot be done.
+    `counters` is the folder in which several workers of a host count their metrics together; `inner` is
+    the app that the gate is put around, if any; `clock` tells seconds since the epoch. Raises `StoreError`
+    if that cannot be done.
     """
     settings = config.store
     async with AsyncExitStack() as stack:
@@ -76,7 +85,7 @@ async def open_core(
                 fail_open=settings.fail_open,
             )
         )
-        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        http = await stack.enter_async_context(_http(inner))
         buckets = await stack.enter_async_context(open_buckets(config.redis.url))
         windows, slots = await _shared(config, stack, clock)
         cells = Cells.open(counters)
@@ -94,7 +103,13 @@ async def open_core(
             settings.fail_open,
             buckets,
             config.redis.fail_open,
+            inner,
         )
+
+
+def _http(inner: ASGIApp | None) -> httpx.AsyncClient:
+    mounts = {} if inner is None else {ORIGIN: InnerTransport(inner)}
+    return httpx.AsyncClient(trust_env=False, mounts=mounts)
 
 
 async def _shared(config: Config, stack: AsyncExitStack, clock: Callable[[], float]) -> tuple[Storage, Slots]:

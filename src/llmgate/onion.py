@@ -25,6 +25,7 @@ from .proxy.context import ContextLengths
 from .proxy.counting import TokenCounter
 from .proxy.engine import Timeouts
 from .proxy.health import HealthSettings
+from .proxy.inner import ORIGIN, Inner
 from .proxy.models import ModelCards
 from .proxy.relay import Relay
 from .usage.dialect import DIALECTS
@@ -45,12 +46,13 @@ def route_app(
 ) -> ASGIApp:
     """Everything of a route that is inside of authentication. Raises `ConfigError` for unknown layers."""
     settings = config.upstreams[route.upstream]
-    app: ASGIApp = Relay(
-        upstream,
-        strip_prefix=route.path if route.upstream_path is not None else "",
-        upstream_path=route.upstream_path or "",
-        forwarded=settings.forwarded,
-    )
+    strip = route.path if route.upstream_path is not None else ""
+    put = route.upstream_path or ""
+    app: ASGIApp
+    if core.inner is not None and settings.is_inner:
+        app = Inner(core.inner, upstream, strip_prefix=strip, upstream_path=put)
+    else:
+        app = Relay(upstream, strip_prefix=strip, upstream_path=put, forwarded=settings.forwarded)
     app = ModelCards(app, aliases=aliases_of(settings), allowed=route.models)
     for name in reversed(route.middleware):
         match name:
@@ -150,7 +152,7 @@ def upstream_of(name: str, settings: Upstream, engine: Engine) -> upstreams.Upst
     """An upstream as `settings` describe it, on `engine`."""
     return upstreams.Upstream(
         name,
-        settings.urls,
+        [ORIGIN] if settings.is_inner else settings.urls,
         engine=engine,
         timeouts=Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout),
         api_key=settings.api_key.reveal() if settings.api_key is not None else None,
@@ -161,11 +163,15 @@ def upstream_of(name: str, settings: Upstream, engine: Engine) -> upstreams.Upst
 
 def health_of(settings: Upstream) -> HealthSettings | None:
     """How the replicas of an upstream are probed; None if they are not."""
-    health = settings.health
-    path = health.path or DIALECTS[settings.dialect].health_path
+    health, path = settings.health, health_path_of(settings)
     if not health.enabled or path is None:
         return None
     return HealthSettings(path, health.interval, health.timeout, health.rise, health.fall)
+
+
+def health_path_of(settings: Upstream) -> str | None:
+    """Where an upstream says how it is; None if it is not known to."""
+    return settings.health.path or DIALECTS[settings.dialect].health_path
 
 
 def limit_of(limit: Limit) -> ratelimit.Limit:

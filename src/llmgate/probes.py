@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
+import httpx
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
     from .ledger import Ledger
     from .proxy.upstreams import Upstream
+
+log = logging.getLogger("llmgate")
 
 
 class Alive:
@@ -54,14 +58,40 @@ class Ready:
 
 
 class Scrape:
-    """The metrics in Prometheus' text format."""
+    """The metrics in Prometheus' text format, behind those of `app_metrics`, if it is given."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, app_metrics: Callable[[], Awaitable[bytes]] | None = None
+    ) -> None:
         self._registry = registry
+        self._app_metrics = app_metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        await _send(scope, send, 200, CONTENT_TYPE_LATEST.encode(), generate_latest(self._registry))
+        others = b"" if self._app_metrics is None else await self._app_metrics()
+        own = generate_latest(self._registry)
+        await _send(scope, send, 200, CONTENT_TYPE_LATEST.encode(), others + own)
+
+
+class InnerMetrics:
+    """Asks the app that the gate is put around for its metrics, by `http`, at `url`.
+
+    b"" if it has none, or does not answer in time: then the gate's own are still there.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, url: str) -> None:
+        self._http = http
+        self._url = url
+
+    async def __call__(self) -> bytes:
+        """Metrics in Prometheus' text format."""
+        try:
+            answer = await self._http.get(self._url, headers={"accept": CONTENT_TYPE_LATEST})
+        except httpx.HTTPError as error:
+            log.warning("the app's own metrics: %r", error)
+            return b""
+        is_text = answer.headers.get("content-type", "").startswith("text/plain")
+        return answer.content if answer.is_success and is_text else b""
 
 
 async def _send(scope: Scope, send: Send, status: int, content_type: bytes, body: bytes) -> None:

@@ -42,6 +42,7 @@ KEPT = {
     "output_fits_context": {
         "upstreams": {"vllm": {"urls": ["http://a"], "max_output_tokens": 8, "context_length": 8}}
     },
+    "inner_app_alone": {"upstreams": {"vllm": {"urls": ["app:"]}}},
     "known_upstream": {"quotas": [{"per": "user", "tokens": 1, "upstream": "openai"}]},
     "one_name": routes({"path": "/v1", "upstream": "vllm", "listen": "[::1]:1", "name": "second"}),
     "one_place": routes({"path": "/v2", "upstream": "vllm"}),
@@ -90,6 +91,11 @@ BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
         "output_fits_context",
         {"upstreams": {"vllm": {"urls": ["http://a"], "max_output_tokens": 9, "context_length": 8}}},
         "upstreams.vllm.max_output_tokens: 9 is over context_length (8): lower it",
+    ),
+    (
+        "inner_app_alone",
+        {"upstreams": {"vllm": {"urls": ["app:", "http://a"]}}},
+        'upstreams.vllm.urls: "app:" stands alone: put the servers into an upstream of their own',
     ),
     ("known_upstream", routes(upstream="vlm"), 'routes[0].upstream: no upstream "vlm" (known: vllm, openai)'),
     (

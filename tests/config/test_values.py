@@ -21,6 +21,7 @@ from llmgate.config.values import (
     Name,
     Prefix,
     RedisUrl,
+    ReplicaUrl,
     StoreUrl,
     Text,
     UrlPath,
@@ -45,6 +46,8 @@ def parse(kind: Any, text: str) -> Any:
         (Address, "unix:/run/gate.sock", Address(path=Path("/run/gate.sock"))),
         (BaseUrl, "http://gpu_1:8001/", "http://gpu_1:8001"),
         (BaseUrl, "HTTPS://[fd00::1]/llm/", "https://[fd00::1]/llm"),
+        (ReplicaUrl, "http://gpu_1:8001/", "http://gpu_1:8001"),
+        (ReplicaUrl, "app:", "app:"),
         (StoreUrl, "sqlite:///gate.db", SecretUrl("sqlite:////etc/llmgate/gate.db")),
         (StoreUrl, "sqlite:////var/gate.db", SecretUrl("sqlite:////var/gate.db")),
         (StoreUrl, "env:URL", SecretUrl("postgresql://gate:geheim@db/gate")),
@@ -89,6 +92,8 @@ def test_a_good_value_is_taken(kind: Any, text: str, value: object) -> None:
         (Address, "a..b:80", "not a host name"),
         (Address, "unix:/" + "x" * 103, "over 103 bytes"),
         (BaseUrl, "127.0.0.1:8001", "no http:// or https://"),
+        (BaseUrl, "app:", "no http:// or https://"),
+        (ReplicaUrl, "app:vllm", "no http:// or https://"),
         (BaseUrl, "ftp://host", "no http:// or https://"),
         (BaseUrl, "http://me:geheim@host", "put them into api_key"),
         (BaseUrl, "http://host/?a=1", "a query or a fragment"),
@@ -143,7 +148,7 @@ def test_a_bad_value_is_refused_with_the_remedy(kind: Any, text: str, reason: st
     assert "geheim" not in str(caught.value)
 
 
-KINDS = [*PARSERS, Name, Model, Text, UrlPath, Prefix, DialectName, BaseUrl, StoreUrl, RedisUrl]
+KINDS = [*PARSERS, Name, Model, Text, UrlPath, Prefix, DialectName, BaseUrl, ReplicaUrl, StoreUrl, RedisUrl]
 
 
 @given(st.sampled_from(KINDS), st.text(max_size=40))

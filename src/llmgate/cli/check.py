@@ -92,6 +92,9 @@ async def _check_upstreams(config: Config, upstreams: Iterable[Upstream], findin
     async with httpx.AsyncClient(trust_env=False) as http:
         for upstream in upstreams:
             settings = config.upstreams[upstream.name]
+            if settings.is_inner:
+                findings.good.append(f"upstreams.{upstream.name}: the app that the gate is put around")
+                continue
             dialect = DIALECTS[settings.dialect]
             path = settings.health.path or dialect.health_path or dialect.models_path
             health = HealthSettings(path, timeout=settings.health.timeout)

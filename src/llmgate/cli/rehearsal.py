@@ -16,6 +16,10 @@ from ..plugin import migrations_of
 from ..store import migrate
 
 
+async def _nobody(*_: object) -> None:
+    """In the place of the app that the gate will be put around: a rehearsal asks no upstream."""
+
+
 @asynccontextmanager
 async def rehearse(config: Config) -> AsyncIterator[Gate]:
     """The gate of `config`, built as `llmgate serve` builds it, but on an empty store of its own.
@@ -37,5 +41,5 @@ async def rehearse(config: Config) -> AsyncIterator[Gate]:
             redis=Redis(),
             upstreams=quiet,
         )
-        async with open_core(alone) as core, open_gate(alone, core) as gate:
+        async with open_core(alone, inner=_nobody) as core, open_gate(alone, core) as gate:
             yield gate

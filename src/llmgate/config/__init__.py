@@ -1,6 +1,6 @@
 """gate.toml: its settings as frozen types (`schema`), read with all problems at once (`load`)."""
 
-from .addresses import Address, Network
+from .addresses import INNER_APP, Address, Network
 from .describe import Setting, describe
 from .load import check_file, from_document, load
 from .paths import Operation
@@ -26,6 +26,7 @@ from .secrets import Secret, SecretUrl
 from .values import BaseUrl, Model, Name, Prefix, UrlPath
 
 __all__ = [
+    "INNER_APP",
     "Address",
     "BaseUrl",
     "Breaker",

@@ -14,6 +14,8 @@ from .paths import URL_PATH
 from .secrets import SecretUrl, Sources, secret_text
 from .words import quoted
 
+INNER_APP: Final = "app:"
+"""In the place of an upstream's URLs: the app that `llmgate.embed.Gate` is put around."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 """A range of IP addresses."""
 
@@ -117,6 +119,11 @@ def parse_base_url(text: str, _: Sources) -> str:
     if path and not URL_PATH.fullmatch(path):
         raise ValueError(f"{quoted(text)} has a path that servers may read differently")
     return f"{url.scheme}://{url.netloc}{path}"
+
+
+def parse_replica_url(text: str, sources: Sources) -> str:
+    """A base URL, or `app:`."""
+    return text if text == INNER_APP else parse_base_url(text, sources)
 
 
 def parse_store_url(text: str, sources: Sources) -> SecretUrl:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from .addresses import INNER_APP
 from .read import Unknowable, sound
 from .schema import Config, Gate, Limit, Quota, Route, Upstream
 from .words import alternatives, dangling, join, quoted
@@ -49,6 +50,12 @@ def output_fits_context(_: Config, upstream: Upstream) -> Iterator[Finding]:
     output, context = upstream.max_output_tokens, upstream.context_length
     if output is not None and context is not None and output > context:
         yield "max_output_tokens", f"{output} is over context_length ({context}): lower it"
+
+
+def inner_app_alone(_: Config, upstream: Upstream) -> Iterator[Finding]:
+    """There is one app in this process, and no balancing between it and servers elsewhere."""
+    if INNER_APP in sound(upstream.urls) and len(upstream.urls) > 1:
+        yield "urls", f"{quoted(INNER_APP)} stands alone: put the servers into an upstream of their own"
 
 
 def known_upstream(config: Config, table: Route | Quota) -> Iterator[Finding]:
@@ -164,7 +171,7 @@ def money_has_prices(config: Config, quota: Quota) -> Iterator[Finding]:
 RULES: Mapping[type, tuple[Rule, ...]] = MappingProxyType(
     {
         Gate: (workers_share,),
-        Upstream: (key_fits_header, output_fits_context),
+        Upstream: (key_fits_header, output_fits_context, inner_app_alone),
         Route: (
             known_upstream,
             one_name,

@@ -21,6 +21,7 @@ from .addresses import (
     parse_base_url,
     parse_network,
     parse_redis_url,
+    parse_replica_url,
     parse_store_url,
 )
 from .paths import Operation, parse_operation, parse_path, parse_prefix
@@ -96,6 +97,10 @@ DialectName = Annotated[str, Parser(alternatives(map(quoted, DIALECTS)), _dialec
 """A family of backends: one of `usage.dialect.DIALECTS`."""
 BaseUrl = Annotated[str, Parser("the URL of a server, such as http://127.0.0.1:8001", parse_base_url)]
 """The root of an HTTP server, without a slash at its end."""
+ReplicaUrl = Annotated[
+    str, Parser('the URL of a server, such as http://127.0.0.1:8001, or "app:"', parse_replica_url)
+]
+"""The root of an HTTP server, or the app that the gate is put around."""
 StoreUrl = Annotated[SecretUrl, Parser(_A_STORE, parse_store_url, secret=True)]
 """A database; the path of an SQLite file is absolute."""
 RedisUrl = Annotated[SecretUrl, Parser("redis://HOST:PORT/NUMBER or rediss://", parse_redis_url, secret=True)]

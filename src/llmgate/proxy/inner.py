@@ -1,0 +1,77 @@
+"""The app that the gate was put around, in the relay's place: no connection, no second server, no copy."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import httpx
+
+from ..exchange import exchange_of
+from .headers import request_headers
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from .upstreams import Upstream
+
+ORIGIN = "http://app.invalid"
+"""What stands for the app where a URL is asked for: a name that no resolver knows (RFC 6761 6.4)."""
+FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding"})
+"""What an engine would write for a server elsewhere; here the request is still the one that came."""
+
+
+class Inner:
+    """Hands requests to `app` by the relay's rules: the caller's credentials go, `upstream`'s own key comes in.
+
+    `strip_prefix` is taken off the path and `upstream_path` put in its place. The answer passes untouched, and
+    the app itself hears from its server when the client leaves. It finds who is asking, as far as the gate
+    knows, in `scope["llmgate"]`: an `Exchange`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, upstream: Upstream, *, strip_prefix: str = "", upstream_path: str = ""
+    ) -> None:
+        self.app = app
+        self._upstream = upstream
+        self._strip_prefix = strip_prefix.rstrip("/")
+        self._upstream_path = upstream_path.rstrip("/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        exchange = exchange_of(scope)
+        exchange.upstream = self._upstream.name
+        replica = self._upstream.replicas[0]
+        replica.in_flight += 1
+        try:
+            await self.app(self._scope(scope, exchange.id), receive, send)
+        finally:
+            replica.in_flight -= 1
+
+    def _scope(self, scope: Scope, request_id: str) -> Scope:
+        came = scope["headers"]
+        headers = [pair for pair in came if pair[0] in FRAMING]
+        headers += request_headers(came, request_id=request_id, authorization=self._upstream.authorization)
+        # The parameters are of the gate's table: the app finds its own.
+        inner = {**scope, "headers": headers, "path_params": {}}
+        if self._strip_prefix != self._upstream_path:
+            path = self._upstream_path + scope["path"].removeprefix(self._strip_prefix) or "/"
+            inner |= {"path": path, "raw_path": quote(path).encode("ascii")}
+        return inner
+
+
+class InnerTransport(httpx.AsyncBaseTransport):
+    """For what the gate itself asks of the app: its health, its metrics, the tokens of a prompt."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._asgi = httpx.ASGITransport(app, raise_app_exceptions=False)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """See httpx. Its own transport for apps knows no timeouts."""
+        seconds = request.extensions.get("timeout", {}).get("read")
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._asgi.handle_async_request(request)
+        except TimeoutError as error:
+            raise httpx.ReadTimeout(f"the app did not answer in {seconds} s", request=request) from error
