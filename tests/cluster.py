@@ -15,8 +15,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 from servers import Peer, ScriptedUpstream
+
+from llmgate.cli.administration import administer
+from llmgate.config import load
+from llmgate.ledger import Allotment, Filter, Subject, Totals, Unit
 
 REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
 INPUT, OUTPUT = 10, 5
@@ -50,7 +53,9 @@ async def answering(peer: Peer) -> None:
     """An upstream's side of a connection: every request is answered with the same usage."""
     usage = {"prompt_tokens": INPUT, "completion_tokens": OUTPUT, "total_tokens": INPUT + OUTPUT}
     choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
-    body = json.dumps({"object": "chat.completion", "model": "m", "choices": [choice], "usage": usage}).encode()
+    body = json.dumps(
+        {"object": "chat.completion", "model": "m", "choices": [choice], "usage": usage}
+    ).encode()
     while True:
         await peer.request()
         await peer.answer(body, headers=b"content-type: application/json\r\n")
@@ -79,12 +84,25 @@ class Cluster:
         assert process.returncode == 0
         return out.decode()
 
-    async def key(self, user: str, *quota: str) -> str:
-        """A key of a new user, who has a quota if one is given."""
-        await self.run("user", "add", user, "--no-password")
-        if quota:
-            await self.run("quota", "set", "--user", user, *quota)
-        return (await self.run("key", "create", user, "--name", "test", "--quiet")).strip()
+    async def key(self, user: str, *, tokens: int | None = None) -> str:
+        """A key of a new user, who may use so many `tokens`."""
+        async with administer(load(self.config)) as admin:
+            found = await admin.identity.users.register(user, None)
+            if tokens is not None:
+                await admin.quotas.set(Subject("user", found.id), Allotment(Unit.TOKENS, tokens))
+            _, secret = await admin.identity.keys.create(found.id, "test")
+            return secret
+
+    async def usage(self, user: str) -> Totals:
+        """What `user` has used, by the ledger."""
+        async with administer(load(self.config)) as admin:
+            return await admin.reports.totals(Filter(user_id=(await admin.user(user)).id))
+
+    async def charged(self, user: str) -> int:
+        """What was taken from the one quota of `user`."""
+        async with administer(load(self.config)) as admin:
+            (balance,) = await admin.quotas.of(Subject("user", (await admin.user(user)).id))
+            return balance.used
 
 
 def llmgate(config: Path, *words: str) -> list[str]:
@@ -133,13 +151,36 @@ async def said(process: asyncio.subprocess.Process, pattern: str) -> str:
     raise AssertionError(f"{pattern!r} was not said, but:\n{''.join(lines)}")
 
 
-def ask(max_tokens: int = OUTPUT) -> dict[str, object]:
-    return {"model": "m", "max_tokens": max_tokens, "messages": [{"role": "user", "content": "Hi"}]}
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: status, headers by lower-case name, body."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
 
 
-async def chat(url: str, key: str, max_tokens: int = OUTPUT) -> httpx.Response:
+async def get(url: str) -> Answer:
+    """One GET on a connection of its own."""
+    return await _exchange("GET", url, "", b"")
+
+
+async def chat(url: str, key: str, *, route: str = "/v1") -> Answer:
     """One chat on a connection of its own, so that the kernel chooses the worker."""
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-        return await client.post(
-            f"{url}/v1/chat/completions", json=ask(max_tokens), headers={"authorization": f"Bearer {key}"}
-        )
+    body = {"model": "m", "max_tokens": OUTPUT, "messages": [{"role": "user", "content": "Hi"}]}
+    headers = f"authorization: Bearer {key}\r\ncontent-type: application/json\r\n"
+    return await _exchange("POST", f"{url}{route}/chat/completions", headers, json.dumps(body).encode())
+
+
+async def _exchange(method: str, url: str, headers: str, body: bytes) -> Answer:
+    host, _, path = url.removeprefix("http://").partition("/")
+    name, _, port = host.partition(":")
+    reader, writer = await asyncio.open_connection(name, int(port))
+    head = f"{method} /{path} HTTP/1.1\r\nhost: {host}\r\n{headers}content-length: {len(body)}\r\n"
+    writer.write(f"{head}connection: close\r\n\r\n".encode() + body)
+    content = (await reader.read()).decode()
+    writer.close()
+    await writer.wait_closed()
+    first, *lines = content.partition("\r\n\r\n")[0].split("\r\n")
+    found = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return Answer(int(first.split()[1]), found, content.partition("\r\n\r\n")[2])
