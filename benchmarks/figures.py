@@ -1,0 +1,185 @@
+"""The figures: what is asked of a target, and what is read off it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from .load import Load, Report
+from .machine import cpu_seconds, resident_megabytes
+from .targets import HERE, LOAD_CORE, Target, program
+
+CHAT = "/v1/chat/completions"
+CHUNKS = 100
+RATE = 200.0
+LOOK_EVERY = 0.2
+CROWD = 1000
+CROWD_PAUSE = 0.04
+"""Seconds between two chunks of each of the `CROWD`: 25,000 chunks a second in all, about what one core of
+nginx does at half load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number of a target.
+
+    `compared`: it is a cost, and worth naming as a multiple of nginx'. `added`: what the backend alone takes
+    has to be taken off.
+    """
+
+    name: str
+    unit: str
+    compared: bool = False
+    added: bool = False
+    more_is_better: bool = False
+
+
+FIGURES = (
+    Figure("1 kB request", "us of CPU", compared=True),
+    Figure("32 kB request", "us of CPU", compared=True),
+    Figure("fast chunk", "us of CPU", compared=True),
+    Figure("paced chunk", "us of CPU", compared=True),
+    Figure("saturation", "requests/s", more_is_better=True),
+    Figure("added p50", "ms", added=True),
+    Figure("added p99", "ms", added=True),
+    Figure("added first event", "ms", added=True),
+    Figure("idle", "MB"),
+    Figure("under load", "MB"),
+    Figure("1,000 streams", "MB"),
+    Figure("1,000 streams: gap p99", "ms"),
+    Figure("start", "s"),
+)
+
+Readings = dict[str, float]
+"""Figures of one target in one round, by name."""
+
+
+def body(size: int, *, stream: bool = False) -> str:
+    """A chat request of about `size` bytes."""
+    asked = {"model": "m", "max_tokens": 128, "stream": stream, "temperature": 0.7}
+    messages = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": ""}]
+    bare = json.dumps({**asked, "messages": messages})
+    messages[1]["content"] = "word " * ((size - len(bare)) // 5)
+    return json.dumps({**asked, "messages": messages})
+
+
+def send(
+    target: Target,
+    path: str,
+    asked: str,
+    *,
+    seconds: float,
+    connections: int = 16,
+    rate: float = 0.0,
+    look: Callable[[], None] = lambda: None,
+) -> Report:
+    """Put a load on `target` from the load's core, calling `look` now and then while it lasts.
+
+    Raises `RuntimeError` if any request failed.
+    """
+    load = Load(
+        url=target.url + path,
+        headers=dict(target.headers),
+        body=asked,
+        seconds=seconds,
+        connections=connections,
+        rate=rate,
+    )
+    command = [
+        "taskset",
+        "--cpu-list",
+        str(LOAD_CORE),
+        *program("benchmarks.load", msgspec.json.encode(load).decode()),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=HERE.parent) as child:
+        output = None
+        while output is None:
+            try:
+                output, _ = child.communicate(timeout=LOOK_EVERY)
+            except subprocess.TimeoutExpired:
+                look()
+    if child.returncode:
+        raise RuntimeError(f"the load on {target.url}{path} ended with {child.returncode}")
+    report = msgspec.json.decode(output, type=Report)
+    if report.failed or not report.requests:
+        raise RuntimeError(f"{target.url}{path}: {report.failed} requests failed, {report.requests} did not")
+    return report
+
+
+def cost(
+    target: Target, path: str, asked: str, *, seconds: float, connections: int = 16
+) -> tuple[float, Report]:
+    """Microseconds of the target's CPU for each request under a load, and the load's report."""
+    before = 0.0 if target.pid is None else cpu_seconds(target.pid)
+    report = send(target, path, asked, seconds=seconds, connections=connections)
+    after = 0.0 if target.pid is None else cpu_seconds(target.pid)
+    return (after - before) * 1e6 / report.requests, report
+
+
+def requests(target: Target, seconds: float) -> Readings:
+    """Plain requests, one after the other on each connection: a prompt, and an answer of 1 kB."""
+    small, report = cost(target, f"{CHAT}?size=1024", body(1024), seconds=seconds)
+    large, _ = cost(target, f"{CHAT}?size=1024", body(32 * 1024), seconds=seconds)
+    return {
+        "1 kB request": small,
+        "32 kB request": large,
+        "saturation": report.requests / report.seconds,
+    }
+
+
+def streams(target: Target, seconds: float) -> Readings:
+    """Streams of `CHUNKS`, as fast as they go and 10 ms apart, the request's own cost included."""
+    fast, _ = cost(target, f"{CHAT}?chunks={CHUNKS}", body(1024, stream=True), seconds=seconds)
+    paced, _ = cost(
+        target,
+        f"{CHAT}?chunks={CHUNKS}&pause=0.01",
+        body(1024, stream=True),
+        seconds=seconds,
+        connections=50,
+    )
+    return {"fast chunk": fast / CHUNKS, "paced chunk": paced / CHUNKS}
+
+
+def latency(target: Target, seconds: float) -> Readings:
+    """At a fixed rate: time to the end of a plain answer, and to the first event of a stream."""
+    plain = send(target, f"{CHAT}?size=1024", body(1024), seconds=seconds, rate=RATE)
+    short = f"{CHAT}?chunks=5&pause=0.01"
+    streamed = send(target, short, body(1024, stream=True), seconds=seconds, rate=RATE)
+    return {
+        "added p50": plain.latency.p50 * 1e3,
+        "added p99": plain.latency.p99 * 1e3,
+        "added first event": streamed.first.p50 * 1e3,
+    }
+
+
+def crowd(target: Target, seconds: float) -> Readings:
+    """`CROWD` streams at once: memory while they are open, and how even they are."""
+    chunks = round((seconds + 1) / CROWD_PAUSE)
+    path = f"{CHAT}?chunks={chunks}&pause={CROWD_PAUSE}"
+    most = 0.0
+
+    def look() -> None:
+        nonlocal most
+        if target.pid is not None:
+            most = max(most, resident_megabytes(target.pid))
+
+    report = send(target, path, body(1024, stream=True), seconds=seconds, connections=CROWD, look=look)
+    gaps = {"1,000 streams: gap p99": report.gap.p99 * 1e3}
+    return gaps if target.pid is None else gaps | {"1,000 streams": most}
+
+
+def measure(target: Target, seconds: float) -> Readings:
+    """Every figure of a target that has just started."""
+    readings: Readings = {}
+    if target.pid is not None:
+        readings["start"] = target.started_in
+        readings["idle"] = resident_megabytes(target.pid)
+    send(target, f"{CHAT}?size=1024", body(1024), seconds=0.3)
+    readings |= requests(target, seconds) | streams(target, seconds) | latency(target, seconds)
+    if target.pid is not None:
+        readings["under load"] = resident_megabytes(target.pid)
+    return readings | crowd(target, seconds)
