@@ -352,7 +352,7 @@ async def test_a_body_that_can_be_read_in_two_ways_is_400_and_says_where(
 async def test_a_credential_made_of_anything_is_401(open_gate: OpenGate, credential: str) -> None:
     async with open_gate() as gate:
         wire = gate.request().replace(gate.key.encode(), credential.encode())
-        status, body = await asked(gate, wire)
+        status, _ = await asked(gate, wire)
         assert status in (400, 401) if "\x7f" in credential else status == 401
         assert gate.upstream.connections == 0
 
@@ -365,7 +365,7 @@ async def test_a_revoked_key_is_401_at_once(open_gate: OpenGate) -> None:
         await gate.gate.services.identity.keys.revoke(key.id)
         await client.send(gate.request())
         assert status_of((await client.response())[0]) == 401
-        renewed, gate.key = await gate.gate.services.identity.keys.create(1, "next")
+        _, gate.key = await gate.gate.services.identity.keys.create(1, "next")
 
 
 async def test_the_same_request_id_twice_is_charged_twice(open_gate: OpenGate) -> None:

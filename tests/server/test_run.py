@@ -145,7 +145,7 @@ async def test_a_reload_opens_and_closes_addresses(serving: Serving, tmp_path: P
     await serving.process.reload()
     assert list(serving.process.ports) == [HERE]
     async with asyncio.timeout(PATIENCE):
-        while unix.path is not None and unix.path.exists():
+        while unix.path is not None and unix.path.exists():  # noqa: ASYNC110 - a file tells nobody
             await asyncio.sleep(0.001)
 
 
@@ -197,6 +197,6 @@ async def test_sighup_reloads(serving: Serving) -> None:
     serving.write(path="/v2")
     os.kill(os.getpid(), signal.SIGHUP)
     async with asyncio.timeout(PATIENCE):
-        while serving.process.gate is gate:
+        while serving.process.gate is gate:  # noqa: ASYNC110 - a signal is answered by nobody
             await asyncio.sleep(0.001)
     assert await serving.get("/v2/x") == 200

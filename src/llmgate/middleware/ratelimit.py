@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from limits import RateLimitItemPerSecond
 from limits.aio.strategies import MovingWindowRateLimiter
@@ -48,8 +48,7 @@ class Limit:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Stand:
+class _Stand(NamedTuple):
     """Where one limit stands for one request; `reset` is in seconds since the epoch."""
 
     limit: Limit
@@ -173,14 +172,13 @@ class _Window:
     """A fixed window of requests: it opens with the first one. Costs two calls of the storage."""
 
     def __init__(self, limit: Limit, storage: Storage) -> None:
-        namespace = f"{limit.name}:{limit.what}:{limit.per}"
         self.limit = limit
-        self.item = RateLimitItemPerSecond(limit.amount, limit.window, namespace=namespace)
         self.storage = storage
+        self._prefix = f"llmgate/{limit.name}/{limit.what}/{limit.per}/{limit.amount}/{limit.window}/"
 
     async def enter(self, who: str) -> _Stand:
         """Count one request of `who`."""
-        key = self.item.key_for(who)
+        key = self._prefix + who
         used = await self.storage.incr(key, self.limit.window)
         return await self._stand(key, used, good=used <= self.limit.amount)
 
@@ -194,13 +192,13 @@ class _TokenWindow(_Window):
 
     async def enter(self, who: str) -> _Stand:
         """See whether any are left."""
-        key = self.item.key_for(who)
+        key = self._prefix + who
         used = await self.storage.get(key)
         return await self._stand(key, used, good=used < self.limit.amount)
 
     async def count(self, who: str, tokens: int) -> None:
         """Count what a request of `who` has used."""
-        await self.storage.incr(self.item.key_for(who), self.limit.window, amount=tokens)
+        await self.storage.incr(self._prefix + who, self.limit.window, amount=tokens)
 
 
 class _MovingWindow(_Window):
@@ -208,11 +206,12 @@ class _MovingWindow(_Window):
 
     def __init__(self, limit: Limit, storage: Storage) -> None:
         super().__init__(limit, storage)
+        self._item = RateLimitItemPerSecond(limit.amount, limit.window, namespace=self._prefix)
         self._limiter = MovingWindowRateLimiter(storage)
 
     async def enter(self, who: str) -> _Stand:
-        good = await self._limiter.hit(self.item, who)
-        reset, remaining = await self._limiter.get_window_stats(self.item, who)
+        good = await self._limiter.hit(self._item, who)
+        reset, remaining = await self._limiter.get_window_stats(self._item, who)
         return _Stand(self.limit, good, remaining, reset)
 
 
