@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from llmgate.errors import QuotaExhausted
 from llmgate.ledger import Demand, Outcome, Prices, Subject, UsageRecord
@@ -50,12 +50,12 @@ class Consumption(Struct, frozen=True, rename="camel"):
         return f"Consumption({self.provider!r}, {self.tokens})"
 
 
-class ProviderResponse(Struct, frozen=True, omit_defaults=True):
+class ProviderResponse(Struct, frozen=True):
     """What the provider said; empty where it was not asked."""
 
-    id: str = ""
-    provider: str = ""
-    message: str = ""
+    id: str | UnsetType = UNSET
+    provider: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
 
 
 class Consumed(Struct, frozen=True, rename="camel"):

@@ -70,15 +70,19 @@ def leaky_postgres() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def store(
-    request: pytest.FixtureRequest, leaky_file: Path, tmp_path: Path, clock: Clock
-) -> AsyncIterator[Store]:
-    """An empty store with the plugin's tables, on one database and then on the other."""
+def leaky_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a store with the plugin's tables, on one database and then on the other."""
     if request.param == "sqlite":
-        url = f"sqlite:///{copy(leaky_file, tmp_path / 'store.db')}"
-    else:
-        url = request.getfixturevalue("leaky_postgres")
-    async with Store.open(url, clock=clock) as opened:
+        file: Path = request.getfixturevalue("leaky_file")
+        return f"sqlite:///{copy(file, request.getfixturevalue('tmp_path') / 'store.db')}"
+    url: str = request.getfixturevalue("leaky_postgres")
+    return url
+
+
+@pytest.fixture
+async def store(leaky_url: str, clock: Clock) -> AsyncIterator[Store]:
+    """The same, opened, without rows."""
+    async with Store.open(leaky_url, clock=clock) as opened:
         async with opened.begin() as db:
             everything: list[Any] = [*metadata.sorted_tables, *tables.metadata.sorted_tables]
             for table in reversed(everything):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import until
 
 from plugins.leaky_tokens.gate import Running
 
@@ -33,9 +32,8 @@ def commands() -> list[tuple[str, Any]]:
         if kind == "bash":
             text = re.sub(r"#.*|export .*", "", block).strip().replace("\\\n", "")
             found += [(command, None) for command in re.split(r"\n+(?=curl )", text) if "..." not in command]
-        elif found and found[-1][1] is None and "message" not in json.loads(block):
-            if json.loads(block).get("allowed", True) if block.startswith("{") else True:
-                found[-1] = (found[-1][0], json.loads(block))
+        elif not re.match(r'{\s+"(message|allowed": false)', block):  # errors are tested one by one
+            found[-1] = (found[-1][0], json.loads(block))
     return [(command, shown) for command, shown in found if command.startswith("curl")]
 
 
@@ -106,9 +104,7 @@ async def test_every_command_of_the_guide_runs_as_it_stands(running: Running) ->
         "200 tokens/consume",
         "200 tokens/consume",
         "202 tokens/purchase",
-        f"200 tokens/purchase/{reader.known['purchase']}".replace(
-            reader.known["purchase"], PLACEHOLDERS["purchase"]
-        ),
+        f"200 tokens/purchase/{PLACEHOLDERS['purchase']}",
         "200 analytics/usage",
         "200 analytics/report",
         "200 analytics/anomalies",
@@ -157,5 +153,3 @@ async def test_the_guides_own_client_backs_off_and_comes_through(running: Runnin
     assert refused.json()["providerResponse"] == {}
     assert refused.headers["retry-after"] == str(refused.json()["waitSeconds"])
 
-
-__all__ = ["until"]
