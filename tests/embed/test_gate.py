@@ -120,6 +120,15 @@ async def key(file: Path) -> str:
         return (await identity.keys.create(user.id, "test"))[1]
 
 
+def rewrite(file: Path, text: str = GATE, found: str = "", instead: str = "") -> None:
+    file.write_text(text.replace(found, instead) if found else text)
+
+
+def unasked(file: Path) -> None:
+    """The app is not started in this test: its health would be bad."""
+    rewrite(file, GATE, "health = { interval = 0.01 }", "health = { enabled = false }")
+
+
 def chat(**fields: Any) -> dict[str, Any]:
     return {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], **fields}
 
@@ -232,6 +241,7 @@ async def test_it_works_as_a_middleware_that_is_added(file: Path, key: str, monk
 
 async def test_without_a_lifespan_the_first_request_opens_the_gate(file: Path, key: str) -> None:
     """Once, however many come at the same time; and a client that leaves does not stop it."""
+    unasked(file)
     gate = Gate(Backend().app, file)
 
     async def no_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
@@ -274,7 +284,7 @@ async def test_a_gate_that_cannot_be_opened_keeps_the_app_from_starting(
     found: str, instead: str, problem: str, file: Path
 ) -> None:
     """Said in the way that servers understand: uvicorn would serve on after an exception."""
-    file.write_text(GATE.replace(found, instead))
+    rewrite(file, GATE, found, instead)
     backend = Backend()
     [message] = await lived(Gate(backend.app, file))
     assert message["type"] == "lifespan.startup.failed"
@@ -293,7 +303,7 @@ async def test_a_gate_that_cannot_be_opened_lets_no_request_in_and_tries_again(f
     """Where nobody starts it, each request is an attempt."""
     backend = Backend()
     gate = Gate(backend.app, file)
-    file.write_text("")
+    rewrite(file, "")
 
     async def no_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", "this server knows no lifespan"
@@ -302,7 +312,7 @@ async def test_a_gate_that_cannot_be_opened_lets_no_request_in_and_tries_again(f
     async with served(no_lifespan, key) as client:
         assert (await client.post("/v1/chat/completions", json=chat())).status_code == 503
         assert backend.bodies == []
-        file.write_text(GATE)
+        unasked(file)
         assert (await client.post("/v1/chat/completions", json=chat())).status_code == 200
     await gate._leave()
 
