@@ -64,6 +64,7 @@ def route_app(
                     upstream=route.upstream,
                     prices=prices_of(config),
                     max_body=config.gate.max_body,
+                    clock=core.store.clock,
                 )
             case "quota":
                 app = _quota(app, route, config, core, upstream)
