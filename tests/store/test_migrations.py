@@ -1,6 +1,7 @@
 """Revisions are applied forward, all or nothing, once, and what they make is what the code expects."""
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
@@ -183,6 +184,34 @@ async def test_of_several_starters_at_once_one_migrates_and_none_fails(empty_url
     ]
     said = [await starter.communicate() for starter in starters]
     assert sorted(out for out, _ in said) == [b"['core 0001']\n", b"[]\n", b"[]\n"]
+
+
+STOPS_HALFWAY = """
+import os
+from alembic import op
+revision, down_revision = "0002", "0001"
+def upgrade():
+    op.execute("INSERT INTO colours VALUES ('red')")
+    if os.environ.get("DIE_HALFWAY"):
+        os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_starter_that_is_killed_halfway_leaves_nothing_and_the_next_one_starts_over(
+    empty_url: str, plugin: Migrations
+) -> None:
+    code = """
+import asyncio, pathlib, sys
+from llmgate.store import CORE, Migrations, migrate
+print(asyncio.run(migrate(sys.argv[1], sets=[CORE, Migrations("colours", pathlib.Path(sys.argv[2]))])))
+"""
+    (plugin.folder / "0002_halfway.py").write_text(STOPS_HALFWAY)
+    command = [sys.executable, "-c", code, empty_url, str(plugin.folder)]
+    killed = subprocess.run(command, env={**os.environ, "DIE_HALFWAY": "1"}, check=False)
+    assert killed.returncode == -9
+    assert asyncio.run(tables(empty_url)) == set()
+    again = subprocess.run(command, capture_output=True, check=True)
+    assert again.stdout == b"['core 0001', 'colours 0001', 'colours 0002']\n"
 
 
 def test_files_and_revisions_of_the_core_agree() -> None:
