@@ -119,7 +119,7 @@ async def test_what_a_client_calls_its_file_means_nothing(
         (b"nonsense", "cannot be read"),
         (form(GGUF).replace(b"Content-Disposition", b"Content Disposition"), "cannot be read"),
         (form(GGUF).removesuffix(b"--XX--\r\n") + form(GGUF), "more than one"),
-        (form(GGUF, b'name="file"\r\nX-Long: ' + b"x" * 20_000), "too long"),
+        (form(GGUF, b'name="file"\r\nX-Long: ' + b"x" * 20_000), "header"),
     ],
 )
 async def test_what_is_no_such_file_leaves_nothing(
