@@ -88,7 +88,9 @@ async def reserve(ledger: Ledger, amount: int, *subjects: Subject) -> Hold:
     return await ledger.reserve(subjects or (ANN,), Demand(0, amount))
 
 
-async def spend(ledger: Ledger, request_id: str, hold: Hold | None, used: int, slot: Slot | None = None) -> None:
+async def spend(
+    ledger: Ledger, request_id: str, hold: Hold | None, used: int, slot: Slot | None = None
+) -> None:
     await ledger.settle(record(request_id, used), hold, slot)
 
 
@@ -109,7 +111,9 @@ async def records(store: Store) -> dict[str, tuple[int, str]]:
 async def leased(store: Store) -> int:
     """What all workers may still spend."""
     async with store.connect() as db:
-        return int(await db.scalar(sa.select(sa.func.coalesce(sa.func.sum(leases.c.given - leases.c.spent), 0))))
+        return int(
+            await db.scalar(sa.select(sa.func.coalesce(sa.func.sum(leases.c.given - leases.c.spent), 0)))
+        )
 
 
 async def until(condition: Callable[[], Any]) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC240 - damaging files is what these tests do
 """When the database does not do its part: refused cleanly, nothing lost or charged twice, and back by itself."""
 
 import asyncio
@@ -38,7 +39,9 @@ async def opened(url: str, clock: Clock, **settings: object) -> AsyncIterator[tu
     timer = Timer()
     async with Store.open(url, clock=clock, busy_timeout=0.05) as store:
         await Quotas(store).set(ANN, tokens(100))
-        folder = Path(store.url.database or "").parent / "workers" if "sqlite" in url else settings.pop("folder")
+        folder = (
+            Path(store.url.database or "").parent / "workers" if "sqlite" in url else settings.pop("folder")
+        )
         async with open_ledger(store, folder, timer=timer, patience=5.0, **settings) as ledger:
             (await reserve(ledger, 1)).release()
             yield ledger, store, timer

@@ -83,7 +83,7 @@ def test_slots_are_used_again_and_grow_with_what_is_under_way(tmp_path: Path) ->
     slots = [journal.open(draft(str(number)), ()) for number in range(many)]
     for slot in slots[5:]:
         slot.free()
-    for number in range(many):
+    for _ in range(many):
         journal.open(draft("again"), ()).free()
     assert (tmp_path / "w.journal").stat().st_size == 2 * SEGMENT
     die(journal)
@@ -130,5 +130,5 @@ def test_what_cannot_be_read_is_said_and_left_out(tmp_path: Path, caplog: pytest
 def test_a_folder_that_cannot_be_written_stops_the_gate_from_starting(tmp_path: Path) -> None:
     """With the place and the reason."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="file/workers/w.journal: the journal cannot be written"):
+    with pytest.raises(StoreError, match=r"file/workers/w\.journal: the journal cannot be written"):
         Journal(tmp_path / "file" / "workers", "w")

@@ -154,9 +154,7 @@ async def test_a_window_that_turns_starts_from_zero(ledger: Ledger, store: Store
     assert await used(store) == [30]
 
 
-async def test_a_clock_that_goes_back_brings_nothing_back(
-    ledger: Ledger, store: Store, clock: Clock
-) -> None:
+async def test_a_clock_that_goes_back_brings_nothing_back(ledger: Ledger, store: Store, clock: Clock) -> None:
     """Over midnight and back again is no second allowance."""
     await Quotas(store).set(ANN, tokens(100, window=Window.DAY))
     await spend(ledger, "a", await reserve(ledger, 100), 70)
@@ -281,9 +279,7 @@ async def test_leaving_returns_every_lease(store: Store, tmp_path: Path) -> None
 async def test_two_workers_share_one_limit(two: tuple[Ledger, Ledger], store: Store) -> None:
     """Concurrent requests on both pass the limit together no further than on one."""
     await Quotas(store).set(ANN, tokens(100))
-    holds = await asyncio.gather(
-        *[reserve(two[i % 2], 7) for i in range(24)], return_exceptions=True
-    )
+    holds = await asyncio.gather(*[reserve(two[i % 2], 7) for i in range(24)], return_exceptions=True)
     granted = [(i, hold) for i, hold in enumerate(holds) if not isinstance(hold, BaseException)]
     assert all(isinstance(hold, QuotaExhausted) for hold in holds if isinstance(hold, BaseException))
     held = sum(amount for _, hold in granted for _, amount in hold.parts)

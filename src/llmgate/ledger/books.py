@@ -82,6 +82,7 @@ class Books:
         self._books: dict[Subject, Book] = {}
         self._stamp: int | None = None
         self._looking = asyncio.Lock()
+        self._beating = asyncio.Lock()
 
     def accounts(self) -> Iterator[Account]:
         """Every account."""
@@ -130,7 +131,9 @@ class Books:
 
     async def beat(self) -> None:
         """Prove that this worker lives; if it was thought dead, start over with nothing leased."""
-        if self._workers.beats:
+        if not self._workers.beats:
+            return
+        async with self._beating:
             try:
                 await self._workers.beat()
             except Buried as error:

@@ -110,9 +110,7 @@ class Ledger:
             GroupCommit(committer(), patience=patience, clock=timer, sleep=sleep) as commits,
             Upkeep(workers, books, commits, store.changes, sleep=sleep, timer=timer),
         ):
-            yield cls(
-                leases, books, workers.journal, commits, fail_open=fail_open, sleep=sleep, timer=timer
-            )
+            yield cls(leases, books, workers.journal, commits, fail_open=fail_open, sleep=sleep, timer=timer)
 
     async def reserve(
         self,
@@ -170,7 +168,7 @@ class Ledger:
             written.add_done_callback(_seen)
             return
         try:
-            await asyncio.shield(written)
+            await written  # cancelled or not, the entry is written
         except StoreError:
             if not self._fail_open:
                 raise

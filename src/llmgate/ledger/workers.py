@@ -106,8 +106,9 @@ class Workers:
             )
             if me.rowcount == 0:
                 raise Buried("this worker has not reached the database for too long")
-            dead = workers.c.seen_at < self._now() - DEAD_AFTER
-            await self._bury(db, list(await db.scalars(sa.select(workers.c.id).where(dead))))
+            # Found and deleted in one statement: one who beats meanwhile is not buried.
+            silent = sa.delete(workers).where(workers.c.seen_at < self._now() - DEAD_AFTER)
+            await self._bury(db, list(await db.scalars(silent.returning(workers.c.id))))
         self._beaten = began
 
     async def rejoin(self) -> None:
