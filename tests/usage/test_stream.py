@@ -11,7 +11,7 @@ from llmgate.usage.ask import Ask, read_ask
 from llmgate.usage.dialect import DIALECTS, Dialect
 from llmgate.usage.meter import Meter, meter_for
 from llmgate.usage.model import Certainty, Endpoint, Reading, Usage
-from llmgate.usage.stream import without_usage
+from llmgate.usage.stream import skim, without_usage
 
 VLLM, OPENAI, LLAMA = DIALECTS["vllm"], DIALECTS["openai"], DIALECTS["llama_server"]
 VALUES = st.recursive(
@@ -72,6 +72,50 @@ def test_cuts_change_neither_bytes_nor_reading(
     seen = [pieces.feed(stream[start:end]) for start, end in pairwise(edges)]
     assert b"".join(seen) + pieces.end() == expected
     assert pieces.reading(True) == whole.reading(True)
+
+
+@given(st.lists(OBJECTS | st.integers(0, 99).map(lambda made: chunk(0, '","usage":{}}', made)), min_size=1))
+def test_the_short_way_takes_out_what_the_long_one_does(objects: list[dict]) -> None:
+    """And knows the last usage, or leaves all of it to the long way."""
+    events = [event(fields) for fields in objects]
+    if (skimmed := skim(b"".join(events))) is not None:
+        stripped, usage = skimmed
+        assert stripped == b"".join(
+            event({key: value for key, value in fields.items() if key != "usage"}) for fields in objects
+        )
+        assert json.loads(bytes(usage)) == objects[-1]["usage"]
+
+
+def test_a_run_of_plain_chunks_goes_the_short_way() -> None:
+    """Several in one piece, and the counts of the last one stand if the stream is cut there."""
+    pieces = [event(chunk(0, text, made)) for made, text in enumerate("abcd", start=1)]
+    assert skim(b"".join(pieces)) is not None
+    cut = meter()
+    cut.feed(event({"model": "m", **chunk(0, "", 0)}))
+    out = cut.feed(b"".join(pieces))
+    assert out.count(b"data: ") == 4
+    assert b"usage" not in out
+    assert cut.reading(finished=False) == Reading(Usage(7, 4), Certainty.PARTIAL)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        event(chunk(0, "z", 9, finish="stop")),
+        event({**chunk(0, "z", 9), "error": {"message": "m"}}),
+        event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 9}}),
+        event({**chunk(0, "z", 9), "usage": {"prompt_tokens": 7, "details": {}}}),
+        event(chunk(0, "z", 9)).replace(b"\n", b"\r\n"),
+        event(chunk(0, "z", 9))[:-1],
+        b": a comment\n\n",
+        b"data: [DONE]\n\n",
+    ],
+)
+def test_whatever_is_not_plain_goes_the_long_way(odd: bytes) -> None:
+    """An end, an error, a final usage, another form, or a part of an event, among plain chunks."""
+    plain = event(chunk(0, "a", 1))
+    assert skim(plain + odd) is None
+    assert skim(odd + plain) is None
 
 
 @pytest.mark.parametrize(

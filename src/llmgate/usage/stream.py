@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+
+from msgspec import Raw
 
 from .report import members_of
 from .sse import EventSplitter, data_of
 from .tally import Tally
 
 if TYPE_CHECKING:
-    from msgspec import Raw
-
     from .ask import Ask
     from .dialect import Dialect
     from .model import Reading
 
 _KEY = b'"usage"'
+_CHUNK = b"data: {"
+_LAST_MEMBER = re.compile(rb'\}\],"usage":(\{[^{}\n]*\})\}\n\n')
 _FINISH = b'"finish_reason"'
 _DONE = b"[DONE]"
 _LAST_TYPES = frozenset(
@@ -78,7 +81,7 @@ class StrippingMeter(StreamMeter):
     terminal chunk with its fingerprint; only the last one, next to the usage event, gets it back.)
     """
 
-    __slots__ = ("_held", "_keeps_final", "_moves")
+    __slots__ = ("_held", "_keeps_final", "_may_skim", "_moves")
     strips = True
 
     def __init__(self, dialect: Dialect, ask: Ask) -> None:
@@ -86,9 +89,16 @@ class StrippingMeter(StreamMeter):
         self._keeps_final = ask.wants_usage
         self._moves = () if ask.wants_usage else dialect.moves_to_usage
         self._held = b""
+        self._may_skim = dialect.continuous and ask.choices == 1
 
     def feed(self, data: bytes) -> bytes:
         """Takes note of `data` and gives back what may go to the client now."""
+        if self._may_skim and self.model is not None and not self._held and not self._splitter.rest:
+            skimmed = skim(data)
+            if skimmed is not None:
+                data, usage = skimmed
+                self._tally.skip_to(usage)
+                return data
         events = self._splitter.feed(data)
         if len(events) == 1:
             return self._pass(events[0])
@@ -112,6 +122,22 @@ class StrippingMeter(StreamMeter):
         if self._moves and _is_terminal(event):
             self._held, event = event, b""
         return held + event
+
+
+def skim(data: bytes) -> tuple[bytes, Raw] | None:
+    """A run of chunks as vLLM writes them, without their usage, and the last one's usage; None for all else.
+
+    The short way for nearly every chunk of a stream: whole events, each one line with an object whose last two
+    members are its choices and a flat usage, none of which ends a choice or is an error.
+    """
+    if not data.startswith(_CHUNK) or b"\r" in data or b'"error"' in data:
+        return None
+    if data.count(_FINISH) != data.count(_FINISH + b":null"):
+        return None
+    stripped, chunks = _LAST_MEMBER.subn(b"}]}\n\n", data)
+    if not data.count(b"\n") == 2 * chunks == 2 * data.count(b"\n" + _CHUNK) + 2:
+        return None
+    return stripped, Raw(data[data.rindex(_KEY) + len(_KEY) + 1 : -3])
 
 
 def without_usage(event: bytes, value: bytes) -> bytes:

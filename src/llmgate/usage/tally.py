@@ -120,6 +120,11 @@ class Tally:
             return False
         return self._see_usage(usage, members)
 
+    def skip_to(self, usage: Raw) -> None:
+        """Take in the last one of a run of chunks of the only choice, each of which had a newer report."""
+        self._seen = True
+        self._reports[self._index] = usage
+
     def _see_typed(self, members: dict[str, Raw]) -> None:
         """Events of the responses and messages APIs: usage is nested, or in parts that add up."""
         inner = members_of(members.get("response", members.get("message")))
