@@ -28,6 +28,7 @@ COMMANDS = {
     "usage": "Show what was used, from the ledger: the total, groups, or single requests.",
     "reconcile": "Compare the ledger with what the upstreams count themselves.",
     "backup": "Copy the store to a file, while the gate runs.",
+    "conformance": "Compare what a backend answers directly and through a gate.",
 }
 """Every command and its summary; the module of the same name holds it, as `command`."""
 
