@@ -15,11 +15,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy as sa
 from servers import Peer, ScriptedUpstream
 
 from llmgate.cli.administration import administer
 from llmgate.config import load
 from llmgate.ledger import Allotment, Filter, Subject, Totals, Unit
+from llmgate.store.schema import leases, workers
 
 REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
 INPUT, OUTPUT = 10, 5
@@ -97,6 +99,14 @@ class Cluster:
         """What `user` has used, by the ledger."""
         async with administer(load(self.config)) as admin:
             return await admin.reports.totals(Filter(user_id=(await admin.user(user)).id))
+
+    async def leasing(self) -> set[int | None]:
+        """The pids of the workers who have leased something; None for one who is not on the list."""
+        query = sa.select(workers.c.pid).select_from(
+            leases.outerjoin(workers, workers.c.id == leases.c.worker_id)
+        )
+        async with administer(load(self.config)) as admin, admin.store.connect() as db:
+            return set(await db.scalars(query))
 
     async def charged(self, user: str) -> int:
         """What was taken from the one quota of `user`."""
@@ -177,10 +187,12 @@ async def _exchange(method: str, url: str, headers: str, body: bytes) -> Answer:
     name, _, port = host.partition(":")
     reader, writer = await asyncio.open_connection(name, int(port))
     head = f"{method} /{path} HTTP/1.1\r\nhost: {host}\r\n{headers}content-length: {len(body)}\r\n"
-    writer.write(f"{head}connection: close\r\n\r\n".encode() + body)
-    content = (await reader.read()).decode()
-    writer.close()
-    await writer.wait_closed()
+    try:
+        writer.write(f"{head}connection: close\r\n\r\n".encode() + body)
+        content = (await reader.read()).decode()
+    finally:
+        writer.close()
+        await writer.wait_closed()
     first, *lines = content.partition("\r\n\r\n")[0].split("\r\n")
     found = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     return Answer(int(first.split()[1]), found, content.partition("\r\n\r\n")[2])

@@ -15,7 +15,7 @@ LAYERS = (
     {"cli"},
     {"server", "demo", "embed", "conformance"},
     {"app", "backends", "core", "onion", "plugin"},
-    {"entrance", "middleware", "probes"},
+    {"entrance", "middleware", "probes", "reconcile"},
     {"access_log", "metrics"},
     {"buckets", "proxy", "routing", "surface"},
     {"identity", "windows"},

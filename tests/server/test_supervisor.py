@@ -93,6 +93,9 @@ async def test_a_killed_worker_is_replaced_and_nothing_it_counted_or_leased_is_l
         os.kill(doomed, signal.SIGKILL)
         await said(gate.process, rf"worker {doomed} ended: SIGKILL; a new one starts")
         assert {answer.status for answer in await many(gate, key)} == {200}
+        async with asyncio.timeout(30):  # at the latest when it is found dead, what it had leased returns
+            while doomed in await gate.leasing():  # noqa: ASYNC110 - another process finds out
+                await asyncio.sleep(0.1)
         assert other in gate.workers
         assert doomed not in gate.workers
         assert len(gate.workers) == 2
