@@ -12,9 +12,11 @@ from typing import Self
 
 import pytest
 from servers import until
+from starlette.types import Message, Receive, Scope, Send
 from stores import Clock
 
 from llmgate.errors import StoreError
+from llmgate.middleware.ratelimit import Limit, RateLimit
 
 pytest.importorskip("hiredis", reason="hiredis is not installed (the extra `cluster`)")
 
@@ -247,3 +249,28 @@ async def test_what_is_no_redis_is_dropped() -> None:
     await pipe.aclose()
     server.close()
     await server.wait_closed()
+
+
+@pytest.mark.parametrize(("fail_open", "status"), [(False, 503), (True, 200)])
+async def test_without_redis_requests_are_refused_or_go_through_as_the_operator_chose(
+    prefix: str, fail_open: bool, status: int
+) -> None:
+    async with open_redis("redis://127.0.0.1:1", prefix=prefix) as shared:
+        limits = [Limit("gate", "requests", 5), Limit("gate", "concurrent", 5)]
+        app = RateLimit(fine, limits=limits, storage=shared.windows, slots=shared.slots, fail_open=fail_open)
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await app({"type": "http", "method": "GET", "path": "/", "headers": []}, never, send)
+        assert sent[0]["status"] == status
+
+
+async def fine(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def never() -> Message:
+    raise AssertionError("nobody asked")
