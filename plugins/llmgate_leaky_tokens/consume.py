@@ -123,6 +123,9 @@ class Consume:
         payer = await self._access.payer(call.principal, wanted.user_id, wanted.org_id)
         order = Order(call, payer, wanted)
         call.exchange.upstream = wanted.provider
+        if wanted.tokens > self._bucket.capacity and not await self._covered(order):
+            await self._record(order, Outcome.REFUSED, 402)  # it would wait long to hear the same
+            raise InsufficientQuota
         level = await self._buckets.pour(order.bucket, wanted.tokens, self._bucket)
         if not level.fits:
             call.exchange.refused = "rate_limit"
@@ -158,9 +161,9 @@ class Consume:
         return completion
 
     async def _hold(self, order: Order) -> Hold:
-        """Put the tokens aside. Without a quota there is nothing to spend, unlike elsewhere in the gate."""
-        wanted, subject = order.wanted, order.payer.subject
-        if await self._quotas.find(subject, wanted.provider) is None:
+        """Put the tokens aside. Raises `InsufficientQuota`."""
+        wanted = order.wanted
+        if not await self._covered(order):
             raise InsufficientQuota
         model = self._quotas.provider(wanted.provider).model
         demand = Demand(input=wanted.tokens)
@@ -168,6 +171,11 @@ class Consume:
             return await self._ledger.reserve(order.subjects, demand, upstream=wanted.provider, model=model)
         except QuotaExhausted as error:
             raise InsufficientQuota from error
+
+    async def _covered(self, order: Order) -> bool:
+        """Whether the payer's quota has so much left. Without one there is nothing, unlike elsewhere in the gate."""
+        balance = await self._quotas.find(order.payer.subject, order.wanted.provider)
+        return balance is not None and balance.remaining + balance.allotment.overdraft >= order.wanted.tokens
 
     async def _record(self, order: Order, outcome: Outcome, status: int, hold: Hold | None = None) -> None:
         """Write the usage record; with a `hold` the tokens are charged to it."""

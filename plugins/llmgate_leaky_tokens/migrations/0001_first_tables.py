@@ -19,11 +19,12 @@ def upgrade() -> None:
     """Create the tables, the index and the trigger."""
     _purchases()
     _outbox()
-    # Everything that analytics read, of this surface's records only: the others pay nothing for it.
+    # Everything that analytics read, of this surface's records only: the others pay nothing for it. SQLite
+    # reads the index alone only if the column that decides what is in there is in there as well.
     op.create_index(
         "ix_usage_leaky_tokens",
         "usage",
-        ["upstream", "at", "user_id", "outcome", "booked"],
+        ["upstream", "at", "user_id", "outcome", "booked", "surface"],
         sqlite_where=sa.text("surface = 'leaky_tokens'"),
         postgresql_where=sa.text("surface = 'leaky_tokens'"),
     )

@@ -55,9 +55,7 @@ async def test_a_taken_name_or_address_is_400(running: Running, fields: dict[str
 
 
 async def test_of_concurrent_registrations_one_wins(running: Running) -> None:
-    answers = await asyncio.gather(
-        *(running.http.post("/api/v1/auth/register", json=USER) for _ in range(6))
-    )
+    answers = await asyncio.gather(*(running.http.post("/api/v1/auth/register", json=USER) for _ in range(6)))
     assert sorted(answer.status_code for answer in answers) == [201] + [400] * 5
 
 
@@ -242,9 +240,7 @@ async def test_anybody_can_verify_a_session_with_the_public_keys(running: Runnin
     header = jwt.get_unverified_header(token)
     assert header["alg"] == "RS256"
     options: Any = {"verify_exp": False, "verify_iat": False}
-    claims = jwt.decode(
-        token, keys[header["kid"]], algorithms=["RS256"], audience="llmgate", options=options
-    )
+    claims = jwt.decode(token, keys[header["kid"]], algorithms=["RS256"], audience="llmgate", options=options)
     assert claims["sub"] == account.uuid
 
 

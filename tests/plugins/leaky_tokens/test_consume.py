@@ -192,12 +192,8 @@ async def test_concurrent_consumptions_never_overfill_the_bucket(
     await running.give(account, 100_000)
     providers.open.clear()
     calls = [asyncio.create_task(running.consume(account, 300)) for _ in range(10)]
-    refused = 0
-    for call in asyncio.as_completed(calls):
+    for call in list(asyncio.as_completed(calls))[:7]:
         assert (await call).status_code == 429
-        refused += 1
-        if refused == 7:
-            break
     providers.open.set()
     answers = await asyncio.gather(*calls)
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 7
@@ -299,8 +295,9 @@ async def test_an_organisation_that_is_not_active_pays_nothing(running: Running)
 
 async def test_a_key_of_an_organisation_spends_that_ones_quota_alone(running: Running) -> None:
     account = await running.account()
-    mine, other = await running.organisation(account, tokens=500), await running.organisation(
-        account, tokens=500, name="other"
+    mine, other = (
+        await running.organisation(account, tokens=500),
+        await running.organisation(account, tokens=500, name="other"),
     )
     organisation = await running.services.identity.organisations.by_uuid(mine)
     _, secret = await running.services.identity.keys.create(
@@ -310,9 +307,7 @@ async def test_a_key_of_an_organisation_spends_that_ones_quota_alone(running: Ru
     body = {"userId": account.uuid, "provider": "openai", "tokens": 50, "prompt": "Hello"}
     consume = "/api/v1/tokens/consume"
     assert (await running.http.post(consume, json=body, headers=key)).status_code == 200
-    assert (
-        await running.http.post(consume, json={**body, "orgId": other}, headers=key)
-    ).status_code == 403
+    assert (await running.http.post(consume, json={**body, "orgId": other}, headers=key)).status_code == 403
     assert await running.left(account) == 1000
 
 

@@ -152,4 +152,3 @@ async def test_the_guides_own_client_backs_off_and_comes_through(running: Runnin
     assert refused.json()["waitSeconds"] in (14, 15)  # at 10 tokens a second, some of which may have run out
     assert refused.json()["providerResponse"] == {}
     assert refused.headers["retry-after"] == str(refused.json()["waitSeconds"])
-

@@ -30,9 +30,10 @@ async def look(running: Running, account: Account, purchase: str) -> Any:
 async def ended(running: Running, account: Account, purchase: str) -> Any:
     """The purchase once it has gone its way, which it does by itself."""
     async with asyncio.timeout(10):
-        while (state := await look(running, account, purchase))["status"] not in ("COMPLETED", "FAILED"):
-            await asyncio.sleep(0)
-    return state
+        while True:
+            state = await look(running, account, purchase)
+            if state["status"] in ("COMPLETED", "FAILED"):
+                return state
 
 
 def manually(document: dict[str, Any]) -> None:
@@ -91,9 +92,7 @@ async def test_the_same_key_for_something_else_is_409(running: Running) -> None:
 async def test_an_organisations_quota_grows(running: Running) -> None:
     account = await running.account()
     organisation = await running.organisation(account, tokens=500)
-    state = await ended(
-        running, account, (await buy(running, account, orgId=organisation)).json()["sagaId"]
-    )
+    state = await ended(running, account, (await buy(running, account, orgId=organisation)).json()["sagaId"])
     assert state["orgId"] == organisation
     query = {"orgId": organisation, "provider": "openai"}
     answer = await running.http.get("/api/v1/tokens/quota/org", params=query, headers=account.bearer)

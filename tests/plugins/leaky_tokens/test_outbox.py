@@ -1,0 +1,279 @@
+"""Events: written with what they tell of, delivered at least once, in order within a stream."""
+
+import base64
+import hashlib
+import hmac
+import os
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import sqlalchemy as sa
+from servers import serve, until
+from starlette.types import Receive, Scope, Send
+from stores import Clock
+
+from llmgate.config import Secret
+from llmgate.exchange import read_body
+from llmgate.store import Store
+from llmgate_leaky_tokens.outbox import DeliveryFailed, Event, Outbox, add_event
+from llmgate_leaky_tokens.saga import Status
+from llmgate_leaky_tokens.sinks import RedisStream, Webhook, WebhookSettings, signing_key
+from llmgate_leaky_tokens.tables import outbox
+from plugins.leaky_tokens.bank import Shop
+from plugins.leaky_tokens.conftest import OpenLeakyGate
+from plugins.leaky_tokens.gate import NOON, PLUGIN
+
+REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
+
+
+@dataclass
+class Collector:
+    """A sink that takes events down, except those of streams that it is told to fail for."""
+
+    events: list[Event] = field(default_factory=list)
+    failing: set[str] = field(default_factory=set)
+    tries: int = 0
+
+    async def deliver(self, event: Event) -> None:
+        self.tries += 1
+        if event.stream in self.failing:
+            raise DeliveryFailed("not now")
+        self.events.append(event)
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        return [(event.stream, event.type) for event in self.events]
+
+
+async def written(store: Store) -> int:
+    async with store.connect() as db:
+        return int(await db.scalar(sa.select(sa.func.count()).select_from(outbox)) or 0)
+
+
+async def tell(store: Store, stream: str, *kinds: str) -> None:
+    async with store.begin() as db:
+        for kind in kinds:
+            await add_event(db, stream, kind, {"of": stream}, store.clock())
+
+
+@pytest.fixture
+def collector() -> Collector:
+    return Collector()
+
+
+@pytest.fixture
+async def box(store: Store, collector: Collector) -> Outbox:
+    opened = Outbox(store, [collector])
+    await opened.open()
+    return opened
+
+
+async def test_events_are_delivered_in_order_and_forgotten(
+    store: Store, box: Outbox, collector: Collector
+) -> None:
+    await tell(store, "a", "one", "two")
+    await tell(store, "b", "one")
+    await tell(store, "a", "three")
+    await box.run()
+    assert sorted(collector.told) == [("a", "one"), ("a", "three"), ("a", "two"), ("b", "one")]
+    assert [kind for stream, kind in collector.told if stream == "a"] == ["one", "two", "three"]
+    assert await written(store) == 0
+
+
+async def test_an_event_says_what_when_and_of_what(store: Store, box: Outbox, collector: Collector) -> None:
+    await tell(store, "a", "one")
+    await box.run()
+    (event,) = collector.events
+    assert msgspec.json.decode(event.body) == {
+        "id": event.id,
+        "type": "one",
+        "timestamp": "2026-02-05T12:00:00Z",
+        "data": {"of": "a"},
+    }
+
+
+async def test_what_cannot_be_delivered_holds_up_its_own_stream_alone(
+    store: Store, box: Outbox, collector: Collector, clock: Clock
+) -> None:
+    """And is sent again after 1, 2, 4 seconds, with the same id."""
+    collector.failing = {"a"}
+    await tell(store, "a", "one", "two")
+    await tell(store, "b", "one")
+    for wait in (1.0, 2.0, 4.0):
+        await box.run()
+        assert collector.told == [("b", "one")]
+        clock.pass_by(wait)
+    assert collector.tries == 4
+    collector.failing = set()
+    await box.run()
+    assert collector.told == [("b", "one"), ("a", "one"), ("a", "two")]
+
+
+async def test_a_delivery_that_died_is_made_again(
+    store: Store, box: Outbox, collector: Collector, clock: Clock
+) -> None:
+    """The process took the event, and was killed; another one waits until it is surely dead."""
+    await tell(store, "a", "one")
+    (row,) = await box._due()
+    assert await box._claim(row)
+    assert not await box._claim(row), "another process does not take it meanwhile"
+    await Outbox(store, [collector]).run()
+    assert collector.told == []
+    clock.pass_by(61)
+    await Outbox(store, [collector]).run()
+    assert collector.told == [("a", "one")]
+
+
+async def test_an_event_of_what_was_rolled_back_is_not_told(
+    store: Store, box: Outbox, collector: Collector
+) -> None:
+    with pytest.raises(RuntimeError):
+        async with store.begin() as db:
+            await add_event(db, "a", "one", {}, NOON)
+            raise RuntimeError
+    await box.run()
+    assert collector.told == []
+
+
+async def test_where_nobody_listens_nothing_is_written(store: Store, collector: Collector) -> None:
+    """And what was left over from when somebody did is dropped."""
+    await tell(store, "a", "one")
+    assert await written(store) == 0
+    await Outbox(store, [collector]).open()
+    await tell(store, "a", "one")
+    assert await written(store) == 1
+    await Outbox(store, []).open()
+    assert await written(store) == 0
+
+
+async def test_every_state_of_a_purchase_is_told_in_order(
+    store: Store, box: Outbox, collector: Collector
+) -> None:
+    shop = Shop(store)
+    purchase = await shop.start(await shop.payer())
+    await shop.steps.run()
+    await box.run()
+    kinds = ["started", "payment_reserved", "tokens_allocated", "completed"]
+    assert collector.told == [(purchase.id, f"purchase.{kind}") for kind in kinds]
+    data = msgspec.json.decode(collector.events[-1].body)["data"]
+    assert (data["purchaseId"], data["status"], data["tokens"]) == (purchase.id, Status.COMPLETED, 1000)
+
+
+# --- sinks
+
+
+async def received(scope: Scope, receive: Receive) -> tuple[dict[bytes, bytes], bytes]:
+    return dict(scope["headers"]), await read_body(receive, 1 << 20)
+
+
+@dataclass
+class Receiver:
+    """A webhook's other end: answers with each of `statuses`, then 204."""
+
+    statuses: list[int] = field(default_factory=list)
+    got: list[tuple[dict[bytes, bytes], bytes]] = field(default_factory=list)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.got.append(await received(scope, receive))
+        status = self.statuses.pop(0) if self.statuses else 204
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    @property
+    def kinds(self) -> list[str]:
+        return [msgspec.json.decode(body)["type"] for _, body in self.got]
+
+
+async def test_a_webhook_is_signed_as_standard_webhooks_wants_it() -> None:
+    """Checked by hand, with the key that `whsec_` hides."""
+    key = b"0123456789abcdef0123456789abcdef"
+    receiver, event = Receiver(), Event("evt-1", "one", "a", b'{"id":"evt-1"}')
+    async with serve(receiver) as url, httpx.AsyncClient(trust_env=False) as http:
+        secret = Secret("whsec_" + base64.b64encode(key).decode())
+        await Webhook(http, WebhookSettings(url=url, secret=secret), clock=Clock(NOON)).deliver(event)
+    ((headers, body),) = receiver.got
+    assert (headers[b"webhook-id"], headers[b"webhook-timestamp"]) == (b"evt-1", b"1770292800")
+    signed = hmac.new(key, b"evt-1.1770292800." + body, hashlib.sha256).digest()
+    assert headers[b"webhook-signature"] == b"v1," + base64.b64encode(signed)
+
+
+@pytest.mark.parametrize("status", [302, 400, 410, 500])
+async def test_anything_but_2xx_is_no_delivery(status: int) -> None:
+    async with serve(Receiver([status])) as url, httpx.AsyncClient(trust_env=False) as http:
+        settings = WebhookSettings(url=url, secret=Secret("s"))
+        with pytest.raises(DeliveryFailed, match=str(status)):
+            await Webhook(http, settings, clock=Clock(NOON)).deliver(Event("evt-1", "one", "a", b"{}"))
+
+
+async def test_a_receiver_out_of_reach_is_no_delivery() -> None:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        settings = WebhookSettings(url="http://127.0.0.1:1", secret=Secret("s"))
+        with pytest.raises(DeliveryFailed):
+            await Webhook(http, settings, clock=Clock(NOON)).deliver(Event("evt-1", "one", "a", b"{}"))
+
+
+def test_a_secret_is_any_text_or_base64_after_whsec() -> None:
+    assert signing_key("any text") == b"any text"
+    with pytest.raises(ValueError, match="base64"):
+        signing_key("whsec_???")
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[Any]:
+    client = pytest.importorskip("redis.asyncio").Redis.from_url(REDIS)
+    try:
+        await client.ping()
+    except OSError as error:
+        reason = f"no Redis answers at {REDIS}: {error}"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    yield client
+    await client.aclose()
+
+
+async def test_events_can_go_to_a_redis_stream(redis: Any) -> None:
+    name = f"llmgate-test-{uuid.uuid4().hex}"
+    try:
+        await RedisStream(redis, name).deliver(Event("evt-1", "one", "a", b"{}"))
+        ((_, fields),) = await redis.xrange(name)
+        assert fields == {b"id": b"evt-1", b"type": b"one", b"body": b"{}"}
+    finally:
+        await redis.delete(name)
+
+
+# --- the whole gate
+
+
+async def test_consumptions_and_purchases_reach_the_webhook(open_gate: OpenLeakyGate) -> None:
+    """Those that were denied, too; a receiver that fails at first gets them all the same."""
+    receiver = Receiver([500])
+    async with serve(receiver) as url:
+
+        def listen(document: dict[str, Any]) -> None:
+            document["plugins"][PLUGIN]["webhook"] = {"url": url, "secret": "s"}
+
+        async with open_gate(listen) as running:
+            account = await running.account()
+            assert (await running.consume(account, 50)).status_code == 200
+            assert (await running.consume(account, 5000)).status_code == 402
+
+            def both_arrived() -> bool:
+                running.clock.pass_by(1)  # past the wait after the failure, whenever that was
+                return {"tokens.consumed", "tokens.denied"} <= set(receiver.kinds[1:])
+
+            await until(both_arrived)
+    events = {(event := msgspec.json.decode(body))["type"]: event["data"] for _, body in receiver.got[1:]}
+    assert (
+        events["tokens.consumed"].items()
+        >= {
+            "userId": account.uuid,
+            "provider": "openai",
+            "tokens": 50,
+            "allowed": True,
+        }.items()
+    )
+    assert events["tokens.denied"].items() >= {"tokens": 5000, "allowed": False}.items()
