@@ -29,6 +29,7 @@ from .onion import (
     health_path_of,
     known_models,
     outer,
+    prices_of,
     rate_limit,
     route_app,
     upstream_of,
@@ -113,6 +114,7 @@ async def open_gate(config: Config, core: Core) -> AsyncIterator[Gate]:
             upstreams=upstreams,
             routes=late,
             buckets=core.buckets,
+            prices=prices_of(config),
             http=core.http,
             backends=partial(open_backends, config, core, addresses_of(config)),
         )

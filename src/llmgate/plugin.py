@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .config import Config, Network
     from .identity import Identity
     from .ledger.ledger import Ledger
+    from .ledger.prices import Prices
     from .ledger.quotas import Quotas
     from .ledger.reports import Reports
     from .proxy.upstreams import Upstream
@@ -62,6 +63,7 @@ class Services:
     upstreams: Mapping[str, Upstream]
     routes: Mapping[str, ASGIApp]
     buckets: Buckets
+    prices: Prices
     http: httpx.AsyncClient
     """For all that is not the data path: webhooks, for example."""
     backends: OpenBackends
