@@ -78,7 +78,13 @@ async def test_without_prefixes_the_clash_is_reported(open_config: OpenGate, sto
             pass
     clashes = [problem for problem in refused.value.problems if "/api/v1/auth/register" in problem]
     assert len(clashes) == 1
-    for word in ("plugins.llmgate_deployments", "plugins.llmgate_leaky_tokens", "POST", "`prefix`", "`listen`"):
+    for word in (
+        "plugins.llmgate_deployments",
+        "plugins.llmgate_leaky_tokens",
+        "POST",
+        "`prefix`",
+        "`listen`",
+    ):
         assert word in clashes[0]
 
 

@@ -125,7 +125,9 @@ async def test_addresses_are_tried_one_after_the_other() -> None:
         await engine.aclose()
 
 
-@pytest.mark.parametrize("meaning", [[], socket.gaierror(socket.EAI_NONAME, "unknown")], ids=["none", "unknown"])
+@pytest.mark.parametrize(
+    "meaning", [[], socket.gaierror(socket.EAI_NONAME, "unknown")], ids=["none", "unknown"]
+)
 async def test_a_name_without_addresses_is_not_reached(meaning: list[str] | OSError) -> None:
     """Like a server that is away."""
     engine = guarded(meaning)

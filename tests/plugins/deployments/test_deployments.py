@@ -12,7 +12,7 @@ from stores import Clock
 
 from plugins.conftest import OpenGate
 
-from .conftest import API, HELLO, Ollama, OpenBku, add, log_in, ADA
+from .conftest import ADA, API, HELLO, Ollama, OpenBku, add, log_in
 
 GUIDES = {
     "name": "Production Ollama",
@@ -238,7 +238,9 @@ async def test_a_name_that_later_means_another_address_is_not_followed_there(
         admin = await log_in(running.http, ADA)
         url = ollama.url.replace("127.0.0.1", "rebinding.example.com")
         assert (await add(running.http, admin, url)).status_code == 201
-        assert (await running.http.post(f"{API}/inference/chat", headers=admin, json=HELLO)).status_code == 200
+        assert (
+            await running.http.post(f"{API}/inference/chat", headers=admin, json=HELLO)
+        ).status_code == 200
         meaning[:] = ["169.254.169.254"]
         answer = await running.http.post(f"{API}/inference/chat", headers=admin, json=HELLO)
         assert (answer.status_code, len(ollama.asked)) == (500, 1)

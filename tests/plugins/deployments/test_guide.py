@@ -52,14 +52,25 @@ def axios(request: pytest.FixtureRequest) -> str:
         missing("node and npm are not installed")
     folder = request.config.cache.mkdir("axios")
     if not (folder / "node_modules/axios/package.json").exists():
-        command = ["npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), "axios@1"]
+        command = [
+            "npm",
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--silent",
+            "--prefix",
+            str(folder),
+            "axios@1",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         if done.returncode:
             missing(f"npm cannot install axios: {done.stderr[-500:]}")
     return str(folder / "node_modules")
 
 
-async def test_the_guides_commands_work_in_its_order(running: Running, ollama: Ollama, tmp_path: Path) -> None:
+async def test_the_guides_commands_work_in_its_order(
+    running: Running, ollama: Ollama, tmp_path: Path
+) -> None:
     """From registering to the upload: each succeeds, and answers with the members that the guide shows."""
     model = tmp_path / "model.gguf"
     model.write_bytes(b"GGUF" + bytes(5000))
@@ -76,7 +87,9 @@ async def test_the_guides_commands_work_in_its_order(running: Running, ollama: O
     for command in commands:
         for placeholder, value in filled.items():
             command = command.replace(placeholder, value)
-        said = json.loads(await output("sh", "-c", f"{command.strip()} --silent --show-error --fail-with-body"))
+        said = json.loads(
+            await output("sh", "-c", f"{command.strip()} --silent --show-error --fail-with-body")
+        )
         answers.append(said)
         if "access_token" in said:
             filled["YOUR_JWT_TOKEN"] = said["access_token"]
@@ -110,7 +123,10 @@ async def key(running: Running, admin: dict[str, str], deployment: int) -> str:
     ("number", "printed"),
     [
         (0, "Hello there!\n"),
-        (1, "Hello there!\nAvailable models: ['llama2', 'mistral:latest']\nRequests last 7 days: 1\nTokens used: 10\n"),
+        (
+            1,
+            "Hello there!\nAvailable models: ['llama2', 'mistral:latest']\nRequests last 7 days: 1\nTokens used: 10\n",
+        ),
     ],
     ids=["basic usage", "client class"],
 )

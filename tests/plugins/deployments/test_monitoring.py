@@ -97,11 +97,16 @@ async def test_what_is_everybodys_is_for_admins(
 
 @pytest.mark.parametrize(
     "path",
-    ["usage?days=0", "usage?days=x", "usage?days=99999", "my-logs?limit=0", "my-logs?limit=1001", "my-logs?limit=-1"],
+    [
+        "usage?days=0",
+        "usage?days=x",
+        "usage?days=99999",
+        "my-logs?limit=0",
+        "my-logs?limit=1001",
+        "my-logs?limit=-1",
+    ],
 )
-async def test_a_query_out_of_range_is_400(
-    http: httpx.AsyncClient, user: dict[str, str], path: str
-) -> None:
+async def test_a_query_out_of_range_is_400(http: httpx.AsyncClient, user: dict[str, str], path: str) -> None:
     """With the name of the field."""
     answer = await http.get(f"{API}/monitoring/{path}", headers=user)
     assert (answer.status_code, list(answer.json())) == (400, ["detail"])

@@ -134,7 +134,8 @@ async def test_what_is_no_such_file_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    "kind", ["", "application/json", "multipart/form-data", "multipart/form-data; boundary=", f"{FORM}{'X' * 70}"]
+    "kind",
+    ["", "application/json", "multipart/form-data", "multipart/form-data; boundary=", f"{FORM}{'X' * 70}"],
 )
 async def test_what_is_no_form_is_400(
     http: httpx.AsyncClient, admin: dict[str, str], url: str, folder: Path, kind: str

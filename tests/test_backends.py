@@ -1,0 +1,105 @@
+"""Upstreams that are added while the gate runs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from shutil import copy
+
+import httpx
+import pytest
+from servers import Peer, ScriptedUpstream, serve
+from stores import clock, migrated_file
+
+from llmgate.backends import Backend, Backends, open_backends
+from llmgate.config import Address, Config, Health, Route, Store, Upstream
+from llmgate.config.secrets import SecretUrl
+from llmgate.core import Core, open_core
+from llmgate.errors import BadRequest
+from llmgate.ledger import Filter, Reports
+
+__all__ = ["clock", "migrated_file"]
+
+ROUTE = Route(path="/v1", upstream="added", name="r")
+ANSWER = b'{"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":3,"total_tokens":5}}'
+
+
+@pytest.fixture
+async def core(migrated_file: Path, tmp_path: Path) -> AsyncIterator[Core]:
+    copy(migrated_file, tmp_path / "gate.db")
+    config = Config(store=Store(url=SecretUrl(f"sqlite:///{tmp_path / 'gate.db'}")))
+    async with open_core(config) as core:
+        yield core
+
+
+@pytest.fixture
+async def backends(core: Core) -> AsyncIterator[Backends]:
+    async with open_backends(Config(), core, []) as backends:
+        yield backends
+
+
+def at(url: str) -> Upstream:
+    return Upstream(urls=(url,), health=Health(enabled=False))
+
+
+@asynccontextmanager
+async def client_of(backend: Backend) -> AsyncIterator[httpx.AsyncClient]:
+    async with serve(backend.app) as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        yield http
+
+
+async def shown(core: Core) -> bool:
+    """Whether the metrics show the upstream."""
+    return any(
+        sample.labels.get("upstream") == "added"
+        for family in core.instruments.registry.collect()
+        for sample in family.samples
+        if family.name == "llmgate_upstream_up"
+    )
+
+
+async def test_what_is_added_is_relayed_counted_and_shown(core: Core, backends: Backends) -> None:
+    """As an upstream of gate.toml is."""
+
+    async def script(peer: Peer) -> None:
+        head, _ = await peer.request()
+        assert head.startswith(b"POST /v1/chat/completions ")
+        await peer.answer(ANSWER, headers=b"content-type: application/json\r\n")
+
+    async with ScriptedUpstream(script) as server:
+        backend = await backends.add("added", at(server.url), ROUTE)
+        assert await shown(core)
+        async with client_of(backend) as http:
+            assert (await http.post("/v1/chat/completions", json={"model": "m"})).content == ANSWER
+    [record] = await Reports(core.store).records(Filter(upstream="added"))
+    assert (record.input_tokens, record.output_tokens) == (2, 3)
+    await backends.remove(backend)
+    assert not await shown(core)
+
+
+async def test_what_is_removed_answers_to_the_end(backends: Backends) -> None:
+    """Requests that are under way go on."""
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def slowly(peer: Peer) -> None:
+        await peer.request()
+        asked.set()
+        await go.wait()
+        await peer.answer(ANSWER, headers=b"content-type: application/json\r\n")
+
+    async with ScriptedUpstream(slowly) as server:
+        backend = await backends.add("added", at(server.url), ROUTE)
+        async with client_of(backend) as http:
+            answer = asyncio.ensure_future(http.post("/v1/chat/completions", json={"model": "m"}))
+            await asked.wait()
+            await backends.remove(backend)
+            go.set()
+            assert (await answer).content == ANSWER
+
+
+async def test_the_gates_own_addresses_cannot_be_added(core: Core) -> None:
+    """Those that it was told of."""
+    async with open_backends(Config(), core, [Address("127.0.0.1", 8000)]) as backends:
+        with pytest.raises(BadRequest, match="this gate itself"):
+            await backends.examine("http://127.0.0.1:8000")
+        await backends.examine("http://127.0.0.1:1")
