@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from llmgate.buckets import Bucket
 from llmgate.errors import ConfigError
-from llmgate.onion import prices_of
 from llmgate.surface import Surface
 from llmgate.usage.dialect import DIALECTS
 
@@ -121,7 +120,7 @@ def _consume(settings: Settings, gate: Services, access: Access, quotas: Provide
         completers,
         buckets=gate.buckets,
         bucket=Bucket(settings.bucket_capacity, settings.bucket_leak),
-        prices=prices_of(gate.config),
+        prices=gate.prices,
         clock=gate.store.clock,
     )
 
