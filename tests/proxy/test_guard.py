@@ -26,7 +26,7 @@ GET = UpstreamRequest("GET", b"/", [])
         ("::169.254.169.254", "link-local"),
         ("fe80::1", "link-local"),
         ("fe80::1%eth0", "link-local"),
-        ("0.0.0.0", "not the address"),
+        ("0.0.0.0", "not the address"),  # noqa: S104
         ("::", "not the address"),
         ("224.0.0.1", "not the address"),
         ("ff02::1", "not the address"),

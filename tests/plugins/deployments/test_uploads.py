@@ -122,7 +122,7 @@ async def test_what_a_client_calls_its_file_means_nothing(
         (form(GGUF, b'name="file"\r\nX-Long: ' + b"x" * 20_000), "header"),
     ],
 )
-async def test_what_is_no_such_file_leaves_nothing(
+async def test_what_is_no_such_file_leaves_nothing(  # noqa: PLR0917 - fixtures
     http: httpx.AsyncClient, admin: dict[str, str], url: str, folder: Path, body: bytes, told: str
 ) -> None:
     """400, with a text that says what is wrong."""
@@ -211,7 +211,7 @@ async def test_a_folder_that_cannot_be_written_is_503(
     http: httpx.AsyncClient, admin: dict[str, str], url: str, folder: Path
 ) -> None:
     """Without its path."""
-    folder.write_text("a file")
+    folder.write_text("a file")  # noqa: ASYNC240
     answer = await put(http, url, admin, form(GGUF))
     assert answer.status_code == 503
     assert str(folder) not in answer.text
