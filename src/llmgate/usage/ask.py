@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,6 +82,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, Raw]
 
 
+@lru_cache(256)
 def endpoint_of(method: str, path: str) -> Endpoint:
     """The endpoint that `path` ends in, under any prefix. Only a POST makes a model work."""
     if method != "POST":

@@ -26,6 +26,7 @@ _LIMIT_OF = MappingProxyType(
         Endpoint.RESPONSES: ("max_output_tokens",),
     }
 )
+_whole_number = msgspec.json.Decoder(int | None).decode
 _WHOLE = 1024 * 1024
 _EDGE = 16 * 1024
 _KEY = b'"usage"'
@@ -209,5 +210,5 @@ def _asks_for_usage(dialect: Dialect, ask: Ask) -> bool:
 
 def _number(raw: Raw | None) -> int:
     """A limit that `read_ask` has found good; -1 where there is none."""
-    number = None if raw is None else msgspec.json.decode(raw, type=int | None)
+    number = None if raw is None else _whole_number(raw)
     return -1 if number is None else number

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Endpoint(StrEnum):
@@ -31,8 +32,7 @@ class Certainty(StrEnum):
     """The backend reported none; they follow from the bytes that went through."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Tokens of one answer. `cached_tokens` are part of the input, `reasoning_tokens` part of the output."""
 
     input_tokens: int
@@ -46,8 +46,7 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What a meter has read of an answer."""
 
     usage: Usage
