@@ -15,6 +15,7 @@ LAYERS = (
     {"cli"},
     {"server", "demo", "embed", "conformance"},
     {"app", "backends", "core", "onion", "plugin"},
+    {"translate"},
     {"entrance", "middleware", "probes", "reconcile"},
     {"access_log", "metrics"},
     {"buckets", "proxy", "routing", "surface"},

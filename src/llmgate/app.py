@@ -23,17 +23,7 @@ from .entrance import Entrance, nowhere
 from .errors import ConfigError, StoreError
 from .identity import Identity, PasswordRules
 from .ledger import Quotas, Reports
-from .onion import (
-    defaults_of,
-    health_of,
-    health_path_of,
-    known_models,
-    outer,
-    prices_of,
-    rate_limit,
-    route_app,
-    upstream_of,
-)
+from .onion import health_of, health_path_of, outer, rate_limit, route_app, upstream_of
 from .plugin import Services, load_plugin, migrations_of
 from .probes import Alive, InnerMetrics, Ready, Scrape
 from .proxy.health import HealthChecks
@@ -44,6 +34,7 @@ from .reconcile import comparing
 from .routing import Entry, Table
 from .store.migrations import check
 from .surface import OperationApp, Surface
+from .translate import defaults_of, known_models, prices_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -111,10 +102,10 @@ async def open_gate(config: Config, core: Core) -> AsyncIterator[Gate]:
             ledger=core.ledger,
             quotas=Quotas(core.store, defaults_of(config)),
             reports=reports,
+            prices=prices_of(config),
             upstreams=upstreams,
             routes=late,
             buckets=core.buckets,
-            prices=prices_of(config),
             http=core.http,
             backends=partial(open_backends, config, core, addresses_of(config)),
         )

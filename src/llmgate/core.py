@@ -18,10 +18,10 @@ from .buckets import open_buckets
 from .ledger import Ledger
 from .ledger.sqlite import SqliteCommitter
 from .metrics import Cells, Instruments
-from .onion import defaults_of
 from .proxy.inner import ORIGIN, InnerTransport
 from .store import Store
 from .store.redis_windows import open_redis
+from .translate import defaults_of
 from .windows import LocalSlots, LocalWindows
 
 if TYPE_CHECKING:

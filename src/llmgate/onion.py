@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from .config import Config, Limit, Name, Route, Upstream
 from .errors import ConfigError
-from .ledger import Allotment, Default, Price, Prices, Unit, Window
-from .ledger.model import MILLION
 from .middleware import (
     Accounting,
     Authentication,
@@ -18,7 +16,6 @@ from .middleware import (
     Quota,
     RateLimit,
     RequestId,
-    ratelimit,
 )
 from .proxy import upstreams
 from .proxy.context import ContextLengths
@@ -28,6 +25,7 @@ from .proxy.health import HealthSettings
 from .proxy.inner import ORIGIN, Inner
 from .proxy.models import ModelCards
 from .proxy.relay import Relay
+from .translate import aliases_of, limit_of, prices_of
 from .usage.dialect import DIALECTS
 
 if TYPE_CHECKING:
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
     from .identity import Identity
     from .proxy.engine import Engine
     from .surface import Surface
-
-WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
 def route_app(
@@ -173,56 +169,3 @@ def health_of(settings: Upstream) -> HealthSettings | None:
 def health_path_of(settings: Upstream) -> str | None:
     """Where an upstream says how it is; None if it is not known to."""
     return settings.health.path or DIALECTS[settings.dialect].health_path
-
-
-def limit_of(limit: Limit) -> ratelimit.Limit:
-    """One of gate.toml's [[limits]] in the middleware's words."""
-    what: ratelimit.What = next(what for what in ratelimit.WHAT if getattr(limit, what) is not None)
-    amount = getattr(limit, what)
-    window = WINDOWS[limit.window] if isinstance(limit.window, str) else limit.window
-    moving = limit.strategy == "moving"
-    return ratelimit.Limit(limit.per, what, amount, window, moving, name=",".join(limit.routes))
-
-
-def defaults_of(config: Config) -> list[Default]:
-    """gate.toml's [[quotas]] in the ledger's words."""
-    defaults = []
-    for quota in config.quotas:
-        unit = next(unit for unit in Unit if getattr(quota, unit) is not None)
-        scale = MILLION if unit is Unit.MONEY else 1
-        allotment = Allotment(
-            unit=unit,
-            limit=round(getattr(quota, unit) * scale),
-            window=Window(quota.window),
-            upstream=quota.upstream or "",
-            model=quota.model or "",
-            overdraft=round(quota.overdraft * scale),
-        )
-        defaults.append(Default(quota.per, allotment))
-    return defaults
-
-
-def prices_of(config: Config) -> Prices:
-    """gate.toml's [prices] in the ledger's words."""
-    prices = config.prices.items()
-    return Prices({model: Price(price.input, price.output, price.cached_input) for model, price in prices})
-
-
-def aliases_of(settings: Upstream) -> dict[str, str]:
-    """An upstream's model aliases: the name that clients use, and its own."""
-    return {str(alias): str(name) for alias, name in settings.models.items()}
-
-
-def known_models(config: Config) -> set[str]:
-    """The models that gate.toml names: the only ones that metrics name too."""
-    names = set(config.prices)
-    for upstream in config.upstreams.values():
-        names.update(upstream.models.values())
-    for route in config.routes:
-        names.update(route.models or ())
-        if route.default_model is not None:
-            names.add(route.default_model)
-    aliases = {
-        alias: name for upstream in config.upstreams.values() for alias, name in upstream.models.items()
-    }
-    return {aliases.get(name, name) for name in names}

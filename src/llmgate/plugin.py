@@ -60,10 +60,10 @@ class Services:
     ledger: Ledger
     quotas: Quotas
     reports: Reports
+    prices: Prices
     upstreams: Mapping[str, Upstream]
     routes: Mapping[str, ASGIApp]
     buckets: Buckets
-    prices: Prices
     http: httpx.AsyncClient
     """For all that is not the data path: webhooks, for example."""
     backends: OpenBackends

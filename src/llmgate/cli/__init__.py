@@ -26,9 +26,9 @@ COMMANDS = {
     "key": "Create, list and revoke API keys.",
     "quota": "Set, show, reset and remove quotas.",
     "usage": "Show what was used, from the ledger: the total, groups, or single requests.",
-    "reconcile": "Compare the ledger with what the upstreams count themselves.",
+    "reconcile": "Compare the ledger with what the upstreams count themselves, for a while.",
     "backup": "Copy the store to a file, while the gate runs.",
-    "conformance": "Compare what a backend answers directly and through a gate.",
+    "conformance": "Send requests to the backend at URL directly and through a gate, and compare the answers.",
 }
 """Every command and its summary; the module of the same name holds it, as `command`."""
 

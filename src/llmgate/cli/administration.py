@@ -14,8 +14,8 @@ from ..app import identity_of
 from ..config import Config, load
 from ..errors import NotFound
 from ..ledger import Quotas, Reports
-from ..onion import defaults_of
 from ..store import Store
+from ..translate import defaults_of
 from .options import gate_file
 
 if TYPE_CHECKING:

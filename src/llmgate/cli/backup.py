@@ -18,7 +18,10 @@ from .output import say
 @json_option
 @gate_file
 def command(path: Path, *, file: Path, as_json: bool) -> None:
-    """Copy the store to the new file FILE, while the gate runs. For SQLite: PostgreSQL has pg_dump."""
+    """Copy the store to a file, while the gate runs.
+
+    FILE must not be there yet. For SQLite: PostgreSQL has pg_dump.
+    """
     asyncio.run(backup(load(path).store.url.reveal(), file))
     size = file.stat().st_size
     say(f"The store is copied to {file}: {size} bytes.", {"file": str(file), "size": size}, as_json=as_json)
