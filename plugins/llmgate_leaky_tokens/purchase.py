@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 from llmgate.errors import Forbidden
 from llmgate.identity import ADMIN
 
-from .saga import Purchase, Purchases, Status, checked_key
+from .saga import APPROVED, REJECTED, Purchase, Purchases, Status, checked_key
 from .words import Lot, moment
 
 if TYPE_CHECKING:
@@ -99,11 +99,11 @@ class PurchaseOperations:
 
     async def approve(self, call: Call) -> PurchaseState:
         """Let a purchase go on."""
-        return await self._decide(call, "approved")
+        return await self._decide(call, APPROVED)
 
     async def reject(self, call: Call) -> PurchaseState:
         """Let a purchase fail."""
-        return await self._decide(call, "rejected")
+        return await self._decide(call, REJECTED)
 
     async def _decide(self, call: Call, decision: str) -> PurchaseState:
         purchase = await self._purchases.decide(call.path["id"], decision)

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
     from .access import Payer
 
+APPROVED, REJECTED = "approved", "rejected"
+"""What administrators decide about purchases."""
+
 Effect = Callable[["AsyncConnection"], Awaitable[object]]
 
 

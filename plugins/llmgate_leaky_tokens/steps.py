@@ -11,7 +11,7 @@ from llmgate.errors import BadRequest, GateError, StoreError
 
 from .payments import Payment, PaymentDeclined, PaymentPending
 from .periodic import backoff
-from .saga import Effect, Overtaken, Purchase, Purchases, Status
+from .saga import REJECTED, Effect, Overtaken, Purchase, Purchases, Status
 
 if TYPE_CHECKING:
     from .quotas import ProviderQuotas
@@ -77,6 +77,8 @@ class Steps:
 
     async def _reserve(self, purchase: Purchase) -> Purchase:
         gives_up_at = purchase.created_at + self._patience
+        if purchase.decision == REJECTED:
+            return await self._fail(purchase, "rejected by an administrator")
         try:
             payment = await self._payment.reserve(purchase)
         except PaymentDeclined as error:

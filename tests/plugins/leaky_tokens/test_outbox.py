@@ -19,6 +19,7 @@ from stores import Clock
 
 from llmgate.config import Secret
 from llmgate.exchange import read_body
+from llmgate.identity import Identity
 from llmgate.store import Store
 from llmgate_leaky_tokens.outbox import DeliveryFailed, Event, Outbox, add_event
 from llmgate_leaky_tokens.saga import Status
@@ -27,6 +28,7 @@ from llmgate_leaky_tokens.tables import outbox
 from plugins.leaky_tokens.bank import Shop
 from plugins.leaky_tokens.conftest import OpenLeakyGate
 from plugins.leaky_tokens.gate import NOON, PLUGIN
+from plugins.leaky_tokens.test_analytics import note
 
 REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
 
@@ -162,6 +164,30 @@ async def test_every_state_of_a_purchase_is_told_in_order(
     assert collector.told == [(purchase.id, f"purchase.{kind}") for kind in kinds]
     data = msgspec.json.decode(collector.events[-1].body)["data"]
     assert (data["purchaseId"], data["status"], data["tokens"]) == (purchase.id, Status.COMPLETED, 1000)
+
+
+async def test_a_consumption_is_told_by_the_transaction_that_records_it(
+    store: Store, box: Outbox, collector: Collector
+) -> None:
+    """Allowed or denied; not what failed, and not what other surfaces record."""
+    ada = await Identity.over(store).users.register("ada", None)
+    await note(store, ada, 50)
+    await note(store, ada, 60, outcome="refused")
+    await note(store, ada, 70, outcome="failed")
+    await note(store, ada, 80, surface="")
+    await box.run()
+    told = [msgspec.json.decode(event.body) for event in collector.events]
+    assert [(event["type"], event["data"]["tokens"]) for event in told] == [
+        ("tokens.consumed", 50),
+        ("tokens.denied", 60),
+    ]
+    assert told[0]["data"] == {
+        "requestId": "request-0",
+        "userId": ada.uuid,
+        "provider": "openai",
+        "tokens": 50,
+        "allowed": True,
+    }
 
 
 # --- sinks

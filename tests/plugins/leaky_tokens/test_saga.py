@@ -1,6 +1,7 @@
 """Purchases step by step, on both databases: each step once, whatever happens between two of them."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from stores import Clock
@@ -231,8 +232,10 @@ async def test_a_purchase_waits_for_an_administrator(store: Store) -> None:
     assert await shop.purchases.undecided() == []
 
 
-async def test_a_rejected_purchase_fails(store: Store) -> None:
-    shop = manual(store)
+@pytest.mark.parametrize("shop_of", [manual, Shop])
+async def test_a_rejected_purchase_fails(store: Store, shop_of: Callable[[Store], Shop]) -> None:
+    """However it would have been paid."""
+    shop = shop_of(store)
     payer = await shop.payer()
     purchase = await shop.start(payer)
     await shop.purchases.decide(purchase.id, "rejected")
