@@ -65,6 +65,12 @@ class Quotas:
         A part of the transaction `db`, which has to be a `Store.change`: what was bought is there exactly if
         what paid for it is. A negative `by` takes back, down to a limit of 0. Raises `BadRequest` past 2**62.
         """
+        start, _ = allotment.window.bounds(self._store.clock())
+        row = {**identity_of(subject, allotment), "window_start": start, "updated_at": 0.0}
+        first = self._default(subject, allotment) or allotment
+        row |= {"limit": first.limit, "overdraft": first.overdraft}
+        # There has to be a row to lock: of two that find none, the second would overwrite the first.
+        await db.execute(self._store.insert(quotas).values(row).on_conflict_do_nothing())
         present = await self._present(db, subject, allotment) or allotment
         return await self.give(db, subject, replace(present, limit=max(0, present.limit + by)))
 
