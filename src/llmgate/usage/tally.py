@@ -52,12 +52,11 @@ def body_reading(dialect: Dialect, ask: Ask, members: dict[str, Raw]) -> Reading
     prompts of a batch are taken to be as long as the first (llama_server/completions_list_n.txt).
     """
     usage = usage_of(members.get("usage", NULL))
-    choices = choices_of(members)
     if usage is None:
         if is_error(members):
             return Reading(Usage(0, 0), Certainty.PARTIAL)
         return Reading(estimate(ask, body_text_bytes(members), finished=True), Certainty.ESTIMATED)
-    if dialect.sums_choices or len(choices) < 2:
+    if dialect.sums_choices or len(choices := choices_of(members)) < 2:
         return Reading(usage, Certainty.EXACT)
     made, known = usage.output_tokens, ask.prompts == 1
     at_limit = choices[0].finish_reason == "length" and made == ask.max_output
