@@ -82,6 +82,7 @@ async def open_core(
                 store,
                 partial(_committer, store, settings),
                 defaults=defaults_of(config),
+                journals=settings.journals,
                 fail_open=settings.fail_open,
             )
         )

@@ -65,9 +65,11 @@ async def command(
     """Show what was used, from the ledger: the total, groups, or single requests."""
     if by and records:
         raise click.UsageError("--by and --records exclude each other.")
+    owned = None if key is None else await gate.key(key)
+    who = None if user is None else (await gate.user(user)).id
     which = Filter(
-        user_id=None if user is None else (await gate.user(user)).id,
-        key_id=None if key is None else (await gate.key(key)).id,
+        user_id=who if who is not None or owned is None else owned.user_id,
+        key_id=None if owned is None else owned.id,
         organisation_id=None if organisation is None else (await gate.organisation(organisation)).id,
         **same,
     )

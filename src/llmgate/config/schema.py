@@ -7,6 +7,7 @@ are bytes, prices and money are in the operator's own currency.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
@@ -93,6 +94,12 @@ class Store(Struct, frozen=True, kw_only=True):
         doc("SQLite: full survives a power cut too, at one fsync for each commit."),
     ] = "normal"
     busy_timeout: Annotated[Seconds, doc("Seconds to wait for a lock of another process.")] = 5.0
+    journals: Annotated[
+        Path | None,
+        doc(
+            "Folder of the journals that outlive kill -9; without one, FILE.workers beside an SQLite file, else llmgate.workers."
+        ),
+    ] = None
     fail_open: Annotated[
         bool,
         doc("Let requests through while the store is away, instead of refusing them."),

@@ -21,7 +21,10 @@ DAY = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which records: all that match every field that is given. `since` is inclusive, `until` is not."""
+    """Which records: all that match every field that is given. `since` is inclusive, `until` is not.
+
+    Records are found by user, by upstream, or by time; a key's are found with its user's.
+    """
 
     user_id: int | None = None
     key_id: int | None = None

@@ -98,6 +98,8 @@ class Choice(Struct, gc=False):
         return _size(self.text) + _text_bytes(self.delta) + _text_bytes(self.message)
 
 
+_MOST = 2**40
+"""More tokens than any answer has: a backend that reports them reports nothing."""
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _usage = msgspec.json.Decoder(_Usage).decode
 _choices = msgspec.json.Decoder(list[Choice]).decode
@@ -134,7 +136,7 @@ def usage_of(raw: Raw | bytes) -> Usage | None:
     if found.total_tokens is not None:
         taken = found.total_tokens - (made or 0) if taken is None else taken
         made = found.total_tokens - taken if made is None else made
-    if taken is None or taken < 0 or (made or 0) < 0:
+    if taken is None or not 0 <= taken <= _MOST or not 0 <= (made or 0) <= _MOST:
         return None
     taken_details = found.prompt_tokens_details or found.input_tokens_details or _Details()
     made_details = found.completion_tokens_details or found.output_tokens_details or _Details()

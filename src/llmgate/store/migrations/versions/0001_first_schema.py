@@ -194,5 +194,4 @@ def _usage() -> None:
     )
     _index("usage", "at")
     _index("usage", "user_id", "at")
-    _index("usage", "key_id", "at")
     _index("usage", "upstream", "at")
