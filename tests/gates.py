@@ -98,7 +98,7 @@ async def running(
     store: Path,
     script: Script = answers,
     *,
-    limits: ConnectionLimits = LIMITS,
+    connections: ConnectionLimits = LIMITS,
     first_byte_timeout: float = 60.0,
     **tables: Any,
 ) -> AsyncIterator[Running]:
@@ -128,7 +128,7 @@ async def running(
         user = await identity.users.register("ann", None)
         _, secret = await identity.keys.create(user.id, "test")
         app = next(iter(gate.apps.values()))
-        url = await stack.enter_async_context(serve(app, partial(GateProtocol, limits=limits)))
+        url = await stack.enter_async_context(serve(app, partial(GateProtocol, limits=connections)))
         yield Running(url, gate, core, upstream, secret)
 
 

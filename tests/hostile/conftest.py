@@ -26,7 +26,7 @@ def open_gate(migrated_file: Path, tmp_path: Path) -> OpenGate:
         async with running(tmp_path, tmp_path / "gate.db", script, **how) as gate:
             yield gate
             await gate.quiet()
-            if script is answers and "limits" not in how:
+            if script is answers and "connections" not in how:
                 async with connect(gate.url) as client:
                     await client.send(gate.request())
                     assert (await client.response())[1] == ANSWER

@@ -227,14 +227,14 @@ async def test_an_offer_to_upgrade_is_ignored_and_the_body_is_read(open_gate: Op
 async def test_a_head_that_does_not_come_is_408_and_an_idle_connection_just_closes(
     open_gate: OpenGate, wire: bytes, status: int
 ) -> None:
-    async with open_gate(limits=ConnectionLimits(65_536, 0.05, 100)) as gate, connect(gate.url) as client:
+    async with open_gate(connections=ConnectionLimits(65_536, 0.05, 100)) as gate, connect(gate.url) as client:
         await client.send(wire)
         said = await client.rest()
         assert (status_of(said) if said else 0) == status
 
 
 async def test_a_head_that_drips_has_no_longer_than_one_that_stops(open_gate: OpenGate) -> None:
-    async with open_gate(limits=ConnectionLimits(65_536, 0.1, 100)) as gate, connect(gate.url) as client:
+    async with open_gate(connections=ConnectionLimits(65_536, 0.1, 100)) as gate, connect(gate.url) as client:
 
         async def drip() -> None:
             while True:
@@ -249,7 +249,7 @@ async def test_a_head_that_drips_has_no_longer_than_one_that_stops(open_gate: Op
 
 
 async def test_a_body_that_stops_coming_is_408_and_frees_its_place(open_gate: OpenGate) -> None:
-    async with open_gate(limits=ConnectionLimits(65_536, 0.05, 100)) as gate, connect(gate.url) as client:
+    async with open_gate(connections=ConnectionLimits(65_536, 0.05, 100)) as gate, connect(gate.url) as client:
         await client.send(gate.request(b"{" * 10)[:-4])
         head, body = await client.response()
         assert (status_of(head), error_of(body)["code"]) == (408, "request_timeout")
@@ -264,7 +264,7 @@ async def test_an_upstream_that_thinks_for_long_is_not_the_clients_fault(open_ga
         await peer.answer(ANSWER)
 
     async with (
-        open_gate(script, limits=ConnectionLimits(65_536, 0.02, 100)) as gate,
+        open_gate(script, connections=ConnectionLimits(65_536, 0.02, 100)) as gate,
         connect(gate.url) as client,
     ):
         await client.send(gate.request())
@@ -274,7 +274,7 @@ async def test_an_upstream_that_thinks_for_long_is_not_the_clients_fault(open_ga
 
 async def test_connections_over_the_limit_are_503_and_the_others_go_on(open_gate: OpenGate) -> None:
     limits = ConnectionLimits(65_536, LIMITS.patience, 1)
-    async with open_gate(limits=limits) as gate, connect(gate.url) as first:
+    async with open_gate(connections=limits) as gate, connect(gate.url) as first:
         await first.send(gate.request())
         assert (await first.response())[1] == ANSWER
         async with connect(gate.url) as second:
@@ -380,7 +380,7 @@ async def test_the_same_request_id_twice_is_charged_twice(open_gate: OpenGate) -
 
 async def test_a_storm_of_requests_takes_an_account_no_further_than_its_limit(open_gate: OpenGate) -> None:
     quotas = [{"per": "user", "tokens": 100}]
-    async with open_gate(quotas=quotas, limits=LIMITS) as gate:
+    async with open_gate(quotas=quotas, connections=LIMITS) as gate:
         body = b'{"model":"small","messages":[],"max_tokens":7}'
         seen = [
             status
@@ -394,7 +394,7 @@ async def test_a_storm_of_requests_takes_an_account_no_further_than_its_limit(op
 async def test_a_spent_quota_does_not_look_like_a_rate_limit(open_gate: OpenGate) -> None:
     """openai-python sleeps for minutes on a Retry-After, and retries every other 429."""
     async with (
-        open_gate(quotas=[{"per": "user", "tokens": 1}], limits=LIMITS) as gate,
+        open_gate(quotas=[{"per": "user", "tokens": 1}], connections=LIMITS) as gate,
         connect(gate.url) as client,
     ):
         await client.send(gate.request())
