@@ -70,6 +70,7 @@ class Gate(Struct, frozen=True, kw_only=True):
         float, Meta(ge=0, le=86_400), doc("Seconds that open requests get to finish on shutdown.")
     ] = 30.0
     access_log: Annotated[bool, doc("Write one line of JSON for each request.")] = True
+    docs: Annotated[bool, doc("Serve the documentation of the plugins' APIs at /docs, if there are any.")] = True
     trusted_proxies: Annotated[
         Several[Network], doc("Networks of proxies whose X-Forwarded-For is believed.")
     ] = ()
@@ -97,7 +98,8 @@ class Store(Struct, frozen=True, kw_only=True):
     journals: Annotated[
         Path | None,
         doc(
-            "Folder of the journals that outlive kill -9; without one, FILE.workers beside an SQLite file, else llmgate.workers."
+            "Folder of the journals that outlive kill -9; without one, FILE.workers beside an SQLite "
+            "file, else llmgate.workers."
         ),
     ] = None
     fail_open: Annotated[
