@@ -27,7 +27,9 @@ PEERS = HERE / ".peers"
 GATE_CORE, LOAD_CORE = 0, 1
 PATIENCE = 60.0
 
-POSTGRES = os.environ.get("LLMGATE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/llmgate_bench")
+POSTGRES = os.environ.get("LLMGATE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
+DATABASE = "llmgate_bench"
+"""Made anew on that server for each target, whatever database the URL names."""
 REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/9")
 EVERYTHING = ("ratelimit", "quota", "accounting")
 
@@ -235,10 +237,9 @@ def _llmgate(place: Place, *arguments: str) -> str:
 
 def _database() -> str:
     """A new, empty database on the PostgreSQL server: the tables of the last run are gone."""
-    server, _, name = POSTGRES.rpartition("/")
     if shutil.which("psql") is None:
         raise RuntimeError("psql is needed to make the database: install postgresql-client")
-    for statement in (f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', f'CREATE DATABASE "{name}"'):
-        command = ["psql", "--quiet", f"{server}/postgres", "--command", statement]
+    for statement in (f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)", f"CREATE DATABASE {DATABASE}"):
+        command = ["psql", "--quiet", POSTGRES, "--command", statement]
         subprocess.run(command, check=True, capture_output=True)
-    return POSTGRES
+    return f"{POSTGRES.rpartition('/')[0]}/{DATABASE}"
