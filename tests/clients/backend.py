@@ -29,7 +29,10 @@ class Failure:
 
 @dataclass
 class Backend:
-    """`asked` has path and body of every request. `failures` come first, one for each request; `cut` lets streams break off after their first event."""
+    """`asked` has path and body of every request.
+
+    `failures` come first, one for each; `cut` lets streams break off after their first event.
+    """
 
     failures: list[Failure] = field(default_factory=list)
     cut: bool = False
