@@ -5,6 +5,7 @@
 # make format   let ruff put the code into shape
 # make reference  write docs/reference anew, from the program
 # make bench    what the gate costs, against nginx; PEERS=1 adds other gateways, ARGS="..." goes to it
+# make torture  load on real gates while every part of them dies, then the books; ARGS="..." goes to it
 # make bench-compare A=old.json B=new.json   what got worse from one run to the next
 
 PYTHON ?= python3
@@ -43,6 +44,9 @@ reference: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	@command -v nginx >/dev/null || { echo "Installing nginx ..."; apt-get install -qq --no-install-recommends nginx-light; }
 	@$(BIN)/python -m benchmarks run $(if $(PEERS),--peers) $(ARGS)
+
+torture: $(VENV)/installed-dev
+	@$(BIN)/python -m torture $(ARGS)
 
 bench-compare: $(VENV)/installed-dev
 	@$(BIN)/python -m benchmarks compare $(A) $(B)

@@ -1,0 +1,184 @@
+"""What goes wrong during a run: one trouble after the other, drawn from the run's seed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from .processes import Program
+
+LONGEST_LOCK = 7.0
+"""Seconds: longer than requests wait for their record."""
+BETWEEN = 0.3, 2.0
+"""Seconds from the end of one trouble to the next."""
+Trouble = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Database:
+    """What can happen to a store. `lock` holds it for so many seconds, `cut` takes its clients' connections."""
+
+    async def lock(self, seconds: float) -> None:
+        """Nobody else writes for so long."""
+        raise NotImplementedError
+
+    async def restart(self, seconds: float) -> None:
+        """Everybody is thrown out and nobody let in for so long."""
+        raise NotImplementedError
+
+
+class Sqlite(Database):
+    """A file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def lock(self, seconds: float) -> None:
+        """BEGIN IMMEDIATE, and nothing more."""
+        with closing(sqlite3.connect(self._path, isolation_level=None, timeout=5.0)) as db:
+            db.execute("BEGIN IMMEDIATE")
+            await asyncio.sleep(seconds)
+            db.execute("ROLLBACK")
+
+    async def restart(self, seconds: float) -> None:
+        """There is no server that could be restarted."""
+        await self.lock(seconds)
+
+
+class Postgres(Database):
+    """A database on a server that `admin` is another database of."""
+
+    def __init__(self, url: str, admin: str) -> None:
+        self._url = url
+        self._admin = admin
+
+    async def lock(self, seconds: float) -> None:
+        """No record is written meanwhile."""
+        import asyncpg
+
+        connection = await asyncpg.connect(self._url)
+        try:
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE usage IN EXCLUSIVE MODE")
+                await asyncio.sleep(seconds)
+        except asyncpg.PostgresError:  # thrown out by a restart
+            return
+        finally:
+            connection.terminate()
+
+    async def restart(self, seconds: float) -> None:
+        """What the database's clients see of a restart, since the server is not ours."""
+        import asyncpg
+
+        name = self._url.rpartition("/")[2]
+        connection = await asyncpg.connect(self._admin)
+        try:
+            await connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name
+            )
+            await asyncio.sleep(seconds)
+        finally:
+            await connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+            await connection.close()
+
+
+class Troubles:
+    """All that is done to a gate, its backends, its store and its Redis, and how often it was."""
+
+    def __init__(
+        self,
+        rng: random.Random,
+        gate: Program,
+        backends: list[Program],
+        database: Database,
+        redis: Program | None,
+    ) -> None:
+        self.done: Counter[str] = Counter()
+        self._rng = rng
+        self._gate = gate
+        self._backends = backends
+        self._database = database
+        self._redis = redis
+        self._held: set[asyncio.Task[None]] = set()
+        self._locking = asyncio.Lock()
+
+    async def go_on(self, until: asyncio.Event) -> None:
+        """One trouble after the other, with pauses; returns when the last one is over."""
+        kinds = [kind for kind, weight in self._kinds() for _ in range(weight)]
+        while not until.is_set():
+            self._rng.shuffle(kinds)
+            for kind in kinds:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(until.wait(), self._rng.uniform(*BETWEEN))
+                if until.is_set():
+                    break
+                await kind()
+        await asyncio.gather(*self._held)
+
+    def _kinds(self) -> list[tuple[Trouble, int]]:
+        kinds = [(self.kill_gate, 2), (self.reload, 2), (self.kill_backend, 1), (self.lock, 1)]
+        if self._redis is not None:
+            kinds += [(self.kill_worker, 4), (self.restart_database, 1), (self.kill_redis, 1)]
+        return kinds
+
+    async def kill_gate(self) -> None:
+        """kill -9 to every process of the gate at once, as when its host dies."""
+        self.done["kill -9 of the gate"] += 1
+        await self._gate.restart(self._rng.uniform(0, 0.5))
+
+    async def kill_worker(self) -> None:
+        """kill -9 to one worker, for the supervisor to replace."""
+        if workers := self._gate.children():
+            self.done["kill -9 of a worker"] += 1
+            with suppress(ProcessLookupError):
+                os.kill(self._rng.choice(workers), signal.SIGKILL)
+
+    async def kill_backend(self) -> None:
+        """kill -9 to a backend in the middle of its answers."""
+        self.done["kill -9 of a backend"] += 1
+        await self._rng.choice(self._backends).restart()
+
+    async def kill_redis(self) -> None:
+        """kill -9 to Redis, which loses all that it knew."""
+        assert self._redis is not None
+        self.done["kill -9 of Redis"] += 1
+        await self._redis.restart(self._rng.uniform(0, 1.5))
+
+    async def reload(self) -> None:
+        """SIGHUP; one time in two with a file that is no gate.toml, before the right one."""
+        path = self._gate.folder / "gate.toml"
+        right = path.read_text()
+        if self._rng.random() < 0.5:
+            self.done["reload of a bad file"] += 1
+            path.write_text(right + "\n[[routes]]\nupstream = 1\n")
+            os.kill(self._gate.pid, signal.SIGHUP)
+            await asyncio.sleep(0.3)
+        self.done["reload"] += 1
+        path.write_text(f"{right}# {len(right)}\n")
+        os.kill(self._gate.pid, signal.SIGHUP)
+
+    async def lock(self) -> None:
+        """The store is locked, while other troubles go on."""
+        self.done["store locked"] += 1
+        self._begin(self._database.lock(self._rng.uniform(0.5, LONGEST_LOCK)))
+
+    async def restart_database(self) -> None:
+        """All connections to the database are cut, and for a moment none is accepted."""
+        self.done["database restarted"] += 1
+        self._begin(self._database.restart(self._rng.uniform(0.1, 3.0)))
+
+    def _begin(self, work: Awaitable[None]) -> None:
+        async def alone() -> None:
+            async with self._locking:
+                await work
+
+        task = asyncio.create_task(alone())
+        self._held.add(task)
