@@ -16,7 +16,7 @@ LAYERS = (
     {"server", "demo", "embed", "conformance"},
     {"app", "backends", "core", "onion", "plugin"},
     {"translate"},
-    {"entrance", "middleware", "probes", "reconcile"},
+    {"apidocs", "entrance", "middleware", "probes", "reconcile"},
     {"access_log", "metrics"},
     {"buckets", "proxy", "routing", "surface"},
     {"identity", "windows"},

@@ -7,7 +7,7 @@ import pytest
 
 from llmgate.errors import Forbidden, detail_shape
 from llmgate.exchange import Exchange
-from llmgate.surface import Call, Operation, OperationApp, Reply
+from llmgate.surface import FORM, Call, Operation, OperationApp, Reply
 
 
 class Thing(msgspec.Struct):
@@ -81,7 +81,7 @@ async def test_json_that_does_not_fit_is_400(body: bytes, detail: str) -> None:
 
 async def test_a_form_comes_as_its_type() -> None:
     """Numbers are read from its text."""
-    status, said = await ask(posting(form=True), b"name=a+b%26c&count=2")
+    status, said = await ask(posting(media_type=FORM), b"name=a+b%26c&count=2")
     assert (status, said) == (200, {"name": "a b&c", "count": 2})
 
 
@@ -100,7 +100,7 @@ async def test_a_form_comes_as_its_type() -> None:
 )
 async def test_a_form_that_does_not_fit_is_400(body: bytes) -> None:
     """Also one with a field twice (RFC 6749, 3.2)."""
-    status, said = await ask(posting(form=True), body)
+    status, said = await ask(posting(media_type=FORM), body)
     assert status == 400
     assert said["detail"].startswith("body: ")
 

@@ -56,6 +56,7 @@ The gate answers these itself, on each of its addresses:
 | `GET /readyz` | 200 while the ledger takes records and some upstream has a replica to ask; else 503. The body says \
 how each of them stands |
 | `GET /metrics` | [metrics](metrics.md), unless they have an address of their own (`metrics.listen`) |
+| `GET /docs`, `GET /openapi.json` | [documentation](../guide/api-docs.md) of the plugins' APIs, where there are any |
 
 A `[[routes]]` table lets through what its `allow` names, below its `path`. Without `allow` that is the public
 API of OpenAI and vLLM. What has something in the second column is [accounted](../guide/accounting.md):

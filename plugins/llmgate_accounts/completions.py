@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta, Struct
 
 from llmgate.errors import BadRequest, Refusal, answer
 from llmgate.exchange import ClientGone, exchange_of
@@ -12,6 +14,17 @@ from llmgate.usage.model import Endpoint
 if TYPE_CHECKING:
     from msgspec import Raw
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class Completion(Struct, frozen=True):
+    """Body of `POST /chat/completions`: either `prompt` or `messages`. Whatever else it has goes to the model, too."""
+
+    prompt: str | list[str] | None = None
+    messages: list[dict[str, Any]] | None = None
+    model: str | None = None
+    max_tokens: Annotated[int, Meta(ge=1)] | None = None
+    temperature: float | None = None
+    stream: bool = False
 
 
 class Completions:

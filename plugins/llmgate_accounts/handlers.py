@@ -86,12 +86,6 @@ class Token(Struct, frozen=True):
         return "Token('***')"
 
 
-class Problem(Struct, frozen=True):
-    """Every error."""
-
-    detail: str
-
-
 class Handlers:
     """One method for each operation. They raise `Refusal`s, which the surface puts into FastAPI's shape."""
 

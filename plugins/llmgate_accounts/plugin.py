@@ -13,15 +13,16 @@ from llmgate.errors import (
     Answer,
     ConfigError,
     Conflict,
+    Detail,
     QuotaExhausted,
     Refusal,
     UpstreamFailed,
     detail_shape,
 )
-from llmgate.surface import Operation, Surface
+from llmgate.surface import EVENTS, FORM, JSON, Media, Operation, Surface
 
-from .completions import Completions
-from .handlers import Account, Handlers, Limit, LoginForm, Problem, Registration, Token, TokenLimit, Usage
+from .completions import Completion, Completions
+from .handlers import Account, Handlers, Limit, LoginForm, Registration, Token, TokenLimit, Usage
 
 if TYPE_CHECKING:
     from llmgate.config import Config, Route
@@ -84,6 +85,7 @@ class Accounts:
             "accounts",
             operations=[*_operations(handlers), _completions(completions, route)],
             error_shape=guides_shape,
+            problem=Detail,
             title="LLM User Management API",
         )
 
@@ -101,7 +103,7 @@ def _operations(handlers: Handlers) -> list[Operation]:
             path="/auth/register",
             handler=handlers.register,
             body=Registration,
-            answers=_answers(Account, 400, 403, 413),
+            answers=_answers(Account, 403),
             summary="Register a user account.",
         ),
         Operation(
@@ -109,8 +111,8 @@ def _operations(handlers: Handlers) -> list[Operation]:
             path="/auth/token",
             handler=handlers.log_in,
             body=LoginForm,
-            form=True,
-            answers=_answers(Token, 400, 401, 413),
+            media_type=FORM,
+            answers=_answers(Token, 401),
             summary="Log in for an access token.",
         ),
         Operation(
@@ -118,7 +120,7 @@ def _operations(handlers: Handlers) -> list[Operation]:
             path="/auth/refresh",
             handler=handlers.refresh,
             credentials=BEARER,
-            answers=_answers(Token, 401),
+            answers=_answers(Token),
             summary="Get a new access token for one that is still good.",
         ),
         Operation(
@@ -126,7 +128,7 @@ def _operations(handlers: Handlers) -> list[Operation]:
             path="/users/me",
             handler=handlers.me,
             credentials=BEARER,
-            answers=_answers(Account, 401),
+            answers=_answers(Account),
             summary="Your account.",
         ),
         Operation(
@@ -134,7 +136,7 @@ def _operations(handlers: Handlers) -> list[Operation]:
             path="/users/usage",
             handler=handlers.usage,
             credentials=BEARER,
-            answers=_answers(Usage, 401),
+            answers=_answers(Usage),
             summary="How many tokens you have used, and how many are left.",
         ),
         Operation(
@@ -143,7 +145,7 @@ def _operations(handlers: Handlers) -> list[Operation]:
             handler=handlers.set_token_limit,
             body=TokenLimit,
             credentials=BEARER,
-            answers=_answers(Account, 400, 401, 403, 413),
+            answers=_answers(Account, 403),
             summary="Change your token limit.",
         ),
     ]
@@ -157,14 +159,15 @@ def _completions(app: Completions, route: Route) -> Operation:
         app=app,
         credentials=route.credentials,
         roles=route.roles,
-        answers=_answers(None, 400, 401, 403, 404, 413, 502),
-        summary="Complete a prompt, or a chat.",
+        body=Completion,
+        answers=_answers(Media((JSON, EVENTS)), 403, 404, 502),
+        summary="Complete a prompt, or a chat: what the model answers, errors included.",
     )
 
 
-def _answers(success: type[Any] | None, *refusals: int) -> dict[int, type[Any] | None]:
+def _answers(success: type[Any] | Media, *refusals: int) -> dict[int, Any]:
     """200, which is what the guide's system answers also where something was made, and the refusals."""
-    return {200: success, **dict.fromkeys((*refusals, 429, 503), Problem)}
+    return {200: success, **dict.fromkeys(refusals, Detail)}
 
 
 def _route(settings: Settings, config: Config) -> Route:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from llmgate.surface import Operation
+from llmgate.surface import EVENTS, MULTIPART, Media, Operation
 
-from . import auth, deployments, inference, models, monitoring, passages
-from .shapes import answers
+from . import auth, deployments, inference, models, monitoring, passages, uploads
+from .shapes import Id, answers
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -28,17 +28,17 @@ def auth_operations(does: auth.Auth) -> list[Operation]:
     at = partial(_operation, "/auth")
     return [
         at("POST", "/register", does.register, "Register a user.", body=auth.Registration,
-           answers=answers(201, auth.Account, 403, 409, 413)),
+           answers=answers(201, auth.Account, 403, 409)),
         at("POST", "/login", does.log_in, "Log in for an access token.", body=auth.Credentials,
-           answers=answers(200, auth.Token, 401, 413)),
+           answers=answers(200, auth.Token, 401)),
         at("GET", "/me", does.me, "Your account.", credentials=BOTH,
-           answers=answers(200, auth.Account, 401)),
+           answers=answers(200, auth.Account)),
         at("POST", "/api-keys", does.create_key, "Make an API key.", body=auth.NewKey, credentials=BEARER,
-           answers=answers(201, auth.CreatedKey, 401, 403, 413)),
+           answers=answers(201, auth.CreatedKey, 403)),
         at("GET", "/api-keys", does.list_keys, "Your API keys.", credentials=BEARER,
-           answers=answers(200, list[auth.ListedKey], 401)),
+           answers=answers(200, list[auth.ListedKey])),
         at("DELETE", "/api-keys/{id}", does.delete_key, "Delete an API key.", credentials=BEARER,
-           answers=answers(204, None, 401, 404)),
+           answers=answers(204, None, 404)),
     ]  # fmt: skip
 
 
@@ -47,25 +47,25 @@ def deployment_operations(does: deployments.Deployments) -> list[Operation]:
     at = partial(_operation, "/deployments")
     return [
         at("POST", "", does.create, "Add a deployment.", body=deployments.NewDeployment,
-           credentials=BEARER, roles=ADMIN, answers=answers(201, deployments.ShownDeployment, 401, 403, 409, 413)),
+           credentials=BEARER, roles=ADMIN, answers=answers(201, deployments.ShownDeployment, 409)),
         at("GET", "", does.everything, "All deployments.", credentials=BOTH,
-           answers=answers(200, list[deployments.ShownDeployment], 401)),
+           answers=answers(200, list[deployments.ShownDeployment])),
         at("GET", "/{id}", does.get, "A deployment.", credentials=BOTH,
-           answers=answers(200, deployments.ShownDeployment, 401, 404)),
+           answers=answers(200, deployments.ShownDeployment, 404)),
         at("PUT", "/{id}", does.change, "Change a deployment.", body=deployments.DeploymentChange,
-           credentials=BEARER, roles=ADMIN, answers=answers(200, deployments.ShownDeployment, 401, 403, 404, 409, 413)),
+           credentials=BEARER, roles=ADMIN, answers=answers(200, deployments.ShownDeployment, 404, 409)),
         at("DELETE", "/{id}", does.delete, "Delete a deployment.", credentials=BEARER, roles=ADMIN,
-           answers=answers(204, None, 401, 403, 404)),
+           answers=answers(204, None, 404)),
         at("GET", "/{id}/health", does.health, "Whether a deployment answers, and with which models.",
-           credentials=BOTH, answers=answers(200, deployments.Health, 401, 404)),
+           credentials=BOTH, answers=answers(200, deployments.Health, 404)),
     ]  # fmt: skip
 
 
 def inference_operations(chat: Callable[..., ASGIApp], available: inference.Models) -> list[Operation]:
     """Chats. `chat` makes the app that answers whole, or with `streams` as it comes."""
     at = partial(_operation, "/inference")
-    of_chat = answers(200, passages.Answer, 401, 402, 404, 413, 500)
-    of_stream = {**of_chat, 200: None}
+    of_chat = answers(200, passages.Answer, 402, 404, 500)
+    of_stream = {**of_chat, 200: Media((EVENTS,))}
     return [
         at("POST", "/chat", None, "Chat.", app=chat(streams=False), body=inference.Chat,
            credentials=BEARER, answers=of_chat),
@@ -74,7 +74,7 @@ def inference_operations(chat: Callable[..., ASGIApp], available: inference.Mode
         at("POST", "/chat/stream", None, "Chat, as a stream of text.", app=chat(streams=True),
            body=inference.Chat, credentials=BOTH, answers=of_stream),
         at("GET", "/models", available.list, "Models that can be asked.", query=inference.OfDeployment,
-           credentials=BOTH, answers=answers(200, inference.AvailableModels, 401, 404, 500)),
+           credentials=BOTH, answers=answers(200, inference.AvailableModels, 404, 500)),
     ]  # fmt: skip
 
 
@@ -83,17 +83,18 @@ def model_operations(does: models.Models, upload: ASGIApp) -> list[Operation]:
     at = partial(_operation, "/models")
     return [
         at("POST", "", does.create, "Register a model.", body=models.NewModel, credentials=BEARER,
-           roles=ADMIN, answers=answers(201, models.ShownModel, 401, 403, 409, 413)),
+           roles=ADMIN, answers=answers(201, models.ShownModel, 409)),
         at("GET", "", does.everything, "Registered models.", query=models.Which, credentials=BOTH,
-           answers=answers(200, list[models.ShownModel], 401)),
+           answers=answers(200, list[models.ShownModel])),
         at("GET", "/{id}", does.get, "A registered model.", credentials=BOTH,
-           answers=answers(200, models.ShownModel, 401, 404)),
+           answers=answers(200, models.ShownModel, 404)),
         at("PUT", "/{id}", does.change, "Change a registered model.", body=models.ModelChange,
-           credentials=BEARER, roles=ADMIN, answers=answers(200, models.ShownModel, 401, 403, 404, 409, 413)),
+           credentials=BEARER, roles=ADMIN, answers=answers(200, models.ShownModel, 404, 409)),
         at("POST", "/{id}/upload", None, "Upload a version of a model, as a GGUF file.", app=upload,
-           credentials=BEARER, roles=ADMIN, answers=answers(201, models.ShownVersion, 401, 403, 404, 413)),
+           body=uploads.Upload, media_type=MULTIPART, credentials=BEARER, roles=ADMIN,
+           answers={**answers(201, models.ShownVersion, 404), 200: models.ShownVersion}),
         at("GET", "/{id}/versions", does.versions, "Uploaded versions of a model.", credentials=BOTH,
-           answers=answers(200, list[models.ShownVersion], 401, 404)),
+           answers=answers(200, list[models.ShownVersion], 404)),
     ]  # fmt: skip
 
 
@@ -102,16 +103,16 @@ def monitoring_operations(does: monitoring.Monitoring) -> list[Operation]:
     at = partial(_operation, "/monitoring")
     return [
         at("GET", "/metrics", does.metrics, "What the whole gate did.", query=monitoring.Week,
-           credentials=BEARER, roles=ADMIN, answers=answers(200, monitoring.Metrics, 401, 403)),
+           credentials=BEARER, roles=ADMIN, answers=answers(200, monitoring.Metrics)),
         at("GET", "/usage", does.usage, "What you used.", query=monitoring.Month, credentials=BOTH,
-           answers=answers(200, monitoring.Usage, 401)),
+           answers=answers(200, monitoring.Usage)),
         at("GET", "/my-logs", does.my_logs, "Your latest requests.", query=monitoring.Latest,
-           credentials=BOTH, answers=answers(200, list[monitoring.LogEntry], 401)),
+           credentials=BOTH, answers=answers(200, list[monitoring.LogEntry])),
         at("GET", "/logs", does.logs, "Everybody's latest requests.", query=monitoring.Latest,
-           credentials=BEARER, roles=ADMIN, answers=answers(200, list[monitoring.LogEntry], 401, 403)),
+           credentials=BEARER, roles=ADMIN, answers=answers(200, list[monitoring.LogEntry])),
         at("GET", "/deployments/{id}/metrics", does.deployment_metrics, "What a deployment did.",
            query=monitoring.Week, credentials=BEARER, roles=ADMIN,
-           answers=answers(200, monitoring.Metrics, 401, 403, 404)),
+           answers=answers(200, monitoring.Metrics, 404)),
     ]  # fmt: skip
 
 
@@ -122,6 +123,7 @@ def _operation(
         method=method,
         path=BASE + folder + path,
         handler=handler,
+        parameters={"id": Id},
         summary=summary,
         **rest,  # type: ignore[arg-type]
     )

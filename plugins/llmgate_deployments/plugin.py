@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from llmgate.config import Health, Network, Upstream
 from llmgate.config.schema import Count, Seconds, Several
 from llmgate.config.values import DialectName
+from llmgate.errors import Detail
 from llmgate.surface import Surface
 
 from . import auth, deployments, inference, models, monitoring
@@ -98,6 +99,7 @@ class Deployments:
                     *ops.monitoring_operations(monitoring.Monitoring(gate.reports, fleet, clock)),
                 ],
                 error_shape=guides_shape,
+                problem=Detail,
                 title="BKU Platform API",
             )
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from llmgate.errors import Answer, NotFound, Refusal, UpstreamFailed, detail_shape
+from llmgate.errors import Answer, Detail, NotFound, Refusal, UpstreamFailed, detail_shape
 from llmgate.surface import Call
 
 GUIDES_STATUS: Mapping[type[Refusal], int] = MappingProxyType({UpstreamFailed: 500})
@@ -17,14 +17,9 @@ GUIDES_STATUS: Mapping[type[Refusal], int] = MappingProxyType({UpstreamFailed: 5
 
 LARGEST = 2**63 - 1
 
+Id = Annotated[int, Meta(ge=0, le=LARGEST)]
 Line = Annotated[str, Meta(min_length=1, max_length=255)]
 Prose = Annotated[str, Meta(max_length=10_000)]
-
-
-class Problem(Struct, frozen=True):
-    """Every error."""
-
-    detail: str
 
 
 def guides_shape(refusal: Refusal) -> Answer:
@@ -34,8 +29,8 @@ def guides_shape(refusal: Refusal) -> Answer:
 
 
 def answers(status: int, success: Any, *refusals: int) -> dict[int, Any]:
-    """The answers of an operation: what it gives, and the refusals besides those that any may meet."""
-    return {status: success, **dict.fromkeys((*refusals, 400, 429, 503), Problem)}
+    """The answers of an operation: what it gives, and the refusals besides those that any like it may meet."""
+    return {status: success, **dict.fromkeys(refusals, Detail)}
 
 
 def iso(seconds: float) -> str:

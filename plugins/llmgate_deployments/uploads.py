@@ -13,9 +13,10 @@ import logging
 import os
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import msgspec
+from msgspec import Meta, Struct
 
 from llmgate.errors import BadRequest, NotFound, PayloadTooLarge, Unavailable
 from llmgate.exchange import ClientGone, exchange_of
@@ -43,6 +44,12 @@ FORM = 64 * 1024
 PART = ".part"
 ABANDONED = 86_400.0
 """Seconds after which a part that nobody wrote to was left by a process that died."""
+
+
+class Upload(Struct, frozen=True):
+    """Form of `POST /models/{id}/upload`."""
+
+    file: Annotated[str, Meta(extra_json_schema={"format": "binary"})]
 
 
 class UploadApp:

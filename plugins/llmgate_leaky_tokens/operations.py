@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from llmgate import __version__
 from llmgate.identity import ADMIN
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 CREDENTIALS = ("bearer", "x-api-key")
 ADMINS = (ADMIN,)
+
+IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
 class ServiceStatus(Struct, frozen=True):
@@ -48,7 +52,7 @@ def auth_operations(auth_: auth.Auth) -> list[Operation]:
             auth_.register,
             "Register a user.",
             {201: auth.Registered},
-            (400, 403, 413),
+            (403,),
             body=auth.Registration,
             credentials=(),
         ),
@@ -57,7 +61,7 @@ def auth_operations(auth_: auth.Auth) -> list[Operation]:
             auth_.log_in,
             "Log in for a session.",
             {200: auth.LoggedIn},
-            (400, 401, 413),
+            (401,),
             body=auth.Login,
             credentials=(),
         ),
@@ -66,7 +70,7 @@ def auth_operations(auth_: auth.Auth) -> list[Operation]:
             auth_.create_key,
             "Create an API key; it is shown once.",
             {201: auth.CreatedKey},
-            (400, 401, 403, 413),
+            (403,),
             body=auth.NewKey,
         ),
         _operation(
@@ -74,7 +78,7 @@ def auth_operations(auth_: auth.Auth) -> list[Operation]:
             auth_.list_keys,
             "List API keys.",
             {200: list[auth.ListedKey]},
-            (400, 401, 403),
+            (403,),
             query=auth.OfUser,
         ),
         _operation(
@@ -82,7 +86,7 @@ def auth_operations(auth_: auth.Auth) -> list[Operation]:
             auth_.revoke_key,
             "Revoke an API key.",
             {204: None},
-            (400, 401, 403, 404),
+            (403, 404),
             query=auth.OneKey,
         ),
         _operation(
@@ -90,7 +94,6 @@ def auth_operations(auth_: auth.Auth) -> list[Operation]:
             auth_.validate_key,
             "What an API key stands for.",
             {200: auth.ValidKey},
-            (401,),
             credentials=("x-api-key",),
         ),
         _operation(
@@ -98,7 +101,6 @@ def auth_operations(auth_: auth.Auth) -> list[Operation]:
             auth_.jwks,
             "The public keys of sessions.",
             {200: dict[str, Any]},
-            (),
             credentials=(),
         ),
         _operation(
@@ -106,7 +108,6 @@ def auth_operations(auth_: auth.Auth) -> list[Operation]:
             auth_.rotate,
             "Sign sessions with a new key.",
             {200: dict[str, Any]},
-            (401, 403),
             roles=ADMINS,
         ),
     ]
@@ -123,7 +124,6 @@ def token_operations(
             status,
             "Whether the service is up.",
             {200: ServiceStatus},
-            (401,),
             required=False,
         ),
         _operation(
@@ -131,7 +131,7 @@ def token_operations(
             quotas_.of_user,
             "A user's quota with a provider.",
             {200: quotas.UserQuota},
-            (400, 401, 403, 404),
+            (403, 404),
             query=quotas.UserQuery,
         ),
         _operation(
@@ -139,7 +139,7 @@ def token_operations(
             quotas_.of_organisation,
             "An organisation's quota with a provider.",
             {200: quotas.OrganisationQuota},
-            (400, 401, 403, 404),
+            (403, 404),
             query=quotas.OrganisationQuery,
         ),
         _operation(
@@ -147,7 +147,7 @@ def token_operations(
             quotas_.set_user,
             "Set a user's quota with a provider.",
             {200: quotas.UserQuota},
-            (400, 401, 403, 404, 413),
+            (404,),
             body=quotas.UserLimit,
             roles=ADMINS,
         ),
@@ -156,7 +156,7 @@ def token_operations(
             quotas_.set_organisation,
             "Set an organisation's quota with a provider.",
             {200: quotas.OrganisationQuota},
-            (400, 401, 403, 404, 413),
+            (404,),
             body=quotas.OrganisationLimit,
             roles=ADMINS,
         ),
@@ -164,8 +164,8 @@ def token_operations(
             "POST /api/v1/tokens/consume",
             consume_,
             "Spend tokens on an answer to a prompt.",
-            {200: consume.Consumed, 429: consume.Consumed},
-            (400, 401, 402, 403, 404, 413, 502),
+            {200: consume.Consumed, 429: consume.Consumed | Problem},
+            (402, 403, 404, 502),
             body=consume.Consumption,
         ),
     ]
@@ -180,15 +180,15 @@ def purchase_operations(purchases: purchase.PurchaseOperations) -> list[Operatio
             purchases.start,
             "Buy tokens.",
             {202: purchase.Started},
-            (400, 401, 403, 404, 409, 413),
+            (403, 404, 409),
             body=purchase.Order,
+            headers={"Idempotency-Key": IdempotencyKey},
         ),
         _operation(
             f"GET {path}",
             purchases.undecided,
             "Purchases that wait for an administrator.",
             {200: list[purchase.PurchaseState]},
-            (401, 403),
             roles=ADMINS,
         ),
         _operation(
@@ -196,7 +196,7 @@ def purchase_operations(purchases: purchase.PurchaseOperations) -> list[Operatio
             purchases.show,
             "Where a purchase stands.",
             {200: purchase.PurchaseState},
-            (401, 403, 404),
+            (403, 404),
         ),
         *(
             _operation(
@@ -204,7 +204,7 @@ def purchase_operations(purchases: purchase.PurchaseOperations) -> list[Operatio
                 handler,
                 f"{verb.capitalize()} a purchase.",
                 {200: purchase.PurchaseState},
-                (401, 403, 404, 409),
+                (404, 409),
                 roles=ADMINS,
             )
             for verb, handler in (("approve", purchases.approve), ("reject", purchases.reject))
@@ -225,7 +225,6 @@ def analytics_operations(analytics_: analytics.Analytics, roles: tuple[str, ...]
             handler,
             summary,
             {200: answer},
-            (400, 401, 403),
             query=query,
             roles=roles,
         )
@@ -237,19 +236,17 @@ def _operation(
     request: str,
     handler: Handler,
     summary: str,
-    answers: dict[int, type[Any] | None],
-    refusals: Iterable[int],
+    answers: dict[int, Any],
+    refusals: Iterable[int] = (),
     *,
     credentials: tuple[str, ...] = CREDENTIALS,
     required: bool = True,
     roles: tuple[str, ...] = (),
     body: type[Any] | None = None,
     query: type[Any] | None = None,
+    headers: Mapping[str, Any] = MappingProxyType({}),
 ) -> Operation:
-    """The operation for `request`, a method and a path; the first of `answers` is that of success.
-
-    The gate may always answer 429 and 503 as well.
-    """
+    """The operation for `request`, a method and a path; the first of `answers` is that of success."""
     method, _, path = request.partition(" ")
     return Operation(
         method=method,
@@ -257,12 +254,9 @@ def _operation(
         handler=handler,
         body=body,
         query=query,
-        answers={
-            **answers,
-            **dict.fromkeys(refusals, Problem),
-            429: answers.get(429, Problem),
-            503: CircuitOpen,
-        },
+        parameters={"id": UUID},
+        headers=headers,
+        answers={**answers, **dict.fromkeys(refusals, Problem), 503: CircuitOpen},
         credentials=credentials,
         required=required,
         roles=roles,

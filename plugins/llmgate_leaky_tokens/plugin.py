@@ -36,7 +36,7 @@ from .sinks import TIMEOUT, RedisStream, Webhook
 from .steps import Steps
 from .stripe_payments import open_stripe
 from .tables import MIGRATIONS
-from .words import guides_shape
+from .words import Problem, guides_shape
 
 if TYPE_CHECKING:
     from llmgate.config import SecretUrl
@@ -81,7 +81,9 @@ class LeakyTokens:
                 *purchase_operations(PurchaseOperations(purchases, access, gate.identity, quotas, wake=wake)),
                 *analytics_operations(Analytics(gate.store, quotas, clock=clock), settings.analytics_roles),
             ]
-            yield Surface(SURFACE, operations, error_shape=guides_shape(clock), title="Leaky Tokens")
+            yield Surface(
+                SURFACE, operations, error_shape=guides_shape(clock), problem=Problem, title="Leaky Tokens"
+            )
 
 
 def _check(settings: Settings, gate: Services) -> None:

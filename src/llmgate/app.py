@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .apidocs import Section, pages
 from .backends import open_backends
 from .config import INNER_APP, Address, Config, convert_table
 from .core import Core
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("llmgate")
 
 FLUSH_EVERY = 1.0
+DOCS = "the gate's documentation (`docs = false` in [gate] turns it off)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,8 @@ def _tables(
         for address in _addresses(config, route.listen):
             entries[address] += _allowed(route, app, f"routes[{index}]")
     _add_probes(config, core, services, entries)
+    if config.gate.docs:
+        _add_docs(config, core, services, surfaces, entries)
     problems: list[str] = []
     tables = {}
     for address, claims in entries.items():
@@ -282,3 +286,22 @@ def _add_probes(config: Config, core: Core, services: Services, entries: dict[Ad
         if core.inner is not None and inner is not None and (path := health_path_of(inner)) is not None:
             probes[path] = core.inner
         entries[address] += [Entry("GET", path, app, "-", "the gate") for path, app in probes.items()]
+
+
+def _add_docs(
+    config: Config,
+    core: Core,
+    services: Services,
+    surfaces: Mapping[Name, Surface],
+    entries: dict[Address, list[Entry]],
+) -> None:
+    """The documentation of the surfaces, on each address that has one: a page can only try what is on its own."""
+    sections: defaultdict[Address, list[Section]] = defaultdict(list)
+    for name, surface in surfaces.items():
+        table = config.plugins[name]
+        for address in _addresses(config, table.listen):
+            sections[address].append(Section(surface, table.prefix))
+    for address, here in sections.items():
+        for path, page in pages(here).items():
+            app = outer(page, config, core, services.identity, credentials=(), required=False, roles=())
+            entries[address].append(Entry("GET", path, app, "-", DOCS))

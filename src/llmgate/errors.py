@@ -203,21 +203,37 @@ ErrorShape = Callable[[Refusal], Answer]
 """Turns a refusal into the answer that a surface's guide shows."""
 
 
+class OpenAIErrorFields(msgspec.Struct, frozen=True):
+    """What went wrong: for people, as a class, in which field of the request, and for programs."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIError(msgspec.Struct, frozen=True):
+    """The error body of OpenAI's API."""
+
+    error: OpenAIErrorFields
+
+
+class Detail(msgspec.Struct, frozen=True):
+    """The error body of FastAPI's applications."""
+
+    detail: str
+
+
 def openai_shape(refusal: Refusal) -> Answer:
-    """The error body of OpenAI's API: `{"error": {"message", "type", "param", "code"}}`."""
-    error = {
-        "message": refusal.message,
-        "type": refusal.type,
-        "param": refusal.param,
-        "code": refusal.answer_code,
-    }
-    body = msgspec.json.encode({"error": error})
+    """A refusal as `OpenAIError`."""
+    error = OpenAIErrorFields(refusal.message, refusal.type, refusal.param, refusal.answer_code)
+    body = msgspec.json.encode(OpenAIError(error))
     return refusal.answer_status, [(b"content-type", b"application/json"), *refusal.headers], body
 
 
 def detail_shape(refusal: Refusal) -> Answer:
-    """The error body of FastAPI's applications: `{"detail": "..."}`."""
-    body = msgspec.json.encode({"detail": refusal.message})
+    """A refusal as `Detail`."""
+    body = msgspec.json.encode(Detail(refusal.message))
     return refusal.answer_status, [(b"content-type", b"application/json"), *refusal.headers], body
 
 

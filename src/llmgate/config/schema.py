@@ -70,7 +70,9 @@ class Gate(Struct, frozen=True, kw_only=True):
         float, Meta(ge=0, le=86_400), doc("Seconds that open requests get to finish on shutdown.")
     ] = 30.0
     access_log: Annotated[bool, doc("Write one line of JSON for each request.")] = True
-    docs: Annotated[bool, doc("Serve the documentation of the plugins' APIs at /docs, if there are any.")] = True
+    docs: Annotated[bool, doc("Serve the documentation of the plugins' APIs at /docs, if there are any.")] = (
+        True
+    )
     trusted_proxies: Annotated[
         Several[Network], doc("Networks of proxies whose X-Forwarded-For is believed.")
     ] = ()
