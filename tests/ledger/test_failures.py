@@ -205,6 +205,31 @@ async def test_a_cut_connection_is_opened_again(
         assert await leased(store) == 40
 
 
+async def test_a_driver_that_stumbles_over_a_lost_connection_loses_no_record(
+    migrated_postgres: str, store_url: str, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncpg's own confusion is no fault of what was to be written (found by make torture)."""
+    if "sqlite" in store_url:
+        pytest.skip("SQLite has no connections to lose")
+    asyncpg = pytest.importorskip("asyncpg")
+    fetch, stumbled = asyncpg.Connection.fetch, []
+
+    async def stumbles_once(*args: object, **kwargs: object) -> object:
+        if not stumbled:
+            stumbled.append(True)
+            raise asyncpg.InternalClientError(
+                "cannot switch to state 15; another operation (2) is in progress"
+            )
+        return await fetch(*args, **kwargs)
+
+    async with opened(migrated_postgres, clock, folder=tmp_path / "workers") as (ledger, store, _):
+        monkeypatch.setattr(asyncpg.Connection, "fetch", stumbles_once)
+        hold = await reserve(ledger, 50)
+        await spend(ledger, "a", hold, 30, ledger.begin(draft("a"), hold))
+        assert stumbled
+        assert (await records(store), await used(store)) == ({"a": (30, "finished")}, [30])
+
+
 def demand_of(amount: int):
     from llmgate.ledger import Demand
 

@@ -60,9 +60,8 @@ class PostgresCommitter:
             self._disconnect()
             if not isinstance(error, Exception) or isinstance(error, _FAULTS_OF_ENTRIES):
                 raise
-            if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError):
-                raise faults.fault(error, self._place) from error
-            raise
+            # Whatever else the driver stumbles over when it loses its connection: the entries are good.
+            raise faults.fault(error, self._place) from error
 
     async def aclose(self) -> None:
         """Close the connection."""

@@ -38,7 +38,10 @@ TRUSTED_FOR = 2.0
 DEAF_FOR = 1.0
 """Seconds for which what is looked up afresh is remembered while no echo comes."""
 
-_GONE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_GONE = (
+    OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
+)  # fmt: skip
+"""What a lost connection looks like; the last one where it is lost in the middle of a statement."""
 
 
 class NotifiedChanges:
