@@ -56,9 +56,10 @@ class Program:
             raise RuntimeError(f"{self.command} does not start:\n{self.log.read_text()[-4000:]}") from None
 
     async def kill(self) -> None:
-        """kill -9, and wait for its death."""
-        for pid in (self.pid, *self.children()):
-            with suppress(ProcessLookupError):
+        """kill -9 to it and its children, and wait for its death."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGSTOP)  # so that it starts no more of them meanwhile
+            for pid in (*self.children(), self.pid):
                 os.kill(pid, signal.SIGKILL)
         assert self._child is not None
         await self._child.wait()

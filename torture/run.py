@@ -92,8 +92,7 @@ async def run(scene: Scene, seed: str, size: Size) -> Result:
             for account in accounts:
                 for _ in range(size.clients):
                     tasks.create_task(crowd.visit(account.name, account.secret, over))
-            tasks.create_task(troubles.go_on(over))
-            await asyncio.sleep(size.seconds)
+            await troubles.go_on(size.seconds)
             await troubles.kill_gate()  # the last death is in the middle of it, too
             over.set()
         await _quiet(gate.port)

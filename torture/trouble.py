@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import closing, suppress
@@ -110,18 +111,18 @@ class Troubles:
         self._held: set[asyncio.Task[None]] = set()
         self._locking = asyncio.Lock()
 
-    async def go_on(self, until: asyncio.Event) -> None:
-        """One trouble after the other, with pauses; returns when the last one is over."""
+    async def go_on(self, seconds: float) -> None:
+        """One trouble after the other, with pauses, for about so long; returns when the last one is over."""
+        end = time.monotonic() + seconds
         kinds = [kind for kind, weight in self._kinds() for _ in range(weight)]
-        while not until.is_set():
+        while True:
             self._rng.shuffle(kinds)
             for kind in kinds:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(until.wait(), self._rng.uniform(*BETWEEN))
-                if until.is_set():
-                    break
+                await asyncio.sleep(self._rng.uniform(*BETWEEN))
+                if time.monotonic() >= end:
+                    await asyncio.gather(*self._held)
+                    return
                 await kind()
-        await asyncio.gather(*self._held)
 
     def _kinds(self) -> list[tuple[Trouble, int]]:
         kinds = [(self.kill_gate, 2), (self.reload, 2), (self.kill_backend, 1), (self.lock, 1)]
