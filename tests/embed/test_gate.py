@@ -46,6 +46,7 @@ class Backend:
         self.scopes: list[Scope] = []
         self.bodies: list[Any] = []
         self.cut = 0
+        self.fails = False
         self.steps: list[str] = []
         self.go_on = asyncio.Event()
         self.app = FastAPI(lifespan=self._lifespan)
@@ -65,6 +66,8 @@ class Backend:
     async def chat(self, request: Request) -> Any:
         self.scopes.append(request.scope)
         self.bodies.append(await request.json())
+        if self.fails:
+            raise RuntimeError("broken")
         if self.bodies[-1].get("stream"):
             return StreamingResponse(self._chunks(), media_type="text/event-stream")
         return {"object": "chat.completion", "model": "tiny", "choices": [], "usage": USAGE}
@@ -204,6 +207,17 @@ async def test_the_app_hears_at_once_when_the_client_leaves(file: Path, key: str
         await client.until(b'"Hi"')
         client.close()
         await until(lambda: backend.cut)
+
+
+async def test_an_app_that_fails_costs_nothing(file: Path, key: str) -> None:
+    """As a backend that answers 500; what it lets out is for its log, not for its clients."""
+    backend = Backend()
+    backend.fails = True
+    async with served(Gate(backend.app, file), key) as client:
+        failed = await client.post("/v1/chat/completions", json=chat(max_tokens=95))
+        assert (failed.status_code, "broken" in failed.text) == (500, False)
+        backend.fails = False
+        assert (await client.post("/v1/chat/completions", json=chat(max_tokens=95))).status_code == 200
 
 
 async def test_metrics_are_the_apps_and_the_gates_in_one_answer(file: Path, key: str) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
-from playbook import play
-from starlette.types import Receive, Scope, Send
+from playbook import Told, play
+from starlette.types import Message, Receive, Scope, Send
 
+from llmgate.errors import AnswerCut, StoreError
 from llmgate.proxy.httptools_engine import HttptoolsEngine
 from llmgate.proxy.inner import ORIGIN, Inner, InnerTransport
 from llmgate.proxy.upstreams import Upstream
@@ -81,9 +82,33 @@ async def test_it_is_counted_as_in_flight_however_it_ends() -> None:
         seen.append(own.replicas[0].in_flight)
         raise RuntimeError("broken")
 
-    with pytest.raises(RuntimeError, match="broken"):
-        await play(Inner(breaks, own), "GET", "/")
-    assert (seen, own.replicas[0].in_flight) == ([1], 0)
+    told = await play(Inner(breaks, own), "GET", "/")
+    assert (told.status, seen, own.replicas[0].in_flight) == (500, [1], 0)
+    assert b"broken" not in told.body
+
+
+async def test_an_app_that_fails_in_the_middle_cuts_its_answer() -> None:
+    """Nothing is appended, and nothing is made to look finished."""
+
+    async def breaks(scope: Scope, receive: Receive, send: Send) -> None:
+        await App()(scope, receive, send)
+        raise RuntimeError("broken")
+
+    told = Told()
+    with pytest.raises(AnswerCut):
+        await play(Inner(breaks, upstream()), "GET", "/", told=told)
+    assert (told.status, told.body) == (200, b"hello")
+
+
+async def test_what_the_gate_raises_from_within_the_app_passes() -> None:
+    """A layer above could not write its books: that is not the app's failure."""
+
+    async def full(message: Message) -> None:
+        raise StoreError("full")
+
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    with pytest.raises(StoreError):
+        await Inner(App(), upstream())(scope, play, full)  # type: ignore[arg-type]
 
 
 async def test_an_app_that_hangs_does_not_hold_the_gates_own_questions() -> None:

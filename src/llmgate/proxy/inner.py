@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import httpx
 
-from ..exchange import exchange_of
+from ..errors import AnswerCut, GateError, UpstreamFailed, answer
+from ..exchange import ClientGone, exchange_of
 from .headers import request_headers
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from .upstreams import Upstream
+
+log = logging.getLogger("llmgate.proxy")
 
 ORIGIN = "http://app.invalid"
 """What stands for the app where a URL is asked for: a name that no resolver knows (RFC 6761 6.4)."""
@@ -26,7 +30,8 @@ class Inner:
     """Hands requests to `app` by the relay's rules: the caller's credentials go, `upstream`'s own key comes in.
 
     `strip_prefix` is taken off the path and `upstream_path` put in its place. The answer passes untouched, and
-    the app itself hears from its server when the client leaves. It finds who is asking, as far as the gate
+    the app itself hears from its server when the client leaves. An error that it lets out is 500, or cuts the
+    answer that has begun. It finds who is asking, as far as the gate
     knows, in `scope["llmgate"]`: an `Exchange`.
     """
 
@@ -43,9 +48,23 @@ class Inner:
         exchange = exchange_of(scope)
         exchange.upstream = self._upstream.name
         replica = self._upstream.replicas[0]
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
         replica.in_flight += 1
         try:
-            await self.app(self._scope(scope, exchange.id), receive, send)
+            await self.app(self._scope(scope, exchange.id), receive, watched)
+        except (GateError, ClientGone):  # what a layer of the gate has raised from within `send` or `receive`
+            raise
+        except Exception as error:
+            log.exception("request %s, upstream %s: the app failed", exchange.id, self._upstream.name)
+            if begun:
+                raise AnswerCut("the app failed in the middle of it") from error
+            await answer(scope, send, UpstreamFailed("The app failed.", status=500))
         finally:
             replica.in_flight -= 1
 
