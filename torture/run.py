@@ -96,7 +96,8 @@ async def run(scene: Scene, seed: str, size: Size) -> Result:
             await troubles.kill_gate()  # the last death is in the middle of it, too
             over.set()
         await _quiet(gate.port)
-        await asyncio.gather(*(_drain(crowd, account) for account in accounts))
+        pause = PAUSE if scene.workers > 1 else 0.0
+        await asyncio.gather(*(_drain(crowd, account, pause) for account in accounts))
         left = await _quiet(gate.port)
         left["errors on stop"] = int(await gate.stop() != 0)
         evidence = await _evidence(scene, accounts, crowd, left)
@@ -147,8 +148,8 @@ async def _key(admin: Administration, user_id: int, organisation_id: int | None 
     return secret
 
 
-async def _drain(crowd: Crowd, account: Account) -> None:
-    """Spend what is left of a quota: what has died holds none of it."""
+async def _drain(crowd: Crowd, account: Account, pause: float) -> None:
+    """Spend what is left of a quota, with a `pause` (seconds) after a refusal: what has died holds none of it."""
     refusals = 0
     for number in range(MOST_TO_DRAIN if account.limit is not None else 1):
         script = Script(f"{crowd.seed}/{account.name}/rest/{number}", tokens=150)
@@ -157,7 +158,7 @@ async def _drain(crowd: Crowd, account: Account) -> None:
         if refusals == REFUSALS:
             return
         if refusals:
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(pause)
 
 
 async def _quiet(port: int) -> dict[str, int]:
