@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from .books import spent
+from .clients import End, Sighting
 from .run import Result
 
 
@@ -14,10 +15,10 @@ def table(name: str, result: Result) -> Iterator[str]:
     evidence = result.evidence
     yield f"== {name}"
     yield f"troubles   {_counted(result.troubles)}"
-    yield f"clients    {_counted(Counter(seen.end for seen in evidence.sightings))}"
+    yield f"clients    {_counted(Counter(map(_end, evidence.sightings)))}"
     yield f"ledger     {_counted(Counter(f'{r.outcome} {r.certainty}' for r in evidence.records))}"
     final = {report.id: report for report in evidence.reports if report.final}
-    finished = {seen.id for seen in evidence.sightings if seen.end == "finished"}
+    finished = {seen.id for seen in evidence.sightings if seen.end is End.FINISHED}
     reported = sum(final[one].input + final[one].output for one in finished & final.keys())
     recorded = sum(
         record.input_tokens + record.output_tokens
@@ -30,6 +31,10 @@ def table(name: str, result: Result) -> Iterator[str]:
         total = sum(spent(quota.unit, record) for record in evidence.records if quota.draws(record))
         yield f"{quota.name:<12}{quota.unit:<10}{quota.limit:>8}{quota.used:>8}{total:>9}"
     yield f"left over  {_counted(evidence.leftovers)}"
+
+
+def _end(seen: Sighting) -> str:
+    return f"{seen.end} with {seen.status}" if seen.end is End.TURNED_DOWN else seen.end
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -125,9 +125,9 @@ class Troubles:
                 await kind()
 
     def _kinds(self) -> list[tuple[Trouble, int]]:
-        kinds = [(self.kill_gate, 2), (self.reload, 2), (self.kill_backend, 1), (self.lock, 1)]
+        kinds = [(self.kill_gate, 1), (self.reload, 1), (self.kill_backend, 1), (self.lock, 1)]
         if self._redis is not None:
-            kinds += [(self.kill_worker, 4), (self.restart_database, 1), (self.kill_redis, 1)]
+            kinds += [(self.kill_worker, 3), (self.restart_database, 1), (self.kill_redis, 1)]
         return kinds
 
     async def kill_gate(self) -> None:
