@@ -76,6 +76,13 @@ async def test_nothing_is_appended_to_an_answer_that_has_begun(error: Exception)
     assert not told.finished
 
 
+async def test_an_answer_that_was_cut_before_any_of_it_went_out_is_502() -> None:
+    """Accounting holds back a plain answer's beginning; left to the server, it would be a bare 500."""
+    told = await play(failing(AnswerCut("http://10.1.0.1:8001: end of stream")))
+    assert (told.status, told.error["code"]) == (502, "upstream_error")
+    assert "10.1.0.1" not in told.body.decode()
+
+
 async def test_a_client_that_left_is_told_nothing() -> None:
     told = await play(failing(ClientGone()))
     assert told.messages == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..errors import AnswerCut, Refusal, StoreError, Unavailable, answer
+from ..errors import AnswerCut, Refusal, StoreError, Unavailable, UpstreamFailed, answer
 from ..exchange import ClientGone, exchange_of
 
 if TYPE_CHECKING:
@@ -36,10 +36,13 @@ class Errors:
             begun = True
             await send(message)
 
+        said: Refusal
         try:
             await self.app(scope, receive, watched)
-        except (AnswerCut, ClientGone):
+        except ClientGone:
             return
+        except AnswerCut:  # perhaps before anything of it has gone out: a layer may hold back its beginning
+            said = UpstreamFailed("The upstream broke off its answer.")
         except Refusal as refusal:
             said = refusal
         except StoreError as error:
