@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m torture", description=__doc__)
     parser.add_argument("--scene", choices=SCENES, action="append", help="else all")
     parser.add_argument("--seed", default=secrets.token_hex(4), help="what all randomness is drawn from")
-    parser.add_argument("--seconds", type=float, default=40.0, help="how long the load of a scene lasts")
+    parser.add_argument("--seconds", type=float, default=35.0, help="how long the load of a scene lasts")
     parser.add_argument("--clients", type=int, default=4, help="clients of each account")
     parser.add_argument("--tokens", type=int, default=9000, help="size of the largest quota")
     parser.add_argument("--keep", type=Path, help="folder that keeps logs and stores")

@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
@@ -29,7 +29,7 @@ def free_port() -> int:
 class Program:
     """A server of `command` in `folder`, on `port`; what it says is in the file `log`.
 
-    It has started when it takes connections or, with `ready`, answers a GET of that path with 200.
+    It has started when it takes connections or, with `ready`, has said so.
     """
 
     command: Sequence[str]
@@ -37,8 +37,9 @@ class Program:
     port: int
     log: Path
     ready: str | None = None
+    falls: int = 0
+    """How often it had ended by itself before it was killed."""
     _child: asyncio.subprocess.Process | None = None
-    _busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def pid(self) -> int:
@@ -57,19 +58,19 @@ class Program:
 
     async def kill(self) -> None:
         """kill -9 to it and its children, and wait for its death."""
+        assert self._child is not None
+        self.falls += self._child.returncode is not None
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGSTOP)  # so that it starts no more of them meanwhile
             for pid in (*self.children(), self.pid):
                 os.kill(pid, signal.SIGKILL)
-        assert self._child is not None
         await self._child.wait()
 
     async def restart(self, pause: float = 0.0) -> None:
         """kill -9, a pause (seconds), and a new one."""
-        async with self._busy:
-            await self.kill()
-            await asyncio.sleep(pause)
-            await self.start()
+        await self.kill()
+        await asyncio.sleep(pause)
+        await self.start()
 
     async def stop(self) -> int:
         """SIGTERM; returns its status. One that does not end is killed."""
@@ -90,21 +91,29 @@ class Program:
         except FileNotFoundError:
             return []
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal. Raises `RuntimeError` if it has ended by itself."""
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            raise RuntimeError(f"{self.command} has ended:\n{self.log.read_text()[-4000:]}") from None
+
     async def _started(self) -> bool:
         with self.log.open("ab") as said:
+            before = said.tell()
             self._child = await asyncio.create_subprocess_exec(
                 *self.command, cwd=self.folder, stdout=said, stderr=said, env=_environment()
             )
         while self._child.returncode is None:
-            if await self._answers():
+            if await self._is_ready(before):
                 return True
             await asyncio.sleep(0.05)
         return False
 
-    async def _answers(self) -> bool:
+    async def _is_ready(self, before: int) -> bool:
+        if self.ready is not None:
+            return self.ready.encode() in self.log.read_bytes()[before:]
         try:
-            if self.ready is not None:
-                return (await get(self.port, self.ready)).status == 200
             _, writer = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:
             return False
@@ -144,24 +153,17 @@ def gate(
         BACKENDS=[f"http://127.0.0.1:{upstream.port}" for upstream in upstreams],
     )
     (folder / "gate.toml").write_text(settings)
-    return Program([sys.executable, "-m", "llmgate", "serve"], folder, port, folder / "gate.log", "/healthz")
+    return Program(
+        [sys.executable, "-m", "llmgate", "serve"], folder, port, folder / "gate.log", "llmgate listens on"
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Got:
-    """What a GET brought: status 0 where the connection ended before an answer."""
-
-    status: int
-    body: str
-
-
-async def get(port: int, path: str) -> Got:
-    """A GET on a connection of its own. Raises `OSError`."""
+async def get(port: int, path: str) -> str:
+    """The body of what a GET brings, on a connection of its own. Raises `OSError`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(f"GET {path} HTTP/1.1\r\nhost: gate\r\nconnection: close\r\n\r\n".encode())
-        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
-        return Got(int(head[9:12] or 0), body)
+        return (await reader.read()).partition(b"\r\n\r\n")[2].decode()
     finally:
         writer.close()
 

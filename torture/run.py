@@ -22,7 +22,8 @@ from llmgate.store.schema import leases, workers
 from . import processes
 from .backend import Report, Script
 from .books import Evidence, Quota
-from .clients import Crowd, End, Plan
+from .clients import End, Plan
+from .crowd import Crowd
 from .processes import Program
 from .trouble import Database, Troubles
 
@@ -99,7 +100,7 @@ async def run(scene: Scene, seed: str, size: Size) -> Result:
         pause = PAUSE if scene.workers > 1 else 0.0
         await asyncio.gather(*(_drain(crowd, account, pause) for account in accounts))
         left = await _quiet(gate.port)
-        left["errors on stop"] = int(await gate.stop() != 0)
+        left |= {"gates that ended by themselves": gate.falls, "errors on stop": int(await gate.stop() != 0)}
         evidence = await _evidence(scene, accounts, crowd, left)
     return Result(evidence, dict(troubles.done))
 
@@ -168,7 +169,7 @@ async def _quiet(port: int) -> dict[str, int]:
     try:
         async with asyncio.timeout(QUIET_WITHIN):
             while True:
-                shown = processes.samples((await processes.get(port, "/metrics")).body)
+                shown = processes.samples(await processes.get(port, "/metrics"))
                 left = {
                     name: int(value) for name, value in shown if name.partition("{")[0] in holding and value
                 }

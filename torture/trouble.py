@@ -114,7 +114,7 @@ class Troubles:
     async def go_on(self, seconds: float) -> None:
         """One trouble after the other, with pauses, for about so long; returns when the last one is over."""
         end = time.monotonic() + seconds
-        kinds = [kind for kind, weight in self._kinds() for _ in range(weight)]
+        kinds = self._kinds()
         while True:
             self._rng.shuffle(kinds)
             for kind in kinds:
@@ -124,10 +124,10 @@ class Troubles:
                     return
                 await kind()
 
-    def _kinds(self) -> list[tuple[Trouble, int]]:
-        kinds = [(self.kill_gate, 1), (self.reload, 1), (self.kill_backend, 1), (self.lock, 1)]
+    def _kinds(self) -> list[Trouble]:
+        kinds = [self.kill_gate, self.reload, self.kill_backend, self.lock]
         if self._redis is not None:
-            kinds += [(self.kill_worker, 3), (self.restart_database, 1), (self.kill_redis, 1)]
+            kinds += [self.restart_database, self.kill_redis, *[self.kill_worker] * 3]
         return kinds
 
     async def kill_gate(self) -> None:
@@ -160,11 +160,11 @@ class Troubles:
         if self._rng.random() < 0.5:
             self.done["reload of a bad file"] += 1
             path.write_text(right + "\n[[routes]]\nupstream = 1\n")
-            os.kill(self._gate.pid, signal.SIGHUP)
+            self._gate.signal(signal.SIGHUP)
             await asyncio.sleep(0.3)
         self.done["reload"] += 1
         path.write_text(f"{right}# {len(right)}\n")
-        os.kill(self._gate.pid, signal.SIGHUP)
+        self._gate.signal(signal.SIGHUP)
 
     async def lock(self) -> None:
         """The store is locked, while other troubles go on."""
