@@ -70,7 +70,7 @@ def auth_operations(auth_: auth.Auth) -> list[Operation]:
             auth_.create_key,
             "Create an API key; it is shown once.",
             {201: auth.CreatedKey},
-            (403,),
+            (403, 404),
             body=auth.NewKey,
         ),
         _operation(
@@ -78,7 +78,7 @@ def auth_operations(auth_: auth.Auth) -> list[Operation]:
             auth_.list_keys,
             "List API keys.",
             {200: list[auth.ListedKey]},
-            (403,),
+            (403, 404),
             query=auth.OfUser,
         ),
         _operation(
