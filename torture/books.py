@@ -20,6 +20,8 @@ INPUT_PRICE, OUTPUT_PRICE = 1, 2
 """Millionths for each token, as gate.toml says."""
 BYTES_PER_TOKEN = 4
 """What an estimate takes a token to be (docs/guide/accounting.md)."""
+REFUSALS = frozenset({400, 408, 429, 502, 503, 504})
+"""What a client with a good key may be answered instead of 200, if it stops in the middle of its request too."""
 SMALLEST: Mapping[Unit, int] = MappingProxyType(
     {Unit.TOKENS: 2, Unit.REQUESTS: 1, Unit.MONEY: INPUT_PRICE + OUTPUT_PRICE}
 )
@@ -97,6 +99,8 @@ def _requests(evidence: Evidence) -> Iterator[str]:
         record = records.get(seen.id)
         if seen.end in (End.STUCK, End.FALSE_END):
             yield what
+        elif seen.end is End.TURNED_DOWN and seen.status not in REFUSALS:
+            yield f"{what} with {seen.status}"
         elif seen.end is End.FINISHED:
             yield from (f"{what}: {fault}" for fault in _finished(seen, record, reports.get(seen.id, ())))
         elif record is not None and record.outcome == Outcome.ABORTED and record.output_tokens < seen.tokens:

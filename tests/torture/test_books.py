@@ -70,6 +70,8 @@ def test_right_books_are_found_right() -> None:
         ({"reports": [*REPORTS, Report("r-2", "t-1", 3, 1, final=False)]}, "sent on as ['r-1', 'r-2']"),
         ({"sightings": [replace(SEEN, tokens=3)]}, "read 3"),
         ({"sightings": [replace(SEEN, end=End.STUCK)]}, "stuck"),
+        ({"sightings": [replace(SEEN, end=End.TURNED_DOWN, status=500)]}, "turned down with 500"),
+        ({"sightings": [replace(SEEN, end=End.TURNED_DOWN, status=401)]}, "turned down with 401"),
         ({"sightings": [replace(SEEN, end=End.FALSE_END)]}, "without [DONE]"),
         ({"quotas": [quota(used=6)]}, "the records come to 7 tokens, 6 were charged"),
         ({"quotas": [quota(limit=6)]}, "7 of 6 tokens were spent"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from torture.books import audit
 from torture.run import Size, run
 from torture.scenes import sqlite
+from torture.table import table
 
 
 async def test_the_books_are_right_whatever_dies(tmp_path: Path) -> None:
@@ -14,3 +15,4 @@ async def test_the_books_are_right_whatever_dies(tmp_path: Path) -> None:
     assert result.troubles["kill -9 of the gate"] >= 1
     assert any(seen.end == "finished" for seen in result.evidence.sightings)
     assert audit(result.evidence) == []
+    assert "left over  nothing" in list(table(scene.name, result))
