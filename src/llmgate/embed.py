@@ -61,8 +61,8 @@ class Gate:
         if (entrance := self._entrance) is None:
             try:
                 entrance = await self._enter(scope)
-            except GateError:
-                log.exception("the gate cannot be opened")
+            except GateError as error:
+                log.error("the gate cannot be opened: %s", error)  # noqa: TRY400 - it says where and what to do
                 await answer(scope, send, Unavailable("The gate cannot be opened. Its log says why."))
                 return
         await entrance(scope, receive, send)
@@ -79,7 +79,8 @@ class Gate:
             await self._enter(scope)
         except Exception as error:
             # Servers take an exception here for an app that knows no lifespan, and would serve it.
-            log.exception("the gate cannot be opened")
+            if not isinstance(error, GateError):
+                log.exception("the gate cannot be opened")
             await receive()
             await send({"type": "lifespan.startup.failed", "message": f"llmgate: {error}"})
             return
