@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import httpx
 import sqlalchemy as sa
 
 from llmgate.config import Route
@@ -206,11 +207,14 @@ def url_of(host: str, port: int) -> str:
     Raises `BadRequest`.
     """
     written = host if "://" in host else f"http://{host}"
-    if not written.isprintable():
+    if not (written.isascii() and written.isprintable()):
         raise BadRequest("The host holds characters that no address has.", param="host")
     try:
         origin = Origin.parse(written)
-    except ConfigError as error:
+        # Not every name can be looked up or asked (RFC 5890): better found here than by each chat.
+        origin.host.encode("idna")
+        httpx.Request("GET", origin.url)
+    except (ConfigError, httpx.InvalidURL, UnicodeError) as error:
         raise BadRequest(f"host: {error}", param="host") from error
     if urlsplit(written).port not in (None, port):
         raise BadRequest(f"The host names another port than {port}. Leave it out there.", param="host")

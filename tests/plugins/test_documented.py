@@ -48,7 +48,7 @@ CHAT = (
 )
 STREAM = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\ndata: [DONE]\n\n'
 few = hypothesis.settings(
-    max_examples=8,
+    max_examples=6,
     derandomize=True,
     database=None,
     deadline=None,
@@ -64,6 +64,10 @@ async def model(scope: Scope, receive: Receive, send: Send) -> None:
     kind, answer = (b"text/event-stream", STREAM) if streams else (b"application/json", CHAT)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
     await send({"type": "http.response.body", "body": answer})
+
+
+REACHABLE = ("host", "port", "is_active")
+"""Fields by which all deployments stay the one backend: a guide has 500 for one that is out of reach."""
 
 
 @pytest.fixture
@@ -99,14 +103,14 @@ async def known_things(http: httpx.AsyncClient, model: str) -> tuple[dict[str, s
     quota = {"userId": session["userId"], "provider": "vllm", "totalTokens": 10_000}
     assert (await http.put(f"{leaky}/tokens/quota", headers=bearer, json=quota)).status_code == 200
     known = {"userId": session["userId"], "provider": "vllm", "id": 1, "deployment_id": 1, "model": "m"}
-    return bearer, {**known, "host": host, "port": int(port)}
+    return bearer, {**known, "host": host, "port": int(port), "is_active": True}
 
 
-def put_in(known: dict[str, Any], *parts: Any) -> None:
-    """Let the fields of a good request name what there is."""
+def put_in(values: dict[str, Any], *parts: Any) -> None:
+    """Give these values to the fields of a request that have the names."""
     for part in parts:
         if isinstance(part, dict):
-            part |= {name: known[name] for name in part.keys() & known.keys()}
+            part |= {name: values[name] for name in part.keys() & values.keys()}
 
 
 def misfits(
@@ -117,8 +121,10 @@ def misfits(
     @few
     @hypothesis.given(case=operation.as_strategy(mode), there=booleans())
     def holds(case: schemathesis.Case, there: bool) -> None:
-        if there and mode is GenerationMode.POSITIVE:
-            put_in(known, case.path_parameters, case.query, case.body)
+        if mode is GenerationMode.POSITIVE:
+            put_in({name: known[name] for name in REACHABLE}, case.body)
+            if there:
+                put_in(known, case.path_parameters, case.query, case.body)
         case.call_and_validate(url, headers=bearer, checks=CHECKS)
 
     try:
@@ -138,6 +144,7 @@ async def test_every_answer_is_as_documented(plugin: str, running: Running) -> N
     document = (await running.http.get("/openapi.json")).json()
     schema = schemathesis.openapi.from_dict(document).include(path_regex=f"^{PREFIXES[plugin]}/")
     operations = [result.ok() for result in schema.get_all_operations()]
+    operations.sort(key=lambda operation: operation.method == "delete")  # what is there stays for the others
     assert {operation.label for operation in operations} == {
         f"{method.upper()} {path}"
         for path, methods in document["paths"].items()

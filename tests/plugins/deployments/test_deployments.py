@@ -147,7 +147,7 @@ async def test_a_name_cannot_be_changed_to_anothers(
         {"host": "http://a b"}, {"host": "http://a\nb"}, {"host": "http://user:secret@a"},
         {"host": "http://a?b"}, {"host": "http://a#b"}, {"host": "http://a:8080"}, {"host": "file:///etc/passwd"},
         {"host": "::1"}, {"host": "http://[::1"}, {"host": "x" * 2000}, {"deployment_type": ""},
-        {"description": 1}, {"host": None},
+        {"description": 1}, {"host": None}, {"host": "¼"}, {"host": "xn--a"}, {"host": "a..b"}, {"host": "x" * 64},
     ],
     ids=str,
 )  # fmt: skip
