@@ -15,7 +15,7 @@ from typing import Self
 from ..app import Gate, addresses_of, open_gate
 from ..config import Address, Config, load
 from ..core import Core, open_core
-from ..errors import ConfigError
+from ..errors import ConfigError, StoreError
 from .listener import Listener
 
 log = logging.getLogger("llmgate")
@@ -100,7 +100,7 @@ class Process:
                     name for name in FIXED if attrgetter(name)(config) != attrgetter(name)(self.gate.config)
                 ]
                 await self._switch(config)
-            except ConfigError as error:
+            except (ConfigError, StoreError) as error:
                 log.warning("reload: the old gate stays:\n%s", error)
             except Exception:  # a plugin may fail in any way; the gate goes on as it was
                 log.exception("reload: the old gate stays")
