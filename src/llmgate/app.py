@@ -296,12 +296,15 @@ def _add_docs(
     entries: dict[Address, list[Entry]],
 ) -> None:
     """The documentation of the surfaces, on each address that has one: a page can only try what is on its own."""
-    sections: defaultdict[Address, list[Section]] = defaultdict(list)
-    for name, surface in surfaces.items():
-        table = config.plugins[name]
+    plugins: defaultdict[Address, tuple[Name, ...]] = defaultdict(tuple)
+    for name, table in config.plugins.items():
         for address in _addresses(config, table.listen):
-            sections[address].append(Section(surface, table.prefix))
-    for address, here in sections.items():
-        for path, page in pages(here).items():
+            plugins[address] += (name,)
+    documented = {
+        names: pages([Section(surfaces[name], config.plugins[name].prefix) for name in names])
+        for names in set(plugins.values())
+    }
+    for address, names in plugins.items():
+        for path, page in documented[names].items():
             app = outer(page, config, core, services.identity, credentials=(), required=False, roles=())
             entries[address].append(Entry("GET", path, app, "-", DOCS))
