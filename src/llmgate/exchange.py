@@ -145,10 +145,15 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         piece = message.get("body", b"")
         size += len(piece)
         if size > limit:
-            raise PayloadTooLarge(f"The request body is over the limit of {limit} bytes.")
+            raise too_large(limit)
         pieces.append(piece)
         more = message.get("more_body", False)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def too_large(limit: int) -> PayloadTooLarge:
+    """The refusal of a body over `limit` bytes."""
+    return PayloadTooLarge(f"The request body is over the limit of {limit} bytes.")
 
 
 def exchange_of(

@@ -48,7 +48,13 @@ def route_app(
     if core.inner is not None and settings.is_inner:
         app = Inner(core.inner, upstream, strip_prefix=strip, upstream_path=put)
     else:
-        app = Relay(upstream, strip_prefix=strip, upstream_path=put, forwarded=settings.forwarded)
+        app = Relay(
+            upstream,
+            strip_prefix=strip,
+            upstream_path=put,
+            forwarded=settings.forwarded,
+            max_body=config.gate.max_body,
+        )
     app = ModelCards(app, aliases=aliases_of(settings), allowed=route.models)
     for name in reversed(route.middleware):
         match name:

@@ -673,3 +673,22 @@ async def test_httpx_client_is_content_with_streams() -> None:
     async with ScriptedUpstream(script) as upstream, gate(upstream.url) as url, httpx.AsyncClient() as http:
         response = await http.post(url + "/v1/x", json={})
     assert response.content == b": ping\n\ndata: {}\n\ndata: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("framing", ["whole", "length", "chunked"])
+async def test_a_body_over_the_limit_is_refused_however_it_comes(engine_class: type, framing: str) -> None:
+    """Also where no layer above reads the body: what is only seen as it comes is broken off at the limit."""
+
+    async def reading(peer: Peer) -> None:
+        await peer.reader.read()
+
+    size = 100 if framing == "whole" else 300_000
+    async with between(reading, engine_class=engine_class, max_body=size - 1) as (client, _):
+        if framing == "chunked":
+            head = b"POST /x HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n\r\n"
+            await client.send(head + b"%x\r\n%b\r\n0\r\n\r\n" % (size, b"x" * size))
+        else:
+            await client.send(
+                b"POST /x HTTP/1.1\r\nhost: g\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size
+            )
+        assert (await client.until(b"\r\n")).startswith(b"HTTP/1.1 413 ")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import sys
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ..errors import AnswerCut, BadRequest, Refusal, answer
-from ..exchange import ClientGone, exchange_of
+from ..exchange import ClientGone, exchange_of, too_large
 from .engine import UpstreamError, UpstreamRequest
 from .headers import forwarded_headers, request_headers, response_headers
 
@@ -40,16 +41,24 @@ class Relay:
     """Passes requests to `upstream`: method, path, query, end-to-end headers and body as they are.
 
     `strip_prefix` is taken off the path and `upstream_path` put in its place. With `forwarded` the upstream is
-    told about the client by X-Forwarded headers. Raises `AnswerCut` where an answer breaks off.
+    told about the client by X-Forwarded headers. A body over `max_body` bytes is refused, or broken off where
+    its length is only seen as it comes. Raises `AnswerCut` where an answer breaks off.
     """
 
     def __init__(
-        self, upstream: Upstream, *, strip_prefix: str = "", upstream_path: str = "", forwarded: bool = False
+        self,
+        upstream: Upstream,
+        *,
+        strip_prefix: str = "",
+        upstream_path: str = "",
+        forwarded: bool = False,
+        max_body: int = sys.maxsize,
     ) -> None:
         self._upstream = upstream
         self._strip_prefix = strip_prefix.rstrip("/").encode("ascii")
         self._upstream_path = upstream_path.rstrip("/").encode("ascii")
         self._forwarded = forwarded
+        self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Relay one request. WebSockets are refused."""
@@ -60,7 +69,7 @@ class Relay:
         exchange = exchange_of(scope)
         exchange.upstream = self._upstream.name
         try:
-            body = _Body(await receive(), receive)
+            body = _Body(await receive(), receive, self._max_body)
             request = self._request(scope, exchange, body)
             await _Passage(exchange, body, receive, send).run(self._upstream, request)
         except Refusal as refusal:
@@ -82,8 +91,10 @@ class Relay:
         )
         if body.whole is not None:
             return UpstreamRequest(method, self._target(scope), headers, body.whole)
-        lengths = [int(value) for name, value in came if name == b"content-length"]
-        return UpstreamRequest(method, self._target(scope), headers, body, lengths[0] if lengths else None)
+        length = next((int(value) for name, value in came if name == b"content-length"), None)
+        if length is not None and length > self._max_body:
+            raise too_large(self._max_body)
+        return UpstreamRequest(method, self._target(scope), headers, body, length)
 
     def _target(self, scope: Scope) -> bytes:
         path: bytes = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
@@ -103,18 +114,20 @@ class Relay:
 class _Body:
     """A request body: `whole` if its first message was its last, else to be iterated over once.
 
-    Raises `ClientGone` where the client leaves before the end.
+    Raises `ClientGone` where the client leaves before the end, `PayloadTooLarge` over `most` bytes.
     """
 
-    __slots__ = ("_next", "_receive", "taken", "whole")
+    __slots__ = ("_most", "_next", "_receive", "_size", "taken", "whole")
 
-    def __init__(self, first: Message, receive: Receive) -> None:
+    def __init__(self, first: Message, receive: Receive, most: int) -> None:
         if first["type"] == "http.disconnect":
             raise ClientGone
+        self._most = most
+        self._size = 0
         self._next: Message | None = first
         self._receive = receive
         self.taken = not first.get("more_body", False)
-        self.whole: bytes | None = first.get("body", b"") if self.taken else None
+        self.whole: bytes | None = self._counted(first) if self.taken else None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -128,7 +141,13 @@ class _Body:
         if message["type"] == "http.disconnect":
             raise ClientGone
         self.taken = not message.get("more_body", False)
+        return self._counted(message)
+
+    def _counted(self, message: Message) -> bytes:
         piece: bytes = message.get("body", b"")
+        self._size += len(piece)
+        if self._size > self._most:
+            raise too_large(self._most)
         return piece
 
 
