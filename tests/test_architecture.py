@@ -14,7 +14,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"server", "demo", "embed", "conformance"},
-    {"app", "backends", "core", "onion", "plugin"},
+    {"app", "backends", "core", "onion", "plugin", "tables"},
     {"translate"},
     {"apidocs", "entrance", "middleware", "probes", "reconcile"},
     {"access_log", "metrics"},

@@ -19,9 +19,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from ..app import addresses_of
 from ..config import Address, Config, load
 from ..errors import ConfigError
+from ..tables import addresses_of
 from .channel import Begin, Channel, Failed, Ready, Reload
 from .listener import bind_for
 
