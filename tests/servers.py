@@ -25,7 +25,9 @@ PATIENCE = 5.0
 
 
 @asynccontextmanager
-async def serve(app: ASGIApp, protocol: Callable[..., asyncio.Protocol] = HttpToolsProtocol) -> AsyncIterator[str]:
+async def serve(
+    app: ASGIApp, protocol: Callable[..., asyncio.Protocol] = HttpToolsProtocol
+) -> AsyncIterator[str]:
     """`app` under uvicorn's HTTP protocol (httptools), or one made of it, on a free port; yields its base URL.
 
     This is uvicorn without its `Server`, whose ticks and signal handlers would cost each test 0.2 s.

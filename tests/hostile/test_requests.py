@@ -227,7 +227,10 @@ async def test_an_offer_to_upgrade_is_ignored_and_the_body_is_read(open_gate: Op
 async def test_a_head_that_does_not_come_is_408_and_an_idle_connection_just_closes(
     open_gate: OpenGate, wire: bytes, status: int
 ) -> None:
-    async with open_gate(connections=ConnectionLimits(65_536, 0.05, 100)) as gate, connect(gate.url) as client:
+    async with (
+        open_gate(connections=ConnectionLimits(65_536, 0.05, 100)) as gate,
+        connect(gate.url) as client,
+    ):
         await client.send(wire)
         said = await client.rest()
         assert (status_of(said) if said else 0) == status
@@ -249,7 +252,10 @@ async def test_a_head_that_drips_has_no_longer_than_one_that_stops(open_gate: Op
 
 
 async def test_a_body_that_stops_coming_is_408_and_frees_its_place(open_gate: OpenGate) -> None:
-    async with open_gate(connections=ConnectionLimits(65_536, 0.05, 100)) as gate, connect(gate.url) as client:
+    async with (
+        open_gate(connections=ConnectionLimits(65_536, 0.05, 100)) as gate,
+        connect(gate.url) as client,
+    ):
         await client.send(gate.request(b"{" * 10)[:-4])
         head, body = await client.response()
         assert (status_of(head), error_of(body)["code"]) == (408, "request_timeout")
