@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from llmgate.errors import BadRequest, Forbidden, Unauthenticated
 from llmgate.identity import ADMIN, PasswordRules
 from llmgate.ledger import Allotment, Filter, Subject, Unit
 from llmgate.surface import Reply
+
+from .settings import Limit
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,16 +21,14 @@ if TYPE_CHECKING:
     from llmgate.ledger import Balance, Quotas, Reports
     from llmgate.surface import Call
 
-    from .plugin import Settings
+    from .settings import Settings
+
 
 GUIDES_RULES = PasswordRules(min_length=1, max_bytes=72)
 """The guide's own rule for passwords, on top of those in gate.toml."""
 
 NO_STORE = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 """Goes with every token (RFC 6749, 5.1)."""
-
-Limit = Annotated[int, Meta(ge=0, le=2**53)]
-"""Tokens: at most what every JSON reader takes for a whole number (RFC 8259, 6)."""
 
 
 class Credentials(Struct, frozen=True):

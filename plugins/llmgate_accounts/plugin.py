@@ -1,13 +1,11 @@
-"""The plugin: its settings, and the table of its operations."""
+"""The plugin: what it refuses to start on, and the table of its operations."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from msgspec import Meta, Struct
+from typing import TYPE_CHECKING, Any
 
 from llmgate.errors import (
     Answer,
@@ -22,7 +20,8 @@ from llmgate.errors import (
 from llmgate.surface import EVENTS, FORM, JSON, Media, Operation, Surface
 
 from .completions import Completion, Completions
-from .handlers import Account, Handlers, Limit, LoginForm, Registration, Token, TokenLimit, Usage
+from .handlers import Account, Handlers, LoginForm, Registration, Token, TokenLimit, Usage
+from .settings import Settings
 
 if TYPE_CHECKING:
     from llmgate.config import Config, Route
@@ -36,36 +35,6 @@ GUIDES_STATUS: Mapping[type[Refusal], int] = MappingProxyType(
 BEARER = ("bearer",)
 LET_THROUGH = ("POST /completions", "POST /chat/completions")
 LAYERS = ("quota", "accounting")
-
-
-class Settings(Struct, frozen=True, kw_only=True):
-    """The keys of `[plugins.llmgate_accounts]`."""
-
-    route: Annotated[
-        str | None, Meta(description="Name of the route that completions go to; without one, the only one.")
-    ] = None
-    registration: Annotated[
-        Literal["open", "closed"],
-        Meta(description="closed: accounts are made by `llmgate user add` alone."),
-    ] = "open"
-    token_limit: Annotated[Limit, Meta(description="Tokens for who registers without naming a limit.")] = (
-        10_000
-    )
-    max_token_limit: Annotated[
-        Limit | None,
-        Meta(description="Most tokens that users may ask for; without it, any number, as in the guide."),
-    ] = None
-    may_raise: Annotated[
-        bool,
-        Meta(description="Users may raise their own limit, not only lower it; never over max_token_limit."),
-    ] = False
-
-    def __post_init__(self) -> None:
-        if self.max_token_limit is not None and self.token_limit > self.max_token_limit:
-            raise ValueError(
-                f"token_limit ({self.token_limit}) is over max_token_limit ({self.max_token_limit}): "
-                "lower one or raise the other"
-            )
 
 
 class Accounts:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from servers import serve
 
-from llmgate_accounts.plugin import Settings
+from llmgate_accounts.settings import Settings
 from plugins.conftest import Model, OpenGate
 
 README = Path(__file__).parents[2].joinpath("plugins/llmgate_accounts/README.md").read_text()

@@ -1,0 +1,40 @@
+"""The keys of `[plugins.llmgate_accounts]`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Limit = Annotated[int, Meta(ge=0, le=2**53)]
+"""Tokens: at most what every JSON reader takes for a whole number (RFC 8259, 6)."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The keys of `[plugins.llmgate_accounts]`."""
+
+    route: Annotated[
+        str | None, Meta(description="Name of the route that completions go to; without one, the only one.")
+    ] = None
+    registration: Annotated[
+        Literal["open", "closed"],
+        Meta(description="closed: accounts are made by `llmgate user add` alone."),
+    ] = "open"
+    token_limit: Annotated[Limit, Meta(description="Tokens for who registers without naming a limit.")] = (
+        10_000
+    )
+    max_token_limit: Annotated[
+        Limit | None,
+        Meta(description="Most tokens that users may ask for; without it, any number, as in the guide."),
+    ] = None
+    may_raise: Annotated[
+        bool,
+        Meta(description="Users may raise their own limit, not only lower it; never over max_token_limit."),
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.max_token_limit is not None and self.token_limit > self.max_token_limit:
+            raise ValueError(
+                f"token_limit ({self.token_limit}) is over max_token_limit ({self.max_token_limit}): "
+                "lower one or raise the other"
+            )
