@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import machine
 from .figures import CHAT, RATE, Readings, body, measure, send
-from .results import Results, read, regressions, tables, write
+from .results import NOTHING_BETWEEN, Results, read, regressions, tables, write
 from .targets import (
     EVERYTHING,
     HERE,
@@ -59,7 +59,12 @@ def main() -> None:
     _require(NEEDED)
     chosen = {**OWN, **(OTHERS if options.peers else {})}
     if options.only:
-        chosen = {name: {**OWN, **OTHERS}[name] for name in options.only.split(",")}
+        wanted = {NOTHING_BETWEEN, *options.only.split(",")}  # what the backend alone takes is taken off
+        if unknown := wanted - {*OWN, *OTHERS}:
+            parser.error(
+                f"--only: no target {', '.join(sorted(unknown))} (known: {', '.join({**OWN, **OTHERS})})"
+            )
+        chosen = {name: opener for name, opener in {**OWN, **OTHERS}.items() if name in wanted}
     into = options.into or RESULTS / time.strftime("%Y-%m-%d-%H%M%S.json", time.gmtime())
     results = _run(
         chosen, options.rounds, options.seconds, scaling=not options.only, soak=options.soak, into=into
