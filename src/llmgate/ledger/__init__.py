@@ -4,7 +4,7 @@ from .accounts import Demand, Hold
 from .ledger import Ledger
 from .model import Allotment, Balance, Default, Outcome, Subject, Unit, UsageRecord, Window
 from .prices import Price, Prices
-from .quotas import Quotas, remaining_tokens
+from .quotas import Quotas
 from .reports import Filter, Reports, Totals
 
 __all__ = [
@@ -25,5 +25,4 @@ __all__ = [
     "Unit",
     "UsageRecord",
     "Window",
-    "remaining_tokens",
 ]

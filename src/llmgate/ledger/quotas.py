@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ..errors import BadRequest, Forbidden, NotFound
 from ..store.schema import quotas
 from .leases import allotment_of, identity_of, terms_of
-from .model import MOST, Allotment, Balance, Default, Subject, Unit, Window
+from .model import MOST, Allotment, Balance, Default, Subject, Window
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -138,12 +138,6 @@ class Quotas:
                 raise NotFound(f"There is no quota {quota_id}.")
             stamp = await _stamp(db, self._store.clock())
             await db.execute(sa.update(quotas).where(this).values(**values, updated_at=stamp))
-
-
-def remaining_tokens(balances: Sequence[Balance]) -> int | None:
-    """The tokens that the tightest of `balances` leaves; None where none of them counts tokens."""
-    left = [balance.remaining for balance in balances if balance.allotment.unit is Unit.TOKENS]
-    return min(left, default=None)
 
 
 def _thing(row: sa.RowMapping) -> tuple[str, str, str, str]:
