@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from .apidocs import Section, pages
 from .config import Address, Config
 from .errors import ConfigError
 from .onion import health_path_of, outer, rate_limit
@@ -47,7 +46,7 @@ def tables_of(
         for address in _addresses(config, route.listen):
             entries[address] += _allowed(route, app, f"routes[{index}]")
     _add_probes(config, core, services, entries)
-    if config.gate.docs:
+    if config.gate.docs and surfaces:
         _add_docs(config, core, services, surfaces, entries)
     problems: list[str] = []
     tables = {}
@@ -126,6 +125,8 @@ def _add_docs(
     entries: dict[Address, list[Entry]],
 ) -> None:
     """The documentation of the surfaces, on each address that has one: a page can only try what is on its own."""
+    from .apidocs import Section, pages  # noqa: PLC0415 - a gate without surfaces needs none of it
+
     plugins: defaultdict[Address, tuple[Name, ...]] = defaultdict(tuple)
     for name, table in config.plugins.items():
         for address in _addresses(config, table.listen):
