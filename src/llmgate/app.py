@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -70,9 +70,9 @@ class _LateApp:
     def __init__(self) -> None:
         self.app: ASGIApp | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         assert self.app is not None, "plugins send requests only once the gate is open"
-        await self.app(scope, receive, send)
+        return self.app(scope, receive, send)
 
 
 @asynccontextmanager

@@ -34,9 +34,14 @@ def new_id() -> str:
 
     Such ids rise with time, so that the ledger's index of them grows at its end, in pages that are at hand.
     """
-    bits = int(time.time() * 1000) << 80 | 0x7 << 76 | getrandbits(12) << 64 | 0b10 << 62 | getrandbits(62)
-    digits = f"{bits:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    at, random = int(time.time() * 1000), getrandbits(74)
+    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031 - an f-string takes half as long again
+        at >> 16,
+        at & 0xFFFF,
+        random & 0xFFF,
+        0x8000 | random >> 12 & 0x3FFF,
+        random >> 26,
+    )
 
 
 class ClientGone(Exception):

@@ -80,23 +80,28 @@ class Instruments:
         self._count = cache(lambda *labels: self._number(f.REQUESTS, *labels))
         self._last = cache(lambda *labels: self._distribution(f.DURATION, *labels))
         self._first = cache(lambda *labels: self._distribution(f.FIRST_BYTE, *labels))
-        self._used = cache(lambda *labels: self._number(f.TOKENS, *labels))
+        self._used = cache(
+            lambda route, upstream, model, certainty: [
+                self._number(f.TOKENS, route, upstream, model, direction, str(certainty))
+                for direction in ("input", "output")
+            ]
+        )
         self._refuse = cache(lambda *labels: self._number(f.REFUSED, *labels))
 
     def observe(self, exchange: Exchange, ended: float) -> None:
         """Count a request that ended at `ended` (seconds of the monotonic clock)."""
-        route, upstream = exchange.route, exchange.upstream or "-"
+        route, upstream, started = exchange.route, exchange.upstream or "-", exchange.started
         model = exchange.model if exchange.model in self._models else OTHER if exchange.model else "-"
         self._count(route, upstream, model, _answered(exchange)).inc()
-        self._last(route).observe(ended - exchange.started)
+        self._last(route).observe(ended - started)
         if exchange.first_byte is not None:
-            self._first(route, upstream).observe(exchange.first_byte - exchange.started)
+            self._first(route, upstream).observe(exchange.first_byte - started)
         if exchange.refused is not None:
             self._refuse(route, exchange.refused).inc()
         if (reading := exchange.reading) is not None:
-            usage, certainty = reading.usage, str(reading.certainty)
-            self._used(route, upstream, model, "input", certainty).inc(usage.input_tokens)
-            self._used(route, upstream, model, "output", certainty).inc(usage.output_tokens)
+            taken, made = self._used(route, upstream, model, reading.certainty)
+            taken.inc(reading.usage.input_tokens)
+            made.inc(reading.usage.output_tokens)
 
     def watch(self, ledger: Ledger, upstreams: Iterable[Upstream], models: Iterable[str]) -> None:
         """From now on show the state of `ledger` and `upstreams`, and count `models` under their names."""

@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from ..errors import Header
+
 CREDENTIALS = ("bearer", "x-api-key", "api-key", "cookie")
-_HEADER_OF = MappingProxyType({"bearer": b"authorization", "x-api-key": b"x-api-key", "api-key": b"api-key"})
+_HEADER_OF = MappingProxyType(
+    {"bearer": b"authorization", "x-api-key": b"x-api-key", "api-key": b"api-key", "cookie": b"cookie"}
+)
 COOKIE = b"access_token"
 
 
@@ -53,8 +57,7 @@ class Authentication:
             raise ValueError(f"unknown credentials {sorted(unknown)}; known: {', '.join(CREDENTIALS)}")
         self.app = app
         self._verifiers = tuple(verifiers)
-        self._cookie = "cookie" in credentials
-        self._places = frozenset(_HEADER_OF[name] for name in credentials if name in _HEADER_OF)
+        self._places = frozenset(_HEADER_OF[name] for name in credentials)
         self._required = required
         self._roles = frozenset(roles)
         self._on_use = on_use
@@ -76,7 +79,7 @@ class Authentication:
     async def _principal(self, scope: Scope) -> Principal | None:
         found: Principal | None = None
         for secret in self._secrets(scope):
-            principal = await self._prove(secret)
+            principal = self._remembered(secret) or await self._verify(secret)
             if found is not None and found.user_id != principal.user_id:
                 raise Unauthenticated("The request carries credentials of two different users. Send one.")
             if found is None or principal.key_id is not None:
@@ -85,34 +88,34 @@ class Authentication:
                 self._on_use(principal.key_id)
         return found
 
-    async def _prove(self, secret: str) -> Principal:
+    def _remembered(self, secret: str) -> Principal | None:
         for verifier in self._verifiers:
             if (principal := verifier.cached(secret)) is not None:
                 return principal
+        return None
+
+    async def _verify(self, secret: str) -> Principal:
         for verifier in self._verifiers:
             if (principal := await verifier.verify(secret)) is not None:
                 return principal
         raise Unauthenticated("Incorrect API key or session token provided.")
 
-    def _secrets(self, scope: Scope) -> Iterator[str]:
-        seen: set[bytes] = set()
-        for name, value in scope["headers"]:
-            if name == b"cookie":
-                if self._cookie:
-                    yield from _from_cookie(value)
-                continue
-            if name not in self._places:
-                continue
-            if name in seen:
-                raise Unauthenticated(f"The request has two {name.decode()} headers. Send one.")
-            seen.add(name)
+    def _secrets(self, scope: Scope) -> list[str]:
+        carried = [pair for pair in scope["headers"] if pair[0] in self._places]
+        if len(carried) > 1:
+            _refuse_doubles(carried)
+        secrets: list[str] = []
+        for name, value in carried:
             if name == b"authorization":
                 scheme, _, secret = value.partition(b" ")
                 if scheme.lower() != b"bearer" or not secret.strip():
                     raise Unauthenticated("The Authorization header must read `Bearer` and a credential.")
-                yield secret.strip().decode("latin-1")
+                secrets.append(secret.strip().decode("latin-1"))
+            elif name == b"cookie":
+                secrets += _from_cookie(value)
             else:
-                yield value.strip().decode("latin-1")
+                secrets.append(value.strip().decode("latin-1"))
+        return secrets
 
     def _authorize(self, principal: Principal | None) -> None:
         if principal is None:
@@ -122,6 +125,13 @@ class Authentication:
                 )
         elif self._roles and not self._roles & principal.roles:
             raise Forbidden(f"This needs the role {' or '.join(sorted(self._roles))}.")
+
+
+def _refuse_doubles(carried: Iterable[Header]) -> None:
+    names = [name for name, _ in carried if name != b"cookie"]
+    for name in names:
+        if names.count(name) > 1:
+            raise Unauthenticated(f"The request has two {name.decode()} headers. Send one.")
 
 
 def _from_cookie(header: bytes) -> Iterator[str]:

@@ -9,6 +9,8 @@ from ..errors import AnswerCut, Refusal, StoreError, Unavailable, UpstreamFailed
 from ..exchange import ClientGone, exchange_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("llmgate")
@@ -31,10 +33,10 @@ class Errors:
             return
         begun = False
 
-        async def watched(message: Message) -> None:
+        def watched(message: Message) -> Awaitable[None]:
             nonlocal begun
             begun = True
-            await send(message)
+            return send(message)
 
         said: Refusal
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..exchange import exchange_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,11 +41,9 @@ class Metrics:
         gaps = self._instruments.gaps(exchange.route)
         last: float | None = None
 
-        async def measured(message: Message) -> None:
+        def measured(message: Message) -> Awaitable[None]:
             nonlocal last
-            if message["type"] == "http.response.start":
-                exchange.status = message["status"]
-            elif message["type"] == "http.response.body":
+            if message["type"] == "http.response.body":
                 if message.get("body"):
                     now = timer()
                     if last is not None:
@@ -54,7 +52,9 @@ class Metrics:
                         exchange.first_byte = now
                     last = now
                 exchange.complete = not message.get("more_body", False)
-            await send(message)
+            elif message["type"] == "http.response.start":
+                exchange.status = message["status"]
+            return send(message)
 
         in_flight = self._instruments.in_flight(exchange.route)
         in_flight.inc()

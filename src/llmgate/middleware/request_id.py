@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING
 from ..exchange import exchange_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from ..errors import Header
+
 HEADER = b"x-request-id"
+GATE_HEADER = b"x-gate-request-id"
 _USABLE = re.compile(rb"[!-~]{1,128}")
 """What is passed on of a client's: visible ASCII that no log has to escape or cut."""
 
@@ -32,20 +37,24 @@ class RequestId:
             await self.app(scope, receive, send)
             return
         own = shown = exchange_of(scope).id.encode()
-        came = [value for name, value in scope["headers"] if name == HEADER]
-        if len(came) == 1 and _USABLE.fullmatch(came[0]):
-            shown = came[0]
+        headers = scope["headers"]
+        came = [pair for pair in headers if pair[0] == HEADER]
+        if len(came) == 1 and _USABLE.fullmatch(came[0][1]):
+            shown = came[0][1]
         else:
-            others = [pair for pair in scope["headers"] if pair[0] != HEADER] if came else scope["headers"]
+            others = [pair for pair in headers if pair[0] != HEADER] if came else headers
             scope = {**scope, "headers": [*others, (HEADER, own)]}
 
-        async def identified(message: Message) -> None:
+        def identified(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                headers = list(message.get("headers", ()))
-                if not any(name.lower() == HEADER for name, _ in headers):
-                    headers.append((HEADER, shown))
-                headers.append((b"x-gate-request-id", own))
-                message = {**message, "headers": headers}
-            await send(message)
+                message = {**message, "headers": _with_ids(message.get("headers", ()), shown, own)}
+            return send(message)
 
         await self.app(scope, receive, identified)
+
+
+def _with_ids(headers: Iterable[Header], shown: bytes, own: bytes) -> list[Header]:
+    for name, _ in headers:
+        if len(name) == len(HEADER) and name.lower() == HEADER:
+            return [*headers, (GATE_HEADER, own)]
+    return [*headers, (HEADER, shown), (GATE_HEADER, own)]
