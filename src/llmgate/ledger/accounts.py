@@ -8,7 +8,9 @@ accounts is atomic within the process; between processes the leases keep the sum
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import msgspec
 
 from .model import Allotment, Charge, Pledge, Subject, Unit, UsageRecord
 from .prices import FREE, Price
@@ -48,8 +50,7 @@ class Account:
         return self.in_force and allotment.upstream in ("", upstream) and allotment.model in ("", model)
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """What a request may use at the most.
 
     `input` bounds its prompt's tokens. `output` bounds each of its `choices`: 0 where nothing is generated,
@@ -98,6 +99,7 @@ class Hold:
     parts: tuple[tuple[Account, int], ...] = ()
     max_output: int | None = None
     open: bool = True
+    _pledges: tuple[Pledge, ...] | None = field(default=None, repr=False)
 
     def release(self) -> None:
         """Give everything back. Does nothing the second time."""
@@ -118,17 +120,18 @@ class Hold:
         for (account, _), pledge in zip(self.parts, self.pledges(), strict=True):
             if spent := pledge.spent(record):
                 account.spent += spent
-                charges.append(Charge(account.quota_id, account.window_start, spent, account.holder))
+                charges.append(Charge(pledge.quota_id, pledge.window_start, spent, account.holder))
         return tuple(charges)
 
     def pledges(self) -> tuple[Pledge, ...]:
         """What is held, in words that outlive the process."""
-        return tuple(
-            [
+        if self._pledges is None:
+            pledges = [
                 Pledge(account.quota_id, account.window_start, account.allotment.unit, amount)
                 for account, amount in self.parts
             ]
-        )
+            self._pledges = tuple(pledges)
+        return self._pledges
 
 
 def place_hold(accounts: Sequence[Account], demand: Demand, *, lower: bool = True) -> Hold | Account:

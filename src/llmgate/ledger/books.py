@@ -99,20 +99,28 @@ class Books:
 
         Raises `StoreError` if the store has to be asked and does not answer.
         """
-        while True:
+        while (found := self.known(subjects, upstream, model)) is None:
             if not self._workers.fresh:
                 await self.beat()
             if self._changes.current() != self._stamp:
                 await self._look()
             now = self._clock()
-            books = [self._books.get(subject) or self._open(subject) for subject in subjects]
-            bad = [book for book in books if not book.good_at(now)]
-            if not bad:
-                break
-            for book in bad:
-                await self._refresh(book)
+            for subject in subjects:
+                book = self._books.get(subject) or self._open(subject)
+                if not book.good_at(now):
+                    await self._refresh(book)
+        return found
+
+    def known(self, subjects: Iterable[Subject], upstream: str, model: str) -> list[Account] | None:
+        """The same, without asking anybody; None where the store has to be asked."""
+        if not self._workers.fresh or self._changes.current() != self._stamp:
+            return None
+        now = self._clock()
         found = []
-        for book in books:
+        for subject in subjects:
+            book = self._books.get(subject)
+            if book is None or not book.good_at(now):
+                return None
             book.used_at = now
             found += [account for account in book.accounts.values() if account.covers(upstream, model)]
         return found

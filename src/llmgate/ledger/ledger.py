@@ -18,10 +18,12 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from ..errors import QuotaExhausted, StoreError, Unavailable
 from .accounts import Account, Demand, Hold, place_hold
@@ -128,7 +130,13 @@ class Ledger:
         `QuotaExhausted`, or `Unavailable` while the store does not answer (unless the ledger fails open).
         """
         self._check()
-        place = partial(self._place, tuple(subjects), upstream, model)
+        subjects = tuple(subjects)
+        known = self._books.known(subjects, upstream, model)
+        if known is not None and isinstance(hold := place_hold(known, demand, lower=False), Hold):
+            if count is None or hold.max_output is None:
+                return hold
+            hold.release()
+        place = partial(self._place, subjects, upstream, model)
         try:
             hold = await place(demand)
             if count is not None and (isinstance(hold, Account) or hold.max_output is not None):
@@ -227,7 +235,7 @@ async def _recounted(demand: Demand, count: CountTokens, bounded: Hold | Account
     if isinstance(bounded, Hold):
         bounded.release()
     counted = await count()
-    return demand if counted is None else replace(demand, input=min(counted, demand.input))
+    return demand if counted is None else msgspec.structs.replace(demand, input=min(counted, demand.input))
 
 
 def _seen(written: asyncio.Future[None]) -> None:

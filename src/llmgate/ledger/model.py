@@ -21,6 +21,8 @@ MILLION = 1_000_000
 class Unit(StrEnum):
     """What a quota counts."""
 
+    __hash__ = str.__hash__  # that of other strings, which enums do not have
+
     TOKENS = "tokens"
     REQUESTS = "requests"
     MONEY = "money"
@@ -98,6 +100,8 @@ class Balance:
 
 class Outcome(StrEnum):
     """How a request ended."""
+
+    __hash__ = str.__hash__  # that of other strings, which enums do not have
 
     FINISHED = "finished"
     """The whole answer reached the client."""

@@ -71,7 +71,7 @@ class Accounting:
             return
         exchange = exchange_of(scope)
         try:
-            ask = await exchange.read(scope, receive, self._max_body)
+            ask = exchange.ask or await exchange.read(scope, receive, self._max_body)
         except Refusal as refusal:
             await answer(scope, send, refusal)
             return

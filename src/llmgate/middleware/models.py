@@ -47,7 +47,7 @@ class Models:
             return
         exchange = exchange_of(scope)
         try:
-            ask = await exchange.read(scope, receive, self._max_body)
+            ask = exchange.ask or await exchange.read(scope, receive, self._max_body)
             model = self._resolve(ask)
         except Refusal as refusal:
             await answer(scope, send, refusal)

@@ -87,7 +87,7 @@ class Quota:
             return
         exchange = exchange_of(scope)
         try:
-            ask = await exchange.read(scope, receive, self._max_body)
+            ask = exchange.ask or await exchange.read(scope, receive, self._max_body)
             changes = await self._hold(exchange, ask)
         except QuotaExhausted as refusal:
             await answer(scope, send, QuotaExhausted(refusal.message, status=self._refused_status))

@@ -177,7 +177,10 @@ def _refuse_duplicates(body: bytes, fields: dict[str, Raw]) -> None:
 
     Of two equal keys the last value is kept, in the place of the first. So a body that is its fields, one
     after the other, has no duplicates; only one that is not, because of one or of an escape, is parsed again.
+    Clients that write no spaces between fields, as most do, are told by a comparison.
     """
+    if msgspec.json.encode(fields) == body:
+        return
     at = 0
     for name, value in fields.items():
         key = _KEY.match(body, at)

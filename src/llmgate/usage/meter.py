@@ -85,7 +85,10 @@ def limit(dialect: Dialect, ask: Ask, most: int) -> dict[str, object]:
     lowest = 1 if dialect.zero_is_unlimited else 0
     most = max(most, lowest)
     obeyed = dialect.chat_limits if ask.endpoint is Endpoint.CHAT else _LIMIT_OF.get(ask.endpoint, ())
-    given = {name: number for name in LIMITS if (number := _number(ask.fields.get(name))) >= lowest}
+    fields = ask.fields
+    given = {
+        name: number for name in LIMITS if name in fields and (number := _number(fields[name])) >= lowest
+    }
     changes: dict[str, object] = {name: most for name, number in given.items() if number > most}
     if obeyed and not any(name in given for name in obeyed):
         changes[obeyed[0]] = most
@@ -208,7 +211,7 @@ def _asks_for_usage(dialect: Dialect, ask: Ask) -> bool:
     return ask.stream and ask.endpoint in dialect.include_usage and not has_asked
 
 
-def _number(raw: Raw | None) -> int:
-    """A limit that `read_ask` has found good; -1 where there is none."""
-    number = None if raw is None else _whole_number(raw)
+def _number(raw: Raw) -> int:
+    """A limit that `read_ask` has found good; -1 for null."""
+    number = _whole_number(raw)
     return -1 if number is None else number

@@ -10,6 +10,8 @@ from msgspec import Struct
 class Endpoint(StrEnum):
     """What kind of answer an API path gives, as far as counting is concerned."""
 
+    __hash__ = str.__hash__  # that of other strings, which enums do not have
+
     CHAT = "chat"
     COMPLETIONS = "completions"
     EMBEDDINGS = "embeddings"
@@ -23,6 +25,8 @@ class Endpoint(StrEnum):
 
 class Certainty(StrEnum):
     """How a usage record came by its numbers."""
+
+    __hash__ = str.__hash__  # that of other strings, which enums do not have
 
     EXACT = "exact"
     """The backend reported them for the whole answer."""
