@@ -21,6 +21,8 @@ class Price:
 
     def of(self, usage: Usage) -> int:
         """The cost of `usage` in millionths of the currency unit, rounded up so that nothing is free."""
+        if self is FREE:
+            return 0
         cached_price = self.input if self.cached_input is None else self.cached_input
         cached = min(usage.cached_tokens, usage.input_tokens)
         fresh = usage.input_tokens - cached

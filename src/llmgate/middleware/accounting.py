@@ -6,6 +6,8 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ..errors import AnswerCut, Refusal, StoreError, Unavailable, answer
 from ..exchange import ClientGone, Exchange, exchange_of
 from ..ledger.model import Outcome, UsageRecord
@@ -77,8 +79,7 @@ class Accounting:
             return
         except ClientGone:
             return
-        changes = inject(self.dialect, ask)
-        if changes:
+        if changes := inject(self.dialect, ask):
             scope = exchange.edit(scope, changes)
         headers = [pair for pair in scope["headers"] if pair[0] not in UNREADABLE]
         try:
@@ -113,15 +114,16 @@ class _Metered:
         self._held = b""
         self._settled = False
         self._noted = layer.timer()
-        self._slot = layer.ledger.begin(self._record(Outcome.LOST, NOTHING), exchange.hold)
+        self._draft = _draft(layer, exchange, ask)
+        self._slot = layer.ledger.begin(self._draft, exchange.hold)
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] == "http.response.body":
+            await (self._chunk(message) if self._streams else self._piece(message))
+        elif message["type"] == "http.response.start":
             self._begin(message)
             if self._streams:
                 await self._send_start()
-        elif message["type"] == "http.response.body":
-            await self._body(message.get("body", b""), more=message.get("more_body", False))
         else:
             await self._send(message)
 
@@ -145,28 +147,39 @@ class _Metered:
             start, self._start = self._start, None
             await self._send(start)
 
-    async def _body(self, body: bytes, *, more: bool) -> None:
-        meter = self._meter
-        assert meter is not None, "a body follows the start of the answer"
-        if self._exchange.first_byte is None and body:
-            self._exchange.first_byte = self._layer.timer()
-        out = meter.feed(body) if body else body
+    async def _chunk(self, message: Message) -> None:
+        """Of a stream: it goes on at once, unless it tells the client that nothing more is to come."""
+        body, meter = message.get("body", b""), self._metering(message)
+        out, more = meter.feed(body), message.get("more_body", False)
+        if not more:
+            out += meter.end()
+        if not self._settled and (meter.finished or not more):
+            await self._settle(finished=True)
+        elif self._layer.timer() - self._noted >= NOTE_EVERY:
+            self._note(meter)
+        if out or not more:
+            await self._send(
+                message if out is body else {"type": "http.response.body", "body": out, "more_body": more}
+            )
+
+    async def _piece(self, message: Message) -> None:
+        """Of any other answer: the last one seen is held back, as it may turn out to be the end."""
+        body, meter = message.get("body", b""), self._metering(message)
+        out, more = meter.feed(body) if body else body, message.get("more_body", False)
         if not more:
             out = self._held + out + meter.end()
             await self._settle(finished=True)
-        elif self._streams:
-            if meter.finished and not self._settled:
-                await self._settle(finished=True)
-            elif self._layer.timer() - self._noted >= NOTE_EVERY:
-                self._note(meter)
-            if not out:
-                return
         elif body:
             out, self._held = self._held, out
-            if not out:
-                return
-        await self._send_start()
-        await self._send({"type": "http.response.body", "body": out, "more_body": more})
+        if out or not more:
+            await self._send_start()
+            await self._send({"type": "http.response.body", "body": out, "more_body": more})
+
+    def _metering(self, message: Message) -> Meter:
+        assert self._meter is not None, "a body follows the start of the answer"
+        if self._exchange.first_byte is None and message.get("body"):
+            self._exchange.first_byte = self._layer.timer()
+        return self._meter
 
     def _note(self, meter: Meter) -> None:
         self._noted = self._layer.timer()
@@ -190,30 +203,23 @@ class _Metered:
         await self._layer.ledger.settle(record, exchange.hold, self._slot)
 
     def _record(self, outcome: Outcome, reading: Reading) -> UsageRecord:
-        exchange, principal = self._exchange, self._exchange.principal
-        usage, now = reading.usage, self._layer.timer()
-        first_byte = exchange.first_byte
-        return UsageRecord(
-            request_id=exchange.id,
-            at=self._layer.clock(),
-            user_id=principal.user_id if principal else None,
-            key_id=principal.key_id if principal else None,
-            organisation_id=principal.organisation_id if principal else None,
-            surface=exchange.surface,
-            route=exchange.route,
-            upstream=exchange.upstream or self._layer.upstream,
+        layer, exchange, usage = self._layer, self._exchange, reading.usage
+        started, first_byte = exchange.started, exchange.first_byte
+        return msgspec.structs.replace(
+            self._draft,
+            at=layer.clock(),
+            upstream=exchange.upstream or layer.upstream,
             model=exchange.model,
-            endpoint=self._ask.endpoint,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cached_tokens=usage.cached_tokens,
             reasoning_tokens=usage.reasoning_tokens,
-            cost=self._layer.prices.of(exchange.model).of(usage),
+            cost=layer.prices.of(exchange.model).of(usage),
             certainty=reading.certainty,
             outcome=outcome,
             status=exchange.status,
-            duration=now - exchange.started,
-            first_byte=None if first_byte is None else first_byte - exchange.started,
+            duration=layer.timer() - started,
+            first_byte=None if first_byte is None else first_byte - started,
         )
 
     async def fail(self, scope: Scope) -> None:
@@ -231,3 +237,30 @@ class _Metered:
         except StoreError as error:
             # Nobody waits for this answer any more; the record is kept and written later.
             log.warning("request %s: %s", self._exchange.id, error)
+
+
+def _draft(layer: Accounting, exchange: Exchange, ask: Ask) -> UsageRecord:
+    """The record of a request that has not used anything yet."""
+    principal = exchange.principal
+    return UsageRecord(
+        request_id=exchange.id,
+        at=layer.clock(),
+        user_id=principal.user_id if principal else None,
+        key_id=principal.key_id if principal else None,
+        organisation_id=principal.organisation_id if principal else None,
+        surface=exchange.surface,
+        route=exchange.route,
+        upstream=exchange.upstream or layer.upstream,
+        model=exchange.model,
+        endpoint=ask.endpoint,
+        input_tokens=0,
+        output_tokens=0,
+        cached_tokens=0,
+        reasoning_tokens=0,
+        cost=0,
+        certainty=Certainty.ESTIMATED,
+        outcome=Outcome.LOST,
+        status=0,
+        duration=layer.timer() - exchange.started,
+        first_byte=None,
+    )
