@@ -130,7 +130,7 @@ class Connection(asyncio.Protocol):
             self.fail(ValueError(f"a body of {length} bytes was announced, {sent} came"))
 
     def resume_reading(self) -> None:
-        """Read on; the reader has caught up."""
+        """Read on, if we had stopped; the reader has caught up."""
         if not self._reading:
             self._reading = True
             self.deadline = self.time() + self._timeouts.idle
@@ -231,15 +231,14 @@ class Connection(asyncio.Protocol):
             self._finish()
         elif self._without_body > HEAD_LIMIT:
             self.fail(UpstreamBroke(f"{self.origin.url}: more than {HEAD_LIMIT} bytes of headers"))
-        else:
-            self._deliver(response, len(data))
-
-    def _deliver(self, response: Response, size: int) -> None:
-        if response.status:
+        elif response.status:
             self.deadline = self.time() + self._timeouts.idle
-        if response.waiter is not None:
-            response.wake()
-            return
+            if response.waiter is not None:
+                response.wake()
+            else:
+                self._hold_back(response, len(data))
+
+    def _hold_back(self, response: Response, size: int) -> None:
         response.backlog += size
         if self._reading and response.backlog > HIGH_WATER:
             self._reading = False

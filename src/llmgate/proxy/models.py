@@ -9,7 +9,7 @@ import msgspec
 from ..errors import NotFound, answer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Awaitable, Collection, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,17 +29,15 @@ class ModelCards:
         self._aliases = dict(aliases)
         self._allowed = None if allowed is None else frozenset(allowed)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        before, found, wanted = scope["path"].partition(LIST)
-        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not found:
-            await self.app(scope, receive, send)
-        elif wanted.startswith("/"):
-            await self._one(scope, receive, send, before + LIST, wanted[1:])
-        elif not wanted and (self._aliases or self._allowed is not None):
-            await self._list(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI. Not a coroutine of its own: every request passes here, and few are for this."""
+        if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
+            before, found, wanted = scope["path"].partition(LIST)
+            if found and wanted.startswith("/"):
+                return self._one(scope, receive, send, before + LIST, wanted[1:])
+            if found and not wanted and (self._aliases or self._allowed is not None):
+                return self._list(scope, receive, send)
+        return self.app(scope, receive, send)
 
     async def _one(self, scope: Scope, receive: Receive, send: Send, path: str, wanted: str) -> None:
         upstream = _Collected()

@@ -18,7 +18,17 @@ class Response:
     `backlog` counts the bytes that came while nobody waited for them.
     """
 
-    __slots__ = ("backlog", "complete", "connection", "error", "headers", "pieces", "status", "waiter")
+    __slots__ = (
+        "backlog",
+        "complete",
+        "connection",
+        "ended",
+        "error",
+        "headers",
+        "pieces",
+        "status",
+        "waiter",
+    )
 
     headers: list[Header]
 
@@ -28,25 +38,25 @@ class Response:
         self.pieces: list[bytes] = []
         self.backlog = 0
         self.complete = False
+        self.ended = False
         self.error: Exception | None = None
         self.waiter: asyncio.Future[None] | None = None
 
-    @property
-    def ended(self) -> bool:
-        """See `UpstreamResponse.ended`."""
-        return self.complete and not self.pieces
-
     async def read(self) -> bytes:
         """See `UpstreamResponse.read`."""
-        while not self.pieces:
+        pieces = self.pieces
+        while not pieces:
             if self.complete:
+                self.ended = True
                 return b""
             await self.news()
-        data = b"".join(self.pieces)
-        self.pieces.clear()
-        self.backlog = 0
-        if self.connection is not None:
-            self.connection.resume_reading()
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self.ended = self.complete
+        if self.backlog:
+            self.backlog = 0
+            if self.connection is not None:
+                self.connection.resume_reading()
         return data
 
     def abort(self) -> None:
