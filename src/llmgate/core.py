@@ -25,14 +25,13 @@ from .translate import defaults_of
 from .windows import LocalSlots, LocalWindows
 
 if TYPE_CHECKING:
-    from limits.aio.storage import Storage
     from starlette.types import ASGIApp
 
     from . import config
     from .buckets import Buckets
     from .config import Config
     from .ledger.commit import Committer
-    from .windows import Slots
+    from .windows import Slots, Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Core:
     store: Store
     ledger: Ledger
     instruments: Instruments
-    windows: Storage
+    windows: Windows
     slots: Slots
     http: httpx.AsyncClient
     access_log: AccessLog
@@ -113,7 +112,7 @@ def _http(inner: ASGIApp | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(trust_env=False, mounts=mounts)
 
 
-async def _shared(config: Config, stack: AsyncExitStack, clock: Callable[[], float]) -> tuple[Storage, Slots]:
+async def _shared(config: Config, stack: AsyncExitStack, clock: Callable[[], float]) -> tuple[Windows, Slots]:
     """What limits count in: Redis where gate.toml names one, else this process's memory."""
     redis = config.redis
     if redis.url is None:

@@ -1,106 +1,128 @@
-"""What rate limits count with, in the memory of one process: windows, and slots for what runs at once."""
+"""What rate limits count with: windows, and slots for what runs at once; here in the memory of one process."""
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_left
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
-from limits.aio.storage import MovingWindowSupport, Storage
+from .errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from limits.aio.storage import MovingWindowSupport, Storage
 
 SWEEP_EVERY = 60.0
 
 
-class LocalWindows(Storage, MovingWindowSupport):
-    """A storage of the `limits` library that counts in plain dicts, without a lock, a task or a thread.
+class Window(NamedTuple):
+    """A window: what was counted in it, and when it makes room again, in seconds since the epoch."""
 
-    The library's own memory storage starts a task for every count, which looks at every key there is. Here
-    the windows that are over are dropped once a minute.
-    """
+    used: int
+    reset: float
 
-    STORAGE_SCHEME = None
+
+@runtime_checkable
+class Windows(Protocol):
+    """Counts by key; each verb is one look at wherever that is. Raises `StoreError` while it does not answer."""
+
+    async def count(self, key: str, seconds: float, amount: int = 1) -> Window:
+        """Count `amount` in the window of `key`; the first count opens it for so many seconds."""
+
+    async def look(self, key: str) -> Window:
+        """The window of `key` as it stands; one that is not open is empty and ends now."""
+
+    async def enter(self, key: str, limit: int, seconds: int) -> tuple[bool, Window]:
+        """Count one in the last `seconds`, at any moment, unless `limit` were there; whether, and how it stands."""
+
+
+class LocalWindows:
+    """Windows in plain dicts, without a lock, a task or a thread; those that are over go once a minute."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
-        super().__init__()
         self._clock = clock
-        self._counts: dict[str, tuple[int, float]] = {}
+        self._counts: dict[str, Window] = {}
         self._entries: dict[str, tuple[list[float], int]] = {}
         self._sweep_at = 0.0
 
-    @property
-    def base_exceptions(self) -> tuple[type[Exception], ...]:
-        """None: memory does not fail."""
-        return ()
+    def __len__(self) -> int:
+        """How many windows are remembered."""
+        return len(self._counts) + len(self._entries)
 
-    async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Count `amount` in the window of `key`; the first one opens it for `expiry` seconds."""
+    async def count(self, key: str, seconds: float, amount: int = 1) -> Window:
+        """See `Windows`."""
+        now = self._now()
+        window = self._counts.get(key)
+        if window is None or now >= window.reset:
+            window = Window(amount, now + seconds)
+        else:
+            window = Window(window.used + amount, window.reset)
+        self._counts[key] = window
+        return window
+
+    async def look(self, key: str) -> Window:
+        """See `Windows`."""
+        now = self._now()
+        window = self._counts.get(key)
+        return Window(0, now) if window is None or now >= window.reset else window
+
+    async def enter(self, key: str, limit: int, seconds: int) -> tuple[bool, Window]:
+        """See `Windows`."""
+        now = self._now()
+        entries, _ = self._entries.setdefault(key, ([], seconds))
+        del entries[: bisect_left(entries, now - seconds)]
+        good = len(entries) < limit
+        if good:
+            entries.append(now)
+        return good, Window(len(entries), (entries[0] if entries else now) + seconds)
+
+    def _now(self) -> float:
         now = self._clock()
         if now >= self._sweep_at:
-            self._sweep(now)
-        count, ends = self._counts.get(key, (0, 0.0))
-        if now >= ends:
-            count, ends = 0, now + expiry
-        self._counts[key] = (count + amount, ends)
-        return count + amount
+            self._sweep_at = now + SWEEP_EVERY
+            self._counts = {key: window for key, window in self._counts.items() if now < window.reset}
+            self._entries = {
+                key: kept for key, kept in self._entries.items() if kept[0] and now < kept[0][-1] + kept[1]
+            }
+        return now
 
-    async def get(self, key: str) -> int:
-        """What was counted in the window that is open."""
-        count, ends = self._counts.get(key, (0, 0.0))
-        return count if self._clock() < ends else 0
 
-    async def get_expiry(self, key: str) -> float:
-        """When the window ends, in seconds since the epoch; now if none is open."""
-        return max(self._clock(), self._counts.get(key, (0, 0.0))[1])
+class LimitsWindows:
+    """Windows in an asynchronous storage of the `limits` library, whose errors become `StoreError`."""
 
-    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Note `amount` entries unless more than `limit` would lie within the last `expiry` seconds."""
-        now = self._clock()
-        if now >= self._sweep_at:
-            self._sweep(now)
-        entries = self._within(key, now - expiry)
-        if len(entries) + amount > limit:
-            return False
-        entries += [now] * amount
-        self._entries[key] = (entries, expiry)
-        return True
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        kinds = storage.base_exceptions
+        self._errors = kinds if isinstance(kinds, tuple) else (kinds,)
 
-    async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """When the oldest entry of the last `expiry` seconds was noted (now, if there is none), and how many."""
-        now = self._clock()
-        entries = self._within(key, now - expiry)
-        return (entries[0] if entries else now), len(entries)
+    async def count(self, key: str, seconds: float, amount: int = 1) -> Window:
+        """See `Windows`."""
+        with self._translated():
+            used = await self._storage.incr(key, int(seconds), amount=amount)
+            return Window(used, await self._storage.get_expiry(key))
 
-    def _within(self, key: str, since: float) -> list[float]:
-        entries, _ = self._entries.get(key, ([], 0))
-        del entries[: bisect_left(entries, since)]
-        return entries
+    async def look(self, key: str) -> Window:
+        """See `Windows`."""
+        with self._translated():
+            return Window(await self._storage.get(key), await self._storage.get_expiry(key))
 
-    def _sweep(self, now: float) -> None:
-        self._sweep_at = now + SWEEP_EVERY
-        self._counts = {key: window for key, window in self._counts.items() if now < window[1]}
-        self._entries = {
-            key: kept for key, kept in self._entries.items() if kept[0] and now < kept[0][-1] + kept[1]
-        }
+    async def enter(self, key: str, limit: int, seconds: int) -> tuple[bool, Window]:
+        """See `Windows`."""
+        moving = cast("MovingWindowSupport", self._storage)
+        with self._translated():
+            good = await moving.acquire_entry(key, limit, seconds)
+            start, used = await moving.get_moving_window(key, limit, seconds)
+            return good, Window(used, start + seconds)
 
-    async def check(self) -> bool:
-        """Memory is there."""
-        return True
-
-    async def reset(self) -> int:
-        """Forget everything; returns how many keys there were."""
-        known = len(self._counts) + len(self._entries)
-        self._counts.clear()
-        self._entries.clear()
-        return known
-
-    async def clear(self, key: str) -> None:
-        """Forget one key."""
-        self._counts.pop(key, None)
-        self._entries.pop(key, None)
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except self._errors as error:
+            raise StoreError(f"the storage of rate limits: {error!r}") from error
 
 
 class Slots(Protocol):

@@ -87,45 +87,28 @@ class Relay:
 
 async def test_two_workers_count_in_one_window(redis: RedisPipe, prefix: str, clock: Clock) -> None:
     one, two = (RedisWindows(redis, prefix=prefix, clock=clock) for _ in range(2))
-    assert [await one.incr("k", 60), await two.incr("k", 60), await one.incr("k", 60, amount=3)] == [1, 2, 5]
-    assert await two.get("k") == 5
-    assert await one.get("another") == 0
+    counted = [await one.count("k", 60), await two.count("k", 60), await one.count("k", 60, 3)]
+    assert [window.used for window in counted] == [1, 2, 5]
+    assert (await two.look("k")).used == 5
+    assert await one.look("another") == (0, clock.now)
 
 
 async def test_a_window_ends_a_span_after_it_was_opened_by_whoever(
     redis: RedisPipe, prefix: str, clock: Clock
 ) -> None:
     one, two = (RedisWindows(redis, prefix=prefix, clock=clock) for _ in range(2))
-    await one.incr("k", 60)
-    await two.incr("k", 9999)
-    for windows in (one, two):
-        assert clock.now + 55 < await windows.get_expiry("k") <= clock.now + 60
-    assert await one.get_expiry("never opened") == clock.now
-
-
-async def test_after_its_end_a_window_is_asked_for_anew(redis: RedisPipe, prefix: str, clock: Clock) -> None:
-    windows = RedisWindows(redis, prefix=prefix, clock=clock)
-    await windows.incr("k", 60)
-    await windows.clear("k")
-    clock.pass_by(100)
-    assert await windows.get_expiry("k") == clock.now
+    await one.count("k", 60)
+    for window in (await two.count("k", 9999), await one.look("k")):
+        assert clock.now + 55 < window.reset <= clock.now + 60
 
 
 async def test_a_moving_window_holds_no_more_than_its_limit(
     redis: RedisPipe, prefix: str, clock: Clock
 ) -> None:
     one, two = (RedisWindows(redis, prefix=prefix, clock=clock) for _ in range(2))
-    assert [await each.acquire_entry("k", 3, 60) for each in (one, two, one, two)] == [
-        True,
-        True,
-        True,
-        False,
-    ]
-    oldest, found = await one.get_moving_window("k", 3, 60)
-    assert found == 3
-    assert clock.now - 5 < oldest <= clock.now
-    assert await one.get_moving_window("nobody", 3, 60) == (clock.now, 0)
-    assert not await one.acquire_entry("k2", 3, 60, amount=4)
+    entered = [await each.enter("k", 3, 60) for each in (one, two, one, two)]
+    assert [(good, window.used) for good, window in entered] == [(True, 1), (True, 2), (True, 3), (False, 3)]
+    assert all(clock.now + 55 < window.reset <= clock.now + 60 for _, window in entered)
 
 
 async def test_slots_are_counted_across_workers(redis: RedisPipe, prefix: str) -> None:
@@ -170,31 +153,31 @@ async def test_many_at_once_never_take_more_slots_than_there_are(redis: RedisPip
 async def test_a_redis_that_is_not_there_is_named(prefix: str) -> None:
     async with open_redis("redis://127.0.0.1:1", prefix=prefix) as shared:
         with pytest.raises(StoreError, match=r"redis \(127\.0\.0\.1:1\): cannot be reached"):
-            await shared.windows.incr("k", 60)
+            await shared.windows.count("k", 60)
 
 
 @pytest.mark.usefixtures("redis")
 async def test_a_redis_that_does_not_answer_is_waited_for_until_the_timeout(prefix: str) -> None:
     async with Relay() as relay, open_redis(relay.url, timeout=0.05, prefix=prefix) as shared:
-        assert await shared.windows.incr("k", 60) == 1
+        assert (await shared.windows.count("k", 60)).used == 1
         relay.deaf = True
         answers = await asyncio.gather(
-            *(shared.windows.incr("k", 60) for _ in range(20)), return_exceptions=True
+            *(shared.windows.count("k", 60) for _ in range(20)), return_exceptions=True
         )
         assert all(isinstance(answer, StoreError) and "no answer within" in str(answer) for answer in answers)
         relay.deaf = False
-        assert await shared.windows.incr("k", 60) == 2
+        assert (await shared.windows.count("k", 60)).used == 2
 
 
 @pytest.mark.usefixtures("redis")
 async def test_a_lost_connection_is_opened_again_by_the_next_question(prefix: str) -> None:
     async with Relay() as relay, open_redis(relay.url, prefix=prefix) as shared:
-        assert await shared.windows.incr("k", 60) == 1
+        assert (await shared.windows.count("k", 60)).used == 1
         line = shared.windows._redis._line
         assert line is not None
         relay.cut()
         await until(lambda: line.closed)
-        assert await shared.windows.incr("k", 60) == 2
+        assert (await shared.windows.count("k", 60)).used == 2
 
 
 @pytest.mark.usefixtures("redis")

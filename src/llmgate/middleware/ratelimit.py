@@ -1,4 +1,4 @@
-"""How much, how fast: requests and tokens per window and requests at once, with the `limits` library."""
+"""How much, how fast: requests and tokens per window, and requests at once."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from limits import RateLimitItemPerSecond
-from limits.aio.strategies import MovingWindowRateLimiter
-
-from ..errors import Header, RateLimited, Refusal, Unavailable, answer
+from ..errors import Header, RateLimited, Refusal, StoreError, Unavailable, answer
 from ..exchange import Exchange, exchange_of
-from ..windows import LocalSlots, LocalWindows
+from ..windows import LimitsWindows, LocalSlots, LocalWindows, Window, Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from limits.aio.storage import Storage
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -56,15 +53,20 @@ class _Stand(NamedTuple):
     remaining: int
     reset: float
 
+    @classmethod
+    def of(cls, limit: Limit, window: Window, *, good: bool) -> _Stand:
+        return cls(limit, good, max(0, limit.amount - window.used), window.reset)
+
 
 class RateLimit:
     """Refuses what comes too fast with 429 and Retry-After, and tells on every answer where the tightest
     limit stands: `X-RateLimit-Limit`, `-Remaining`, and `-Reset` (seconds since the epoch).
 
     Limits per key, user or organisation pass over requests that have none; `per = "ip"` counts the peer's
-    address as the server reports it. A request counts on the limits before the one that refuses it. While
-    the storage does not answer, requests are refused with 503, unless `fail_open`. Without `storage` and
-    `slots`, the process counts for itself. Raises `ValueError` for a limit that cannot be kept.
+    address as the server reports it. A request counts on the limits before the one that refuses it.
+    `storage` is where windows are, maybe one of the `limits` library; while it does not answer, requests are
+    refused with 503, unless `fail_open`. Without `storage` and `slots`, the process counts for itself.
+    Raises `ValueError` for a limit that cannot be kept.
     """
 
     def __init__(
@@ -72,21 +74,19 @@ class RateLimit:
         app: ASGIApp,
         *,
         limits: Sequence[Limit],
-        storage: Storage | None = None,
+        storage: Windows | Storage | None = None,
         slots: Slots | None = None,
         fail_open: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
-        storage = storage or LocalWindows(clock=clock)
-        kinds = storage.base_exceptions
-        self._storage_errors = kinds if isinstance(kinds, tuple) else (kinds,)
+        windows = _windows(storage, clock)
         self._slots = slots or LocalSlots()
         self._fail_open = fail_open
         self._clock = clock
         self._concurrent = [limit for limit in limits if limit.what == "concurrent"]
-        self._windows = [_window(limit, storage) for limit in limits if limit.what != "concurrent"]
-        self._tokens = [window for window in self._windows if isinstance(window, _TokenWindow)]
+        self._windows = [_window(limit, windows) for limit in limits if limit.what != "concurrent"]
+        self._tokens = [window for window in self._windows if isinstance(window, _OfTokens)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -101,18 +101,13 @@ class RateLimit:
             await self._release(taken)
             await answer(scope, send, refusal)
             return
-        shown = _headers(tightest) if tightest is not None else []
-
-        async def limited(message: Message) -> None:
-            if shown and message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *shown]}
-            await send(message)
-
         try:
-            await self.app(scope, receive, limited)
+            await self.app(scope, receive, send if tightest is None else _telling(tightest, send))
         finally:
-            await self._release(taken)
-            await self._count_tokens(scope, exchange)
+            if taken:
+                await self._release(taken)
+            if self._tokens:
+                await self._count_tokens(scope, exchange)
 
     async def _admit(self, scope: Scope, exchange: Exchange, taken: list[str]) -> _Stand | None:
         tightest: _Stand | None = None
@@ -125,8 +120,9 @@ class RateLimit:
                         raise self._too_fast(stand)
                     if tightest is None or stand.remaining < tightest.remaining:
                         tightest = stand
-            await self._take_slots(scope, exchange, taken)
-        except self._storage_errors as error:
+            if self._concurrent:
+                await self._take_slots(scope, exchange, taken)
+        except StoreError as error:
             if not self._fail_open:
                 raise Unavailable("Rate limits cannot be checked at the moment. Try again later.") from error
         return tightest
@@ -164,63 +160,57 @@ class RateLimit:
                 who = _who(window.limit.per, scope, exchange)
                 if who is not None:
                     await window.count(who, tokens)
-        except self._storage_errors as error:  # the answer is out: there is nobody left to refuse
+        except StoreError as error:  # the answer is out: there is nobody left to refuse
             log.warning("request %s: its tokens do not count on rate limits: %s", exchange.id, error)
 
 
-class _Window:
-    """A fixed window of requests: it opens with the first one. Costs two calls of the storage."""
+class _OfRequests:
+    """A fixed window of requests: it opens with the first one."""
 
-    def __init__(self, limit: Limit, storage: Storage) -> None:
+    def __init__(self, limit: Limit, windows: Windows) -> None:
         self.limit = limit
-        self.storage = storage
+        self.windows = windows
         self._prefix = f"llmgate/{limit.name}/{limit.what}/{limit.per}/{limit.amount}/{limit.window}/"
 
     async def enter(self, who: str) -> _Stand:
         """Count one request of `who`."""
-        key = self._prefix + who
-        used = await self.storage.incr(key, self.limit.window)
-        return await self._stand(key, used, good=used <= self.limit.amount)
-
-    async def _stand(self, key: str, used: int, *, good: bool) -> _Stand:
-        reset = await self.storage.get_expiry(key)
-        return _Stand(self.limit, good, max(0, self.limit.amount - used), reset)
+        window = await self.windows.count(self._prefix + who, self.limit.window)
+        return _Stand.of(self.limit, window, good=window.used <= self.limit.amount)
 
 
-class _TokenWindow(_Window):
+class _OfTokens(_OfRequests):
     """A fixed window of tokens, which are counted afterwards."""
 
     async def enter(self, who: str) -> _Stand:
         """See whether any are left."""
-        key = self._prefix + who
-        used = await self.storage.get(key)
-        return await self._stand(key, used, good=used < self.limit.amount)
+        window = await self.windows.look(self._prefix + who)
+        return _Stand.of(self.limit, window, good=window.used < self.limit.amount)
 
     async def count(self, who: str, tokens: int) -> None:
         """Count what a request of `who` has used."""
-        await self.storage.incr(self._prefix + who, self.limit.window, amount=tokens)
+        await self.windows.count(self._prefix + who, self.limit.window, tokens)
 
 
-class _MovingWindow(_Window):
+class _OfLately(_OfRequests):
     """The requests of the last seconds, one entry for each."""
 
-    def __init__(self, limit: Limit, storage: Storage) -> None:
-        super().__init__(limit, storage)
-        self._item = RateLimitItemPerSecond(limit.amount, limit.window, namespace=self._prefix)
-        self._limiter = MovingWindowRateLimiter(storage)
-
     async def enter(self, who: str) -> _Stand:
-        good = await self._limiter.hit(self._item, who)
-        reset, remaining = await self._limiter.get_window_stats(self._item, who)
-        return _Stand(self.limit, good, remaining, reset)
+        good, window = await self.windows.enter(self._prefix + who, self.limit.amount, self.limit.window)
+        return _Stand.of(self.limit, window, good=good)
 
 
-def _window(limit: Limit, storage: Storage) -> _Window:
+def _windows(storage: Windows | Storage | None, clock: Callable[[], float]) -> Windows:
+    if storage is None:
+        return LocalWindows(clock=clock)
+    return storage if isinstance(storage, Windows) else LimitsWindows(storage)
+
+
+def _window(limit: Limit, windows: Windows) -> _OfRequests:
     if limit.what == "tokens":
         if limit.moving:
             raise ValueError("tokens cannot be counted in a moving window: their number is known too late")
-        return _TokenWindow(limit, storage)
-    return _MovingWindow(limit, storage) if limit.moving else _Window(limit, storage)
+        return _OfTokens(limit, windows)
+    return _OfLately(limit, windows) if limit.moving else _OfRequests(limit, windows)
 
 
 def _who(per: Per, scope: Scope, exchange: Exchange) -> str | None:
@@ -248,3 +238,15 @@ def _headers(stand: _Stand) -> list[Header]:
         (b"x-ratelimit-remaining", b"%d" % stand.remaining),
         (b"x-ratelimit-reset", b"%d" % math.ceil(stand.reset)),
     ]
+
+
+def _telling(stand: _Stand, send: Send) -> Send:
+    """`send` that tells on the head of an answer where a limit stands."""
+    shown = _headers(stand)
+
+    def told(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *shown]}
+        return send(message)
+
+    return told

@@ -18,9 +18,8 @@ from importlib.util import find_spec
 from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from limits.aio.storage import MovingWindowSupport, Storage
-
 from ..errors import ConfigError, StoreError
+from ..windows import Window
 
 if TYPE_CHECKING:
     from .redis_pipe import RedisPipe
@@ -32,7 +31,6 @@ TIMEOUT = 0.5
 LEASE = 15.0
 """Seconds after which the slots of a worker that does not renew them are free: it died, or is cut off."""
 RENEW_EVERY = 5.0
-SWEEP_EVERY = 60.0
 
 
 class Script:
@@ -51,28 +49,24 @@ if used == tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return {used, redis.call('PTTL', KEYS[1])}
 """
 )
-_USED = Script("return {tonumber(redis.call('GET', KEYS[1]) or 0), redis.call('PTTL', KEYS[1])}")
+_LOOK = Script("return {tonumber(redis.call('GET', KEYS[1]) or 0), redis.call('PTTL', KEYS[1])}")
 # A moving window is a list of the times of its entries, newest first and no longer than the limit.
 _ENTER = Script(
     f"""{_NOW}
-local limit, span, amount = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-if amount > limit then return 0 end
-local oldest = redis.call('LINDEX', KEYS[1], limit - amount)
-if oldest and tonumber(oldest) > now - span then return 0 end
-for _ = 1, amount do redis.call('LPUSH', KEYS[1], string.format('%.6f', now)) end
-redis.call('LTRIM', KEYS[1], 0, limit - 1)
-redis.call('PEXPIRE', KEYS[1], span * 1000)
-return 1
-"""
-)
-_WITHIN = Script(
-    f"""{_NOW}
-local entries, found, oldest = redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1), 0, now
-for _, at in ipairs(entries) do
-    if tonumber(at) <= now - ARGV[2] then break end
-    found, oldest = found + 1, tonumber(at)
+local limit, span = tonumber(ARGV[1]), tonumber(ARGV[2])
+local oldest = tonumber(redis.call('LINDEX', KEYS[1], limit - 1))
+local good = not (oldest and oldest > now - span)
+if good then
+    redis.call('LPUSH', KEYS[1], string.format('%.6f', now))
+    redis.call('LTRIM', KEYS[1], 0, limit - 1)
+    redis.call('PEXPIRE', KEYS[1], span * 1000)
 end
-return {{found, math.floor((now - oldest) * 1000)}}
+local found, first = 0, now
+for _, at in ipairs(redis.call('LRANGE', KEYS[1], 0, limit - 1)) do
+    if tonumber(at) <= now - span then break end
+    found, first = found + 1, tonumber(at)
+end
+return {{good and 1 or 0, found, math.floor((first + span - now) * 1000)}}
 """
 )
 # A slot is a member of a sorted set, scored by when its lease ends.
@@ -94,74 +88,34 @@ return #ARGV - 1
 )
 
 
-class RedisWindows(Storage, MovingWindowSupport):
-    """A storage of the `limits` library in Redis. Raises `StoreError` while Redis does not answer."""
-
-    STORAGE_SCHEME = None
+class RedisWindows:
+    """Windows in Redis (see `windows.Windows`). Raises `StoreError` while it does not answer."""
 
     def __init__(
         self, redis: RedisPipe, *, prefix: str = PREFIX, clock: Callable[[], float] = time.time
     ) -> None:
-        super().__init__()
         self._redis = redis
         self._prefix = f"{prefix}:windows:"
         self._clock = clock
-        self._ends: dict[str, float] = {}
-        self._sweep_at = 0.0
 
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        """What is raised when Redis does not answer."""
-        return StoreError
+    async def count(self, key: str, seconds: float, amount: int = 1) -> Window:
+        """See `Windows`."""
+        return self._window(await self._redis.eval(_COUNT, self._prefix + key, amount, int(seconds * 1000)))
 
-    async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
-        """Count `amount` in the window of `key`; the first one opens it for `expiry` seconds."""
-        return self._note(key, await self._redis.eval(_COUNT, self._prefix + key, amount, int(expiry * 1000)))
+    async def look(self, key: str) -> Window:
+        """See `Windows`."""
+        return self._window(await self._redis.eval(_LOOK, self._prefix + key))
 
-    async def get(self, key: str) -> int:
-        """What was counted in the window that is open."""
-        return self._note(key, await self._redis.eval(_USED, self._prefix + key))
+    async def enter(self, key: str, limit: int, seconds: int) -> tuple[bool, Window]:
+        """See `Windows`."""
+        reply = await self._redis.eval(_ENTER, self._prefix + key, limit, seconds)
+        good, *window = cast("tuple[int, int, int]", reply)
+        return good == 1, self._window(window)
 
-    async def get_expiry(self, key: str) -> float:
-        """When the window ends, in seconds since the epoch; now if none is open.
-
-        A window does not move once it is open, so what `incr` and `get` were told need not be asked again.
-        """
-        if self._ends.get(key, 0.0) <= self._clock():
-            await self.get(key)
-        return max(self._clock(), self._ends.get(key, 0.0))
-
-    def _note(self, key: str, reply: object) -> int:
+    def _window(self, reply: object) -> Window:
+        """What Redis says in counts and milliseconds from now, on the clock of this host."""
         used, left = cast("tuple[int, int]", reply)
-        now = self._clock()
-        if now >= self._sweep_at:
-            self._sweep_at = now + SWEEP_EVERY
-            self._ends = {key: end for key, end in self._ends.items() if end > now}
-        self._ends[key] = now + max(0, left) / 1000
-        return used
-
-    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Note `amount` entries unless more than `limit` would lie within the last `expiry` seconds."""
-        return await self._redis.eval(_ENTER, self._prefix + key, limit, expiry, amount) == 1
-
-    async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """When the oldest entry of the last `expiry` seconds was noted (now, if there is none), and how many."""
-        reply = await self._redis.eval(_WITHIN, self._prefix + key, limit, expiry)
-        found, age = cast("tuple[int, int]", reply)
-        return self._clock() - age / 1000, found
-
-    async def check(self) -> bool:
-        """Whether Redis answers."""
-        return await self._redis.run("PING") == b"PONG"
-
-    async def reset(self) -> int:
-        """Windows are not forgotten all at once: other gates may use this Redis."""
-        raise NotImplementedError("clear the keys that are meant")
-
-    async def clear(self, key: str) -> None:
-        """Forget one key."""
-        self._ends.pop(key, None)
-        await self._redis.run("DEL", self._prefix + key)
+        return Window(used, self._clock() + max(0, left) / 1000)
 
 
 class RedisSlots:
