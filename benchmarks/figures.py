@@ -59,12 +59,12 @@ Readings = dict[str, float]
 
 
 def body(size: int, *, stream: bool = False) -> str:
-    """A chat request of about `size` bytes."""
-    asked = {"model": "m", "max_tokens": 128, "stream": stream, "temperature": 0.7}
+    """A chat request of about `size` bytes, as OpenAI's packages write it: without spaces between fields."""
     messages = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": ""}]
-    bare = json.dumps({**asked, "messages": messages})
+    asked = {"model": "m", "max_tokens": 128, "stream": stream, "temperature": 0.7, "messages": messages}
+    bare = json.dumps(asked, separators=(",", ":"))
     messages[1]["content"] = "word " * ((size - len(bare)) // 5)
-    return json.dumps({**asked, "messages": messages})
+    return json.dumps(asked, separators=(",", ":"))
 
 
 def send(
