@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
 from .errors import GateError, StoreError, UpstreamFailed
 from .ledger import Filter, Reports
@@ -144,6 +143,8 @@ async def _counted(name: str, settings: Upstream, http: httpx.AsyncClient) -> li
 
 def read_counters(text: str, dialect: Dialect) -> Tokens:
     """The tokens in a backend's metrics, summed over labels. Raises `UpstreamFailed` if they are not there."""
+    from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415 - 5 ms at start
+
     wanted = {dialect.prompt_counter, dialect.cached_counter, dialect.output_counter} - {None}
     sums = dict.fromkeys(wanted, 0.0)
     seen = set()

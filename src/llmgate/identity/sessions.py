@@ -11,18 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import jwt
 import sqlalchemy as sa
 
 from ..errors import Unauthenticated
 from ..exchange import Principal
 from ..store.schema import sessions, user_roles, users
 from .proven import Proven, digest
-from .signing import Algorithm, SigningKeys, jwk
+from .signing import Algorithm, SigningKeys
 
 if TYPE_CHECKING:
-    from jwt.types import Options
-
     from ..store import Store
     from .users import User
 
@@ -32,10 +29,6 @@ LONGEST = 8192
 
 REMEMBERED = 10_000
 """Sessions kept in memory, about 500 bytes each."""
-
-_CLAIMS = ["sub", "sid", "exp", "iat", "iss", "aud"]
-# Time is the store's business: its clock is the injected one, and its row the one that can be revoked.
-_CHECKS: Options = {"require": _CLAIMS, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
 
 # One row for each role of the session's user, or one without a role; none if the session does not hold.
 # Built once: building it costs more than running it.
@@ -80,6 +73,8 @@ class Sessions:
 
     async def issue(self, user: User) -> Session:
         """Begin a session of `user`."""
+        from . import tokens  # noqa: PLC0415 - 9 MB that a gate without sessions need not spend
+
         key = await self._keys.current()
         now = self._store.clock()
         session_id, expires_at = str(self._new_id()), now + self._lifetime
@@ -92,7 +87,7 @@ class Sessions:
             "iat": int(now),
             "exp": int(expires_at),
         }
-        token = jwt.encode(claims, key.private, algorithm=key.algorithm, headers={"kid": key.kid})
+        token = tokens.signed(claims, key)
         row = {"id": session_id, "user_id": user.id, "created_at": now, "expires_at": expires_at}
         async with self._store.begin() as conn:
             await conn.execute(sessions.delete().where(sessions.c.expires_at <= now))
@@ -139,27 +134,23 @@ class Sessions:
 
     async def jwks(self) -> dict[str, list[dict[str, Any]]]:
         """The public keys that verify tokens, as a JSON Web Key Set (RFC 7517); none for HS256."""
+        from . import tokens  # noqa: PLC0415 - as in `issue`
+
         await self._keys.current()
         now = self._store.clock()
         keys = (await self._keys.all()).values()
-        return {"keys": [jwk(key) for key in keys if key.public is not None and not key.retired(now)]}
+        return {"keys": [tokens.jwk(key) for key in keys if key.public is not None and not key.retired(now)]}
 
     async def _decode(self, token: str) -> dict[str, Any]:
+        from . import tokens  # noqa: PLC0415 - as in `issue`
+
         try:
-            kid = jwt.get_unverified_header(token).get("kid")
-            key = await self._keys.verifying(kid) if isinstance(kid, str) else None
+            kid = tokens.key_id(token)
+            key = None if kid is None else await self._keys.verifying(kid)
             if key is None:
                 raise _bad_token()
-            # Each key verifies one algorithm, so that the token's header has no say in it.
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key.verifying,
-                algorithms=[key.algorithm],
-                issuer=self._issuer,
-                audience=self._issuer,
-                options=_CHECKS,
-            )
-        except (jwt.PyJWTError, ValueError, RecursionError):  # the last two from what its JSON is made of
+            claims = tokens.verified(token, key, issuer=self._issuer)
+        except tokens.BAD:
             raise _bad_token() from None
         if not all(isinstance(claims[name], str) and claims[name].isprintable() for name in ("sub", "sid")):
             raise _bad_token()

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 
@@ -96,14 +96,6 @@ class SigningKeys:
             row = {"kid": key.kid, "algorithm": key.algorithm, "private": private, "public": public}
             await conn.execute(signing_keys.insert().values(created_at=now, **row))
             return key
-
-
-def jwk(key: SigningKey) -> dict[str, Any]:
-    """The public half of an RS256 key as a JSON Web Key (RFC 7517)."""
-    from jwt.algorithms import RSAAlgorithm  # noqa: PLC0415 - loads cryptography, which HS256 does not need
-
-    numbers = RSAAlgorithm.to_jwk(RSAAlgorithm(RSAAlgorithm.SHA256).prepare_key(key.verifying), as_dict=True)
-    return {**numbers, "kid": key.kid, "alg": key.algorithm, "use": "sig"}
 
 
 async def _read(conn: AsyncConnection) -> dict[str, SigningKey]:
