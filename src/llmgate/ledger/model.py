@@ -145,7 +145,7 @@ class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Tokens that a surface sells by number, charged in place of those used; None where use is what is paid for."""
 
 
-class Pledge(NamedTuple):
+class Pledge(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a running request holds of one quota, in the window in which it was admitted."""
 
     quota_id: int
