@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 _KEY = b'"usage"'
 _CHUNK = b"data: {"
+_USAGE = b'}],"usage":{'
 _LAST_MEMBER = re.compile(rb'\}\],"usage":(\{[^{}\n]*\})\}\n\n')
 _FINISH = b'"finish_reason"'
+_NO_FINISH = b'"finish_reason":null'
 _DONE = b"[DONE]"
 _LAST_TYPES = frozenset(
     {b'"message_stop"', b'"response.completed"', b'"response.failed"', b'"response.incomplete"'}
@@ -132,8 +134,13 @@ def skim(data: bytes) -> tuple[bytes, Raw] | None:
     """
     if not data.startswith(_CHUNK) or b"\r" in data or b'"error"' in data:
         return None
-    if data.count(_FINISH) != data.count(_FINISH + b":null"):
+    if data.count(_FINISH) != data.count(_NO_FINISH):
         return None
+    if data.find(b"\n") == len(data) - 2:  # one chunk, as a stream at reading pace brings them
+        at = data.rfind(_USAGE)
+        if at < 0 or data.find(b"}", at + len(_USAGE)) != len(data) - 4 or not data.endswith(b"}}\n\n"):
+            return None
+        return data[: at + 2] + b"}\n\n", Raw(data[at + len(_USAGE) - 1 : -3])
     stripped, chunks = _LAST_MEMBER.subn(b"}]}\n\n", data)
     if not data.count(b"\n") == 2 * chunks == 2 * data.count(b"\n" + _CHUNK) + 2:
         return None
