@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import httptools
 import httpx
 import pytest
-from servers import PATIENCE, Peer, ScriptedUpstream, refused_url
+from servers import PATIENCE, Peer, ScriptedUpstream, refused_url, settled
 
 from llmgate.errors import ConfigError
 from llmgate.proxy import httptools_engine
@@ -252,6 +252,18 @@ async def test_abort_closes_the_connection(engine: Engine) -> None:
             await closed.wait()
         with pytest.raises(UpstreamBroke):
             await response.read()
+
+
+async def test_abort_ends_a_read_that_waits(engine: Engine) -> None:
+    """At once: who aborts need not be who reads."""
+    async with saying(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", then_close=False) as origin:
+        response = await engine.send(origin, GET, PATIENT)
+        assert await response.read() == b"abc"
+        reading = asyncio.ensure_future(response.read())
+        await settled(lambda: not reading.done())
+        response.abort()
+        with pytest.raises(UpstreamBroke):
+            await reading
 
 
 async def test_cancelling_send_closes_the_connection(engine: Engine) -> None:

@@ -20,7 +20,7 @@ from llmgate.proxy.relay import Relay
 from llmgate.proxy.upstreams import BreakerSettings, Upstream
 
 SOON = 0.5
-"""Seconds within which an abort must have arrived; the watch itself starts after 20 ms."""
+"""Seconds within which an abort must have arrived; the watch itself starts within 100 ms."""
 
 POST = b"POST /v1/x HTTP/1.1\r\nhost: gate\r\ncontent-length: 2\r\n\r\n{}"
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -431,6 +431,15 @@ async def test_ambiguous_path_is_refused(path: bytes) -> None:
         assert upstream.connections == 0
     assert head.startswith(b"HTTP/1.1 400")
     assert b"dot segments" in body
+
+
+async def test_ambiguous_path_is_refused_however_often_it_is_asked_for() -> None:
+    """Judged paths are remembered, and only those that pass."""
+    async with between(echo) as (client, upstream):
+        for path, status in [(b"/v1/x", b"200"), (b"/v1/../x", b"400")] * 3:
+            await client.send(b"GET %b HTTP/1.1\r\nhost: a\r\n\r\n" % path)
+            assert (await client.response())[0].startswith(b"HTTP/1.1 " + status)
+        assert upstream.connections == 1
 
 
 @pytest.mark.parametrize(

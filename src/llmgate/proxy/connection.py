@@ -52,6 +52,12 @@ class Pool(Protocol):
 class Connection(asyncio.Protocol):
     """A connection to `origin`. `deadline` is on the loop's clock: when what it is at has taken too long."""
 
+    __slots__ = (
+        "_bodyless", "_headers", "_keep_alive", "_parser", "_pump", "_reading", "_response", "_streamed", "_surplus",
+        "_timeouts", "_without_body", "_writable", "answered", "deadline", "keep_alive_hint", "loop", "origin",
+        "pool", "rests_until", "time", "transport",
+    )  # fmt: skip
+
     transport: asyncio.Transport
     _timeouts: Timeouts
 
@@ -276,10 +282,11 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line, or a trailer, which goes where nobody looks."""
         self._headers.append((name, value))
-        if len(name) == 10 and name.lower() == b"keep-alive" and (hint := KEEP_ALIVE_TIMEOUT.search(value)):
-            self.keep_alive_hint = int(hint[1])
-        elif value.startswith(EVENT_STREAM):
+        size = len(name)  # tells the names apart that matter here, without looking at the others
+        if size == 12 and value.startswith(EVENT_STREAM):
             self._streamed = True
+        elif size == 10 and name.lower() == b"keep-alive" and (hint := KEEP_ALIVE_TIMEOUT.search(value)):
+            self.keep_alive_hint = int(hint[1])
 
     def on_headers_complete(self) -> None:
         """The head of an answer is whole."""

@@ -75,12 +75,14 @@ class Origin:
     path: bytes = b""
     authority: bytes = field(init=False, repr=False, compare=False)
     """What goes into the Host header (RFC 9112 3.2)."""
+    host_line: bytes = field(init=False, repr=False, compare=False)
     url: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
         authority = host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
         object.__setattr__(self, "authority", authority.encode("ascii"))
+        object.__setattr__(self, "host_line", b"host: " + self.authority)
         object.__setattr__(self, "url", f"{self.scheme}://{authority}{self.path.decode('ascii')}")
 
     @classmethod
@@ -176,7 +178,10 @@ class UpstreamResponse(Protocol):
         """
 
     def abort(self) -> None:
-        """Close the upstream connection now, unless the answer is complete. Harmless to repeat."""
+        """Close the upstream connection now, unless the answer is complete. Harmless to repeat.
+
+        A `read` that waits raises `UpstreamBroke`.
+        """
 
 
 class Engine(Protocol):

@@ -32,6 +32,9 @@ CREDENTIAL_COOKIE = b"access_token"
 NOT_FORWARDED = HOP_BY_HOP | CREDENTIALS | {b"host", b"content-length", b"expect"}
 """Host and Content-Length are the engine's to write; Expect was answered by the gate's own server."""
 
+NOT_SIMPLY = NOT_FORWARDED | {b"cookie", b"x-request-id"}
+"""Request headers that are looked at; every other one is passed on."""
+
 PERSISTENCE = frozenset({b"keep-alive", b"close"})
 WITHOUT_LENGTH = frozenset({204, 304})
 
@@ -53,15 +56,16 @@ def request_headers(
     has_id = False
     for pair in headers:
         name = pair[0]
-        if name in NOT_FORWARDED:
-            if name == b"connection" and pair[1] not in PERSISTENCE:
-                options = {*options, *_options(pair[1])}
+        if name not in NOT_SIMPLY:
+            kept.append(pair)
+        elif name == b"x-request-id":
+            has_id = True
+            kept.append(pair)
         elif name == b"cookie":
             if cookies := _without_credential(pair[1]):
                 kept.append((name, cookies))
-        else:
-            has_id = has_id or name == b"x-request-id"
-            kept.append(pair)
+        elif name == b"connection" and pair[1] not in PERSISTENCE:
+            options = {*options, *_options(pair[1])}
     if options:
         kept = [pair for pair in kept if pair[0] not in options]
         has_id = has_id and b"x-request-id" not in options

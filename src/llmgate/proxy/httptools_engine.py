@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import defaultdict
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ SWEEP = 0.1
 IDLE_AGE = 4.0
 """Seconds an unused connection is kept where the upstream gives no Keep-Alive hint: less than the 5 s after
 which uvicorn (and so vLLM), llama.cpp's server and Node close it, so that requests hardly ever meet that."""
+
+END = (b"", b"")
+"""Joined behind the lines of a head, the empty line that ends it."""
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """Methods that may be repeated without asking (RFC 9110 9.2.2)."""
@@ -40,7 +44,7 @@ class HttptoolsEngine:
         self._given_tls = tls
         self._guard = guard
         self._idle_age = idle_age
-        self._idle: dict[str, list[Connection]] = {}
+        self._idle: defaultdict[str, list[Connection]] = defaultdict(list)
         self._open: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._all_closed: asyncio.Event = asyncio.Event()
@@ -67,12 +71,15 @@ class HttptoolsEngine:
             await self._all_closed.wait()
 
     def _take(self, origin: Origin) -> Connection | None:
-        idle = self._idle.get(origin.url, [])
+        idle = self._idle.get(origin.url)
+        if not idle:
+            return None
+        now = idle[-1].time()
         for index in range(len(idle) - 1, -1, -1):
             connection = idle[index]
-            if connection.overdue():
+            if connection.deadline <= now:
                 connection.close()
-            elif connection.rests_until <= connection.time():
+            elif connection.rests_until <= now:
                 del idle[index]
                 return connection
         return None
@@ -126,7 +133,7 @@ class HttptoolsEngine:
         hint = connection.keep_alive_hint
         # The upstream's clock started before ours: stay a second below what it announces.
         connection.deadline = connection.time() + (self._idle_age if hint is None else hint - 1)
-        self._idle.setdefault(connection.origin.url, []).append(connection)
+        self._idle[connection.origin.url].append(connection)
 
     def ended(self, connection: Connection) -> None:
         """See `Pool.ended`."""
@@ -161,14 +168,13 @@ def _may_repeat(request: UpstreamRequest, connection: Connection, broke: Upstrea
 
 
 def _head(origin: Origin, request: UpstreamRequest) -> bytes:
-    method = request.method.encode("ascii")
-    headers = [*request.headers, *request.framing()]
     lines = [
-        b"%b %b%b HTTP/1.1" % (method, origin.path, request.target),
-        b"host: " + origin.authority,
-        *map(b": ".join, headers),
+        b"%b %b%b HTTP/1.1" % (request.method.encode("ascii"), origin.path, request.target),
+        origin.host_line,
     ]
-    head = b"\r\n".join(lines) + b"\r\n\r\n"
-    if not head.count(b"\n") == head.count(b"\r") == len(lines) + 1:
+    lines += [name + b": " + value for name, value in (*request.headers, *request.framing())]
+    lines += END
+    head = b"\r\n".join(lines)
+    if not head.count(b"\n") == head.count(b"\r") == len(lines) - 1:
         raise ValueError("a line break inside the request line or a header would start another request")
     return head

@@ -126,8 +126,13 @@ class Passage:
 
     async def _forward(self, response: UpstreamResponse) -> None:
         send, status = self._send, response.status
-        headers = response_headers(response.headers, status)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": response_headers(response.headers, status),
+            }
+        )
         more = True
         while more and not self._gone:
             try:

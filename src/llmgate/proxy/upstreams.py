@@ -207,10 +207,11 @@ class Upstream:
 
     def _choose(self, tried: list[Replica]) -> Replica | None:
         """The available replica with the fewest requests in flight; equals take turns."""
-        self._turn += 1
-        start = self._turn % len(self.replicas)
+        replicas = self.replicas
+        self._turn = first = (self._turn + 1) % len(replicas)
         chosen = None
-        for replica in self.replicas[start:] + self.replicas[:start]:
+        for index in range(first - len(replicas), first):  # from `first` around to the one before it
+            replica = replicas[index]
             if (
                 (chosen is None or replica.in_flight < chosen.in_flight)
                 and replica.healthy
