@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from .engine import UpstreamBroke
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ..errors import Header
     from .connection import Connection
 
@@ -19,21 +20,14 @@ class Response:
     """
 
     __slots__ = (
-        "backlog",
-        "complete",
-        "connection",
-        "ended",
-        "error",
-        "headers",
-        "pieces",
-        "status",
-        "waiter",
-    )
+        "_loop", "backlog", "complete", "connection", "ended", "error", "headers", "pieces", "status", "waiter",
+    )  # fmt: skip
 
     headers: list[Header]
 
     def __init__(self, connection: Connection) -> None:
         self.connection: Connection | None = connection
+        self._loop = connection.loop  # asking asyncio for it would cost as much as a future
         self.status = 0
         self.pieces: list[bytes] = []
         self.backlog = 0
@@ -68,8 +62,8 @@ class Response:
         """Done when something may have changed; raises what ended the connection."""
         if self.error is not None:
             raise self.error
-        self.waiter = asyncio.get_running_loop().create_future()
-        return self.waiter
+        waiter = self.waiter = self._loop.create_future()
+        return waiter
 
     def wake(self) -> None:
         """Something changed."""
