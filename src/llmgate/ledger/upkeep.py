@@ -20,6 +20,9 @@ log = logging.getLogger("llmgate.ledger")
 
 BEAT_EVERY = 2.0
 TICK = 0.05
+IDLE_TICK = 0.15
+"""Where nothing is leased and nothing waits to be written. What is leased meanwhile may be called for at once,
+and whoever calls looks for it for 0.2 seconds."""
 
 
 class Upkeep:
@@ -79,12 +82,15 @@ class Upkeep:
 
     async def _run(self) -> None:
         while True:
-            await self._sleep(TICK)
+            await self._sleep(IDLE_TICK if self._idle() else TICK)
             self._commits.lose_patience()
             try:
                 await self._tick()
             except StoreError as error:
                 log.warning("the upkeep of the ledger failed: %s", error)
+
+    def _idle(self) -> bool:
+        return not self._commits.backlog and next(self._books.accounts(), None) is None
 
     async def _tick(self) -> None:
         if self._changes.current() != self._seen:
