@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from sqlalchemy import select
 from llmgate.app import Gate, open_gate
 from llmgate.config import from_document
 from llmgate.core import Core, open_core
-from llmgate.server.protocol import ConnectionLimits, GateProtocol
+from llmgate.server.connections import Connections
+from llmgate.server.protocol import ConnectionLimits
 from llmgate.store.schema import usage
 
 USAGE = b'"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}'
@@ -128,7 +128,9 @@ async def running(
         user = await identity.users.register("ann", None)
         _, secret = await identity.keys.create(user.id, "test")
         app = next(iter(gate.apps.values()))
-        url = await stack.enter_async_context(serve(app, partial(GateProtocol, limits=connections)))
+        served = Connections(app, connections)
+        url = await stack.enter_async_context(serve(app, lambda **_: served.accept()))
+        stack.push_async_callback(served.close, 0.0)
         yield Running(url, gate, core, upstream, secret)
 
 

@@ -1,37 +1,23 @@
-"""One address that the gate listens on: a socket, a uvicorn server, and the app behind it, which can change."""
+"""One address that the gate listens on: a socket, its connections, and the app behind it, which can change."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import math
 import socket
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
-
-import uvicorn
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from .protocol import ConnectionLimits, GateProtocol
+from .connections import Connections
+from .protocol import ConnectionLimits
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp
 
     from ..config import Address, Gate
 
 BACKLOG = 2048
-KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept: as long as nginx keeps it, longer than clients keep theirs."""
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: signals are for the whole process, see `run`."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class Listener:
@@ -45,31 +31,9 @@ class Listener:
         self.address = address
         self._bound_here = inherited is None
         self._socket = inherited or bind(address)
-        self._app: ASGIApp | None = None
-        self._limits = ConnectionLimits(0, 0.0, 0)
-        self._server = _Server(
-            uvicorn.Config(
-                self._serve,
-                http=self._protocol,  # type: ignore[arg-type]
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                proxy_headers=False,  # whom to believe is for gate.trusted_proxies to say
-                timeout_keep_alive=KEEP_ALIVE,
-            )
-        )
-        self._task: asyncio.Task[None] | None = None
-
-    def _protocol(self, **kwargs: Any) -> GateProtocol:
-        return GateProtocol(limits=self._limits, **kwargs)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert self._app is not None, "connections are accepted by serve()"
-        await self._app(scope, receive, send)
+        self._connections: Connections | None = None
+        self._accepting: asyncio.Task[asyncio.Server] | None = None
+        self._grace = 0.0
 
     @property
     def port(self) -> int:
@@ -79,35 +43,35 @@ class Listener:
 
     def serve(self, app: ASGIApp, settings: Gate) -> None:
         """Give new requests to `app`, and hold new connections to `settings`."""
-        self._app = app
-        self._limits = ConnectionLimits(
-            settings.max_header, settings.header_timeout, settings.max_connections
-        )
-        self._server.config.timeout_graceful_shutdown = math.ceil(settings.shutdown_grace)
-        if self._task is None:
-            serving = self._server.serve([self._socket])
-            self._task = asyncio.create_task(serving, name=f"llmgate-{self.address}")
+        limits = ConnectionLimits(settings.max_header, settings.header_timeout, settings.max_connections)
+        self._grace = settings.shutdown_grace
+        if self._connections is None:
+            self._connections = Connections(app, limits)
+            accepting = self._accept(self._connections)
+            self._accepting = asyncio.create_task(accepting, name=f"llmgate-{self.address}")
+        self._connections.app = app
+        self._connections.limits = limits
+
+    async def _accept(self, connections: Connections) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        create = loop.create_unix_server if self._socket.family == socket.AF_UNIX else loop.create_server
+        return await create(connections.accept, sock=self._socket, backlog=BACKLOG)
 
     async def stop(self) -> None:
         """Accept no more, let open requests finish for as long as the grace lasts, then break them off."""
-        self._server.should_exit = True
         if self._bound_here and self.address.path is not None:
             self.address.path.unlink(missing_ok=True)
-        if self._task is not None:
-            await self._task
-        state = self._server.server_state
-        for task in state.tasks:
-            if not task.cancelling():
-                task.cancel()
-        if state.tasks:  # they still write down what was used
-            await asyncio.wait(list(state.tasks))
-        for connection in list(state.connections):
-            connection.transport.abort()
+        if self._connections is not None and self._accepting is not None:
+            server = await self._accepting
+            await asyncio.sleep(0)  # what was accepted a moment ago comes in: asyncio's server would lose it
+            server.close()
+            await self._connections.close(self._grace)
         self._socket.close()
 
     def hurry(self) -> None:
         """End the grace of a `stop` that is under way."""
-        self._server.force_exit = True
+        if self._connections is not None:
+            self._connections.hurry()
 
 
 def bind(address: Address) -> socket.socket:

@@ -1,21 +1,32 @@
-"""uvicorn's HTTP/1.1 protocol with the limits that it does not have: the size of a head, and patience.
+"""HTTP/1.1 (RFC 9112) as the gate serves it: one connection, its requests answered one after the other.
 
-uvicorn's httptools protocol collects a request's head without bound, waits for ever for its end and for a
-body that stopped coming, does not ask for a Host, and forgets to tell a request that its client has left
-if the client had pipelined another one. A client could take all memory or all connections that way.
+Nothing is spent on every request that only some need: no timer (one sweep looks at every deadline, see
+`Connections`), no future unless somebody waits, one write for an answer that is there.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
-
-import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from typing import TYPE_CHECKING, cast
 
 from ..errors import BadRequest, Refusal, Unavailable, openai_shape
+from .reader import BODY, HEAD, NOTHING, Reader
+
+if TYPE_CHECKING:
+    from .connections import Connections
+    from .cycle import Cycle
+
+KEEP_ALIVE = 75
+"""Seconds that an idle connection is kept: as long as nginx keeps it, longer than clients keep theirs."""
+HIGH_WATER = 64 * 1024
+"""Bytes of bodies that wait for their apps before the client is no longer read from."""
+AHEAD = 8
+"""Requests that wait behind the one that is answered before the client is no longer read from."""
+FURTHEST_AHEAD = 256
+"""Requests that may wait, since one read can have many; the connection of a client that sends more closes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,162 +38,214 @@ class ConnectionLimits:
     max_connections: int
 
 
-class GateProtocol(HttpToolsProtocol):
+class GateProtocol(asyncio.Protocol):
     """Answers 431 to a head that is too large, 408 to a client that keeps us waiting, 503 where it is full.
 
     No such answer is ever written into another one: where an earlier request of the connection is still
-    being answered, the connection just closes.
+    being answered, the connection just closes. `deadline` is on the loop's clock, and means nothing while
+    it is our turn. `congested` says that the client is slow to take what was written.
     """
 
-    def __init__(self, *args: Any, limits: ConnectionLimits, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._limits = limits
-        self._owes = "head"  # what we wait for from the client: "head", "body" or, while we answer, ""
-        self._since = 0.0
-        self._head = 0  # bytes seen of a head that is not complete
-        self._said: Refusal | None = None  # why the parser was stopped
-        self._refused = False
-        self._running: Any = None  # the cycle whose app runs; with pipelining `self.cycle` is a later one
-        self._timer: asyncio.TimerHandle | None = None
+    __slots__ = (
+        "_behind", "_deaf", "_limits", "_reader", "_running", "_waiters", "all", "client", "congested",
+        "deadline", "loop", "reading", "server", "transport",
+    )  # fmt: skip
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start waiting for the first request."""
-        super().connection_made(transport)
-        self._since = self.loop.time()
-        self._timer = self.loop.call_later(self._limits.patience, self._look)
-        if len(self.connections) > self._limits.max_connections:
+    transport: asyncio.Transport
+
+    def __init__(self, connections: Connections, loop: asyncio.AbstractEventLoop) -> None:
+        self.all = connections
+        self.loop = loop
+        self.client: tuple[str, int | None] | None = None
+        self.server: tuple[str, int | None] | None = None
+        self.reading = True
+        self.congested = False
+        self._limits = connections.limits
+        self.deadline = loop.time() + self._limits.patience
+        self._reader = Reader(self, self._limits.max_header)
+        self._running: Cycle | None = None  # the request that is being answered
+        self._behind: deque[Cycle] = deque()  # those that come after it
+        self._waiters: list[asyncio.Future[None]] = []
+        self._deaf = False  # what comes is not listened to any more
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.server = _address(transport.get_extra_info("sockname"))
+        self.client = _address(transport.get_extra_info("peername"))
+        if self.all.opened(self) > self._limits.max_connections:
             self._refuse(Unavailable("The gate has too many open connections. Try again later."))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being answered."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._tell_gone()
-        super().connection_lost(exc)
+        self._leave()
+        del self._reader  # it knows us as we know it
+        self.all.closed(self)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, and refuse a head that has grown too large."""
-        if self._refused:
+        """Read on, and see how long the client may take for what is still missing."""
+        if self._deaf:
             return
-        if self._owes == "body":
-            if not self.cycle.response_complete:  # what comes after the answer is only waited for so long
-                self._since = self.loop.time()
-        else:
-            if not self._owes:
-                self._expect_head()
-            self._head += len(data)
-        if self._timer is None:
-            self._timer = self.loop.call_later(self._limits.patience, self._look)
-        self._unset_keepalive_if_required()
-        self._feed(data)
-        if self._head > self._limits.max_header and not self._refused:
-            self._refuse(self._too_large())
-
-    def _feed(self, data: bytes) -> None:
+        reader = self._reader
+        phase = reader.phase
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            self._ignore_upgrade(data[offer.args[0] :])
-        except httptools.HttpParserError:
-            self._refuse(self._said or BadRequest("The request is not HTTP/1.1.", code="bad_request"))
+            reader.feed(data)
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return
+        if reader.owes is NOTHING:
+            if self._running is None:  # the rest of a request that was answered before its end
+                self.deadline = self.loop.time() + KEEP_ALIVE
+        elif reader.phase != phase or (reader.owes is BODY and self._running is not None):
+            self.deadline = self.loop.time() + self._limits.patience
 
-    def _ignore_upgrade(self, rest: bytes) -> None:
-        """Read the request as if nothing had been offered (RFC 9110 7.8): the parser has left out its body.
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self.congested = True
 
-        Some clients offer h2c with every first request.
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self.congested = False
+        self.wake()
+
+    # What the reader and the cycles tell, and ask for.
+
+    def begin(self, cycle: Cycle) -> bool:
+        """A request has begun: answer it, or let it wait for its turn. Returns whether its body is wanted.
+
+        Raises `BadRequest` for one too many.
         """
-        version = self.parser.get_http_version().encode()
-        head = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
-        head += [b"%b: %b" % pair for pair in self.headers if pair[0] != b"upgrade"]
-        self.parser = httptools.HttpRequestParser(self)
-        self._feed(b"\r\n".join([*head, b"", rest]))
-
-    def on_message_begin(self) -> None:
-        """A request begins, maybe right behind another one."""
-        super().on_message_begin()
-        if self._owes != "head":
-            self._expect_head()
-
-    def on_headers_complete(self) -> None:
-        """The head is there: what it really was in size counts, not what came along with it."""
-        if self._head > self._limits.max_header:
-            self._head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if self._head > self._limits.max_header:
-                self._stop(self._too_large())
-        if self.parser.should_upgrade():
-            if self.parser.get_method() == b"CONNECT":
-                self._stop(BadRequest("This gate is no tunnel."))
-            return
-        if [name for name, _ in self.headers].count(b"host") != 1 and self.parser.get_http_version() == "1.1":
-            self._stop(BadRequest("A request has exactly one Host header."))  # RFC 9112 3.2
-        self._head = 0
-        self._owes = "body"
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """The request is whole, unless the parser believes that another protocol follows."""
-        if self.parser.should_upgrade():
-            return
-        self._owes = ""
-        super().on_message_complete()
-
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def _expect_head(self) -> None:
-        self._owes = "head"
-        self._since = self.loop.time()
-        self._head = 0
-
-    def _stop(self, refusal: Refusal) -> None:
-        """Stop the parser from within its callback."""
-        self._said = refusal
-        raise refusal
-
-    def _too_large(self) -> Refusal:
-        message = f"The head of the request is over the limit of {self._limits.max_header} bytes."
-        return BadRequest(message, status=431, code="headers_too_large")
-
-    def _look(self) -> None:
-        """See how long the client has kept us waiting."""
-        self._timer = None
-        if not self._owes or self.transport.is_closing():
-            return
-        if self._refused or (self._owes == "head" and self.cycle is None and not self._head):
-            self.transport.close()
-            return
-        if self.flow.read_paused:  # it is we who do not listen
-            self._since = self.loop.time()
-        left = self._since + self._limits.patience - self.loop.time()
-        if left > 0:
-            self._timer = self.loop.call_later(left, self._look)
+        before = self._behind[-1] if self._behind else self._running
+        if before is None:
+            self._start(cycle)
+        elif not before.keep_alive:
+            return False  # nothing follows the last request of a connection
+        elif len(self._behind) < FURTHEST_AHEAD:
+            self._behind.append(cycle)
+            self.balance()
         else:
+            raise BadRequest("These are too many requests at once for one connection.")
+        return True
+
+    def answered(self) -> None:
+        """The running request has its answer: the next one's turn."""
+        cycle, self._running = self._running, None
+        self.wake()
+        if cycle is not None and not cycle.keep_alive:
+            self._behind.clear()
+            if cycle.whole or self.transport.is_closing():
+                self.transport.close()
+            else:
+                self._linger()
+            return
+        if self._behind:
+            self._start(self._behind.popleft())
+        patience = KEEP_ALIVE if self._reader.owes is NOTHING else self._limits.patience
+        self.deadline = self.loop.time() + patience
+        if not self.reading:
+            self.balance()
+
+    def cut(self, cycle: Cycle) -> None:
+        """Close before the end of `cycle`'s answer, in a way that does not look like its end."""
+        if cycle.unframed:
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def balance(self) -> None:
+        """Read on, or do not, by how much waits for its app."""
+        open_cycles = [cycle for cycle in (self._running, *self._behind) if cycle is not None]
+        wanted = len(self._behind) < AHEAD and sum(cycle.waiting for cycle in open_cycles) <= HIGH_WATER
+        if wanted is not self.reading and not self.transport.is_closing():
+            self.reading = wanted
+            if wanted:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
+
+    async def news(self) -> None:
+        """Wait until something has come, can be written, or has ended; whoever waits looks what it was."""
+        waiter = self.loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.remove(waiter)
+
+    def wake(self) -> None:
+        """There is something new."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # What `Connections` asks for.
+
+    def finish(self) -> None:
+        """Answer the running request, and no other one."""
+        self._behind.clear()
+        if self._running is None:
+            self.transport.close()
+        else:
+            self._running.keep_alive = False
+
+    def look(self, now: float) -> None:
+        """The deadline is past: see whose turn it is."""
+        reader, running = self._reader, self._running
+        its_body = reader.owes is BODY and reader.cycle is running
+        if self._deaf:
+            self.transport.abort()
+        elif running is not None and not its_body:
+            return
+        elif not self.reading:  # it is we who do not listen
+            self.deadline = now + self._limits.patience
+        elif reader.owes is HEAD or running is not None:
             self._refuse(BadRequest("The request came too slowly.", status=408, code="request_timeout"))
+        else:
+            self.transport.close()
+
+    # Inside.
+
+    def _start(self, cycle: Cycle) -> None:
+        self._running = cycle
+        self.all.start(cycle, self.loop)
+
+    def _leave(self) -> None:
+        """Nobody is there any more for whom it would be worth to go on."""
+        if self._running is not None:
+            self._running.gone = True
+            self._running = None
+        self._behind.clear()
+        self.wake()
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Say no and close, but listen on for a while: closing at once could lose the answer on its way."""
-        cycle = self._running
-        answering = cycle is not None and not cycle.response_complete
-        its_body = cycle is self.cycle and self._owes == "body" and answering and not cycle.response_started
-        can_answer = its_body or not answering
-        self._refused = True
-        self._owes = "head"
-        self._tell_gone()
-        if not can_answer or self.transport.is_closing():
-            self.transport.close()
-            return
-        self.transport.write(_wire(refusal))
-        self.transport.write_eof()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.loop.call_later(self._limits.patience, self._look)
-
-    def _tell_gone(self) -> None:
+        """Say no and close."""
         running = self._running
-        if running is not None and not running.response_complete:
-            running.disconnected = True
-            running.message_event.set()
+        its_own = running is None or (self._reader.cycle is running and not running.started)
+        self._leave()
+        if self.transport.is_closing():
+            self._deaf = True
+        elif its_own:
+            self.transport.write(_wire(refusal))
+            self._linger()
+        elif running is not None:
+            self._deaf = True
+            self.cut(running)
+
+    def _linger(self) -> None:
+        """Listen on for a while: closing at once could lose the answer on its way."""
+        self._deaf = True
+        self.transport.write_eof()
+        self.deadline = self.loop.time() + self._limits.patience
+        self.balance()
+
+
+def _address(name: object) -> tuple[str, int | None] | None:
+    """An address as ASGI has it; a path for a Unix socket that has one."""
+    if isinstance(name, tuple):
+        return name[0], name[1]
+    return (name, None) if isinstance(name, str) and name else None
 
 
 def _wire(refusal: Refusal) -> bytes:
