@@ -6,32 +6,46 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Sequence
-from itertools import chain
-from operator import attrgetter
+from functools import cache
+from itertools import chain, zip_longest
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
 
-from ..errors import StoreError
+from msgspec.structs import astuple
+
 from ..store import faults
+from .checkpoints import Checkpoints
 from .model import Entry
-from .statements import RECORD_COLUMNS, spent_by_lease
+from .sqlite_file import SqliteFile
+from .statements import RECORD_COLUMNS, Spent, spent_by_lease
 
-_COLUMNS = ", ".join(RECORD_COLUMNS)
-_VALUES = f"({', '.join('?' * len(RECORD_COLUMNS))})"
-_INSERT = {
-    rows: f"INSERT INTO usage ({_COLUMNS}) VALUES {', '.join([_VALUES] * rows)}"  # noqa: S608
-    for rows in (32, 16, 8, 4, 2, 1)
-}
-"""Statements for so many records at once. For each statement sqlite3 lets go of the interpreter and waits to
-get it back, which costs more than writing a record: a group is written in as few as will do."""
-_INSERT_NEW = f"{_INSERT[1]} ON CONFLICT (request_id) DO NOTHING"
-# A window that is over, and was followed by another, needs no charges any more.
-_CHARGE_QUOTA = "UPDATE quotas SET used = used + ?4 WHERE id = ?1 AND window_start <= ?2"
-_CHARGE_LEASE = (
-    "UPDATE leases SET spent = spent + ?4 WHERE quota_id = ?1 AND worker_id = ?3 AND window_start = ?2"
+ROWS = 16
+"""The most rows of one statement. For each statement sqlite3 lets go of the interpreter and waits to get it
+back, so a group of up to that many is a single one, which is its transaction, too."""
+
+_RECORD = ", ".join(RECORD_COLUMNS)
+_SPENT = ", ".join(Spent._fields)
+_COLUMNS = {"usage": RECORD_COLUMNS, "entries": (*RECORD_COLUMNS, *Spent._fields)}
+_NO_RECORD = (None,) * len(RECORD_COLUMNS)
+_NO_SPENT = (None,) * len(Spent._fields)
+_ENTRIES = (
+    # Each row has a record, or what was spent by the whole group from one lease, or both.
+    f"CREATE TEMP VIEW entries ({_RECORD}, {_SPENT}) AS SELECT {', '.join(['NULL'] * len(_COLUMNS['entries']))}",
+    f"""
+    CREATE TEMP TRIGGER record INSTEAD OF INSERT ON entries WHEN NEW.request_id IS NOT NULL BEGIN
+        INSERT INTO usage ({_RECORD}) VALUES ({", ".join(f"NEW.{name}" for name in RECORD_COLUMNS)});
+    END
+    """,  # noqa: S608
+    # A window that is over, and was followed by another, needs no charges any more.
+    """
+    CREATE TEMP TRIGGER charge INSTEAD OF INSERT ON entries WHEN NEW.quota_id IS NOT NULL BEGIN
+        UPDATE quotas SET used = used + NEW.amount
+        WHERE id = NEW.quota_id AND window_start <= NEW.window_start;
+        UPDATE leases SET spent = spent + NEW.amount
+        WHERE quota_id = NEW.quota_id AND worker_id = NEW.holder AND window_start = NEW.window_start;
+    END
+    """,
 )
-_row = attrgetter(*RECORD_COLUMNS)
 _FAULTS_OF_ENTRIES = (
     sqlite3.IntegrityError,
     sqlite3.ProgrammingError,
@@ -39,10 +53,7 @@ _FAULTS_OF_ENTRIES = (
     sqlite3.DataError,
 )
 
-
-class _Job(NamedTuple):
-    entries: Sequence[Entry]
-    done: asyncio.Future[None]
+_Job = tuple[Sequence[Entry], asyncio.Future[None]]
 
 
 class SqliteCommitter:
@@ -54,68 +65,65 @@ class SqliteCommitter:
     """
 
     def __init__(self, path: Path, *, synchronous: str = "normal", busy_timeout: float = 5.0) -> None:
-        self._path = path
+        self._file = SqliteFile(path)
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._connection: sqlite3.Connection | None = None
-        self._file = self._identity()
         self._loop = asyncio.get_running_loop()
+        self._checkpoints = Checkpoints(self._file)
         self._thread = threading.Thread(target=self._run, name="llmgate-ledger", daemon=True)
         self._thread.start()
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
+    def commit(self, entries: Sequence[Entry]) -> asyncio.Future[None]:
         """See `Committer`."""
         done: asyncio.Future[None] = self._loop.create_future()
-        self._jobs.put(_Job(entries, done))
-        await done
+        self._jobs.put((entries, done))
+        return done
 
     async def aclose(self) -> None:
-        """Stop the thread and close its connection."""
+        """Stop the threads and close their connections."""
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._checkpoints.close)
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
+            entries, done = job
+            fault = None
             try:
-                self._write(job.entries)
+                self._write(entries)
             except Exception as error:
                 self._disconnect()
-                self._resolve(job.done, self._translated(error))
-            else:
-                self._resolve(job.done, None)
+                fault = self._translated(error)
+            self._loop.call_soon_threadsafe(_resolve, done, fault)
         self._disconnect()
 
     def _write(self, entries: Sequence[Entry]) -> None:
-        if self._identity() != self._file:
-            raise StoreError(f"{self._path}: the database was replaced: restart the gate")
+        self._file.check()
         connection = self._connection or self._connect()
-        connection.execute("BEGIN IMMEDIATE")
+        spent = spent_by_lease(entries)
         try:
-            _insert(connection, [_row(entry.record) for entry in entries])
+            with connection:
+                if max(len(entries), len(spent)) > ROWS:
+                    connection.execute("BEGIN IMMEDIATE")
+                _insert(connection, entries, spent)
         except sqlite3.IntegrityError:  # rare enough to ask about each of them only now
-            connection.execute("ROLLBACK")
-            connection.execute("BEGIN IMMEDIATE")
-            entries = [
-                entry for entry in entries if connection.execute(_INSERT_NEW, _row(entry.record)).rowcount
-            ]
-        if charges := spent_by_lease(entries):
-            connection.executemany(_CHARGE_QUOTA, charges)
-            connection.executemany(_CHARGE_LEASE, charges)
-        connection.execute("COMMIT")
-
-    def _identity(self) -> tuple[int, int]:
-        try:
-            status = self._path.stat()
-        except OSError as error:
-            raise StoreError(f"{self._path}: the database is gone: {error.strerror}") from error
-        return status.st_dev, status.st_ino
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                new = [entry for entry in entries if _insert_new(connection, entry)]
+                _insert(connection, (), spent_by_lease(new))
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, timeout=self._busy_timeout)
-        self._connection = connection
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        connection = self._connection = self._file.connect(
+            "journal_mode = WAL",
+            f"synchronous = {self._synchronous}",
+            "wal_autocheckpoint = 0",  # see `checkpoints`
+            "temp_store = MEMORY",
+            timeout=self._busy_timeout,
+        )
+        for statement in _ENTRIES:
+            connection.execute(statement)
         return connection
 
     def _disconnect(self) -> None:
@@ -123,23 +131,42 @@ class SqliteCommitter:
             self._connection.close()
             self._connection = None
 
-    def _resolve(self, done: asyncio.Future[None], error: Exception | None) -> None:
-        def resolve() -> None:
-            if not done.done():
-                done.set_exception(error) if error else done.set_result(None)
-
-        self._loop.call_soon_threadsafe(resolve)
-
     def _translated(self, error: Exception) -> Exception:
         """A `StoreError` for what may pass; the error itself where an entry is at fault."""
         if not isinstance(error, sqlite3.Error) or isinstance(error, _FAULTS_OF_ENTRIES):
             return error
-        return faults.fault(error, str(self._path))
+        return faults.fault(error, str(self._file.path))
 
 
-def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:
-    done = 0
-    for size, statement in _INSERT.items():
-        while len(rows) - done >= size:
-            connection.execute(statement, tuple(chain.from_iterable(rows[done : done + size])))
-            done += size
+def _insert(connection: sqlite3.Connection, entries: Sequence[Entry], spent: Sequence[Spent]) -> None:
+    """Write the records of `entries`, and charge what they have `spent` together."""
+    rows = [astuple(entry.record) for entry in entries]
+    if spent:
+        pairs = zip_longest(rows, spent)
+        rows = [(record or _NO_RECORD) + (charge or _NO_SPENT) for record, charge in pairs]
+    for start in range(0, len(rows), ROWS):
+        part = rows[start : start + ROWS]
+        statement = _statement("entries" if spent else "usage", len(part))
+        connection.execute(statement, tuple(chain.from_iterable(part)))
+
+
+def _insert_new(connection: sqlite3.Connection, entry: Entry) -> bool:
+    """Write one record, unless its request id is there already."""
+    statement = f"{_statement('usage', 1)} ON CONFLICT (request_id) DO NOTHING"
+    return connection.execute(statement, astuple(entry.record)).rowcount > 0
+
+
+@cache
+def _statement(table: str, rows: int) -> str:
+    columns = _COLUMNS[table]
+    row = f"({', '.join('?' * len(columns))})"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)}"  # noqa: S608
+
+
+def _resolve(done: asyncio.Future[None], fault: Exception | None) -> None:
+    if done.done():
+        return
+    if fault is None:
+        done.set_result(None)
+    else:
+        done.set_exception(fault)

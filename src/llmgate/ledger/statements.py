@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -23,8 +22,9 @@ class Spent(NamedTuple):
 
 def spent_by_lease(entries: Iterable[Entry]) -> list[Spent]:
     """The charges of `entries` added up, in a fixed order so that two writers cannot lock each other out."""
-    sums: Counter[tuple[int, float, str]] = Counter()
+    sums: dict[tuple[int, float, str], int] = {}
     for entry in entries:
         for quota_id, window_start, amount, holder in entry.charges:
-            sums[quota_id, window_start, holder] += amount
+            lease = quota_id, window_start, holder
+            sums[lease] = sums.get(lease, 0) + amount
     return [Spent(*lease, amount) for lease, amount in sorted(sums.items())]

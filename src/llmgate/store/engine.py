@@ -183,6 +183,8 @@ def writing_engine(
         "PRAGMA journal_mode = WAL",
         f"PRAGMA synchronous = {synchronous.upper()}",
         f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}",
+        # Where a ledger is open, it does the checkpoints long before (see `ledger.checkpoints`).
+        "PRAGMA wal_autocheckpoint = 16384",
     )
 
     @event.listens_for(engine.sync_engine, "begin")
