@@ -23,7 +23,7 @@ DAY = 86_400
 class Filter:
     """Which records: all that match every field that is given. `since` is inclusive, `until` is not.
 
-    Records are found by user, by upstream, or by time; a key's are found with its user's.
+    Records are found by user or by time; all else is looked for among those.
     """
 
     user_id: int | None = None

@@ -182,8 +182,8 @@ leases = Table(
     Index(None, "worker_id"),
 )
 
-# No foreign keys: what was used outlives who used it. No index by key: a key's records are among its user's,
-# and each index here is paid for by every request.
+# No foreign keys: what was used outlives who used it. No index by key: a key's records are among its user's.
+# None by upstream: a time bounds what is looked at as well. Each index here is paid for by every request.
 usage = Table(
     "usage",
     metadata,
@@ -210,5 +210,4 @@ usage = Table(
     Column("booked", BigInteger),  # tokens charged by number; null: those used
     Index(None, "at"),
     Index(None, "user_id", "at"),
-    Index(None, "upstream", "at"),
 )
