@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
@@ -87,8 +88,6 @@ class Plugin(Protocol):
 
 def load_plugin(name: str) -> Plugin:
     """The plugin that is installed under `name`. Raises `ConfigError` naming those that are."""
-    from importlib.metadata import entry_points  # noqa: PLC0415 - with zipfile and csv, for gates with plugins
-
     installed = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in installed:
         known = ", ".join(sorted(installed)) or "none"

@@ -5,6 +5,38 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
+
+NOT_LOADED = {
+    "alembic": "nothing is to be migrated",
+    "argparse": "the command line is click's",
+    "asyncpg": "the store is SQLite",
+    "cryptography": "no session token has come",
+    "jwt": "no session token has come",
+    "llmgate.apidocs": "there are no surfaces",
+    "llmgate.conformance": "it is another command",
+    "llmgate.demo": "it is another command",
+    "llmgate.embed": "the gate is a server",
+    "llmgate.ledger.postgres": "the store is SQLite",
+    "llmgate.store.listen": "the store is SQLite",
+    "mako": "nothing is to be migrated",
+    "prometheus_client.parser": "nobody compares counters",
+    "redis": "windows are in memory",
+    "swagger_ui_bundle": "there are no surfaces",
+}
+"""What a plain gate (SQLite, keys, limits, quotas, accounting) does without, and why: each takes memory and time."""
+
+LOADED_WHEN_READY = """
+import os, signal, sys
+from llmgate.cli import main, serve
+
+def ready(config):
+    print(*sys.modules)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+serve.announce = ready
+main(["serve"], prog_name="llmgate")
+"""
 
 
 def test_serve_says_where_it_listens_and_stops_in_order(folder: Path) -> None:
@@ -23,3 +55,14 @@ def test_serve_says_where_it_listens_and_stops_in_order(folder: Path) -> None:
     assert refused.status_code == 401
     assert process.returncode == 0 and "Traceback" not in stderr
     assert [json.loads(line)["path"] for line in stdout.splitlines()] == ["/v1/models"]
+
+
+@pytest.mark.usefixtures("llmgate")
+def test_a_plain_gate_loads_nothing_that_it_does_not_use(folder: Path) -> None:
+    """By the time it listens, in a process of its own; `NOT_LOADED` says what, and what would be needed for it."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED_WHEN_READY], cwd=folder, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "llmgate.middleware.quota" in loaded
+    assert sorted(loaded & NOT_LOADED.keys()) == []
