@@ -29,6 +29,8 @@ REST = 0.05
 keep-alive and closes all the same, and a POST sent into that moment could not be repeated."""
 EVENT_STREAM = b"text/event-stream"
 
+TELLING = frozenset({len(b"content-type"), len(b"keep-alive")})
+"""Lengths of the names of headers that a connection cares about itself."""
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout=(\d{1,6})")
 
@@ -239,9 +241,7 @@ class Connection(asyncio.Protocol):
             self.fail(UpstreamBroke(f"{self.origin.url}: more than {HEAD_LIMIT} bytes of headers"))
         elif response.status:
             self.deadline = self.time() + self._timeouts.idle
-            if response.waiter is not None:
-                response.wake()
-            else:
+            if not response.wake():
                 self._hold_back(response, len(data))
 
     def _hold_back(self, response: Response, size: int) -> None:
@@ -282,10 +282,13 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line, or a trailer, which goes where nobody looks."""
         self._headers.append((name, value))
-        size = len(name)  # tells the names apart that matter here, without looking at the others
-        if size == 12 and value.startswith(EVENT_STREAM):
-            self._streamed = True
-        elif size == 10 and name.lower() == b"keep-alive" and (hint := KEEP_ALIVE_TIMEOUT.search(value)):
+        if len(name) in TELLING:
+            self._note(name.lower(), value)
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        if name == b"content-type":
+            self._streamed = value.startswith(EVENT_STREAM)
+        elif name == b"keep-alive" and (hint := KEEP_ALIVE_TIMEOUT.search(value)):
             self.keep_alive_hint = int(hint[1])
 
     def on_headers_complete(self) -> None:

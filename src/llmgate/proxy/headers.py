@@ -32,8 +32,9 @@ CREDENTIAL_COOKIE = b"access_token"
 NOT_FORWARDED = HOP_BY_HOP | CREDENTIALS | {b"host", b"content-length", b"expect"}
 """Host and Content-Length are the engine's to write; Expect was answered by the gate's own server."""
 
-NOT_SIMPLY = NOT_FORWARDED | {b"cookie", b"x-request-id"}
-"""Request headers that are looked at; every other one is passed on."""
+LOOKED_AT = frozenset({b"connection", b"cookie", b"x-request-id"})
+DROPPED = NOT_FORWARDED - LOOKED_AT
+"""Request headers of which it is enough to know the name; and so it is for all that are not `LOOKED_AT`."""
 
 PERSISTENCE = frozenset({b"keep-alive", b"close"})
 WITHOUT_LENGTH = frozenset({204, 304})
@@ -56,7 +57,9 @@ def request_headers(
     has_id = False
     for pair in headers:
         name = pair[0]
-        if name not in NOT_SIMPLY:
+        if name in DROPPED:
+            continue
+        if name not in LOOKED_AT:
             kept.append(pair)
         elif name == b"x-request-id":
             has_id = True
@@ -64,7 +67,7 @@ def request_headers(
         elif name == b"cookie":
             if cookies := _without_credential(pair[1]):
                 kept.append((name, cookies))
-        elif name == b"connection" and pair[1] not in PERSISTENCE:
+        elif pair[1] not in PERSISTENCE:  # Connection
             options = {*options, *_options(pair[1])}
     if options:
         kept = [pair for pair in kept if pair[0] not in options]
@@ -80,19 +83,16 @@ def request_headers(
     return kept
 
 
-def response_headers(headers: Iterable[Header], status: int) -> list[Header]:
+def response_headers(headers: Collection[Header], status: int) -> list[Header]:
     """The headers to send to the client for an upstream's answer, names in lower case as ASGI wants them.
 
     Content-Length is kept, except where there is no body that servers could check it against (204, 304).
     """
-    kept: list[Header] = []
+    kept = [(lower, value) for name, value in headers if (lower := name.lower()) not in HOP_BY_HOP]
     options: Collection[bytes] = ()
-    for name, value in headers:
-        lower = name.lower()
-        if lower not in HOP_BY_HOP:
-            kept.append((lower, value))
-        elif lower == b"connection" and value not in PERSISTENCE:
-            options = {*options, *_options(value)} - {b"content-length"}
+    if len(kept) < len(headers):
+        named = [_options(value) for name, value in headers if name.lower() == b"connection"]
+        options = frozenset().union(*named) - {b"content-length"}
     if status in WITHOUT_LENGTH:
         options = {*options, b"content-length"}
     if options:

@@ -20,7 +20,7 @@ class Response:
     """
 
     __slots__ = (
-        "_loop", "backlog", "complete", "connection", "ended", "error", "headers", "pieces", "status", "waiter",
+        "_loop", "_waiter", "backlog", "complete", "connection", "ended", "error", "headers", "pieces", "status",
     )  # fmt: skip
 
     headers: list[Header]
@@ -34,7 +34,7 @@ class Response:
         self.complete = False
         self.ended = False
         self.error: Exception | None = None
-        self.waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
 
     async def read(self) -> bytes:
         """See `UpstreamResponse.read`."""
@@ -44,8 +44,11 @@ class Response:
                 self.ended = True
                 return b""
             await self.news()
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
+        if len(pieces) == 1:
+            data = pieces.pop()
+        else:
+            data = b"".join(pieces)
+            pieces.clear()
         self.ended = self.complete
         if self.backlog:
             self.backlog = 0
@@ -62,14 +65,18 @@ class Response:
         """Done when something may have changed; raises what ended the connection."""
         if self.error is not None:
             raise self.error
-        waiter = self.waiter = self._loop.create_future()
+        waiter = self._waiter = self._loop.create_future()
         return waiter
 
-    def wake(self) -> None:
-        """Something changed."""
-        waiter, self.waiter = self.waiter, None
-        if waiter is not None and not waiter.done():
+    def wake(self) -> bool:
+        """Something changed; returns whether somebody waited for that."""
+        waiter = self._waiter
+        if waiter is None:
+            return False
+        self._waiter = None
+        if not waiter.done():
             waiter.set_result(None)
+        return True
 
     def detach(self, error: Exception | None) -> None:
         """The connection goes its own way: the answer is complete, or `error` ended it."""
