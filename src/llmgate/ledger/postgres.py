@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+from msgspec.structs import astuple
 
 from ..store import faults
 from ..store.engine import place
@@ -31,7 +31,6 @@ _CHARGE_LEASES = f"""
 UPDATE leases SET spent = leases.spent + amount FROM {_CHARGES}
 WHERE quota_id = id AND worker_id = holder AND window_start = since
 """  # noqa: S608
-_row = attrgetter(*RECORD_COLUMNS)
 _FAULTS_OF_ENTRIES = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, OverflowError)
 
 
@@ -54,8 +53,11 @@ class PostgresCommitter:
         """See `Committer`."""
         try:
             connection = self._connection or await self._connect()
-            async with connection.transaction():
-                await self._write(connection, entries)
+            if any(entry.charges for entry in entries):
+                async with connection.transaction():
+                    await self._charge(connection, _once(entries, await self._record(connection, entries)))
+            else:
+                await self._record(connection, entries)
         except BaseException as error:
             self._disconnect()
             if not isinstance(error, Exception) or isinstance(error, _FAULTS_OF_ENTRIES):
@@ -67,10 +69,13 @@ class PostgresCommitter:
         """Close the connection."""
         self._disconnect()
 
-    async def _write(self, connection: Any, entries: Sequence[Entry]) -> None:
-        columns = zip(*[_row(entry.record) for entry in entries], strict=True)
-        inserted = {row[0] for row in await connection.fetch(self._insert, *map(list, columns))}
-        if charges := spent_by_lease(_once(entries, inserted)):
+    async def _record(self, connection: Any, entries: Sequence[Entry]) -> set[str]:
+        """Write the records, in a transaction of their own where none is open; those with these ids are new."""
+        columns = zip(*[astuple(entry.record) for entry in entries], strict=True)
+        return {row[0] for row in await connection.fetch(self._insert, *map(list, columns))}
+
+    async def _charge(self, connection: Any, entries: Sequence[Entry]) -> None:
+        if charges := spent_by_lease(entries):
             quotas, windows, holders, amounts = map(list, zip(*charges, strict=True))
             await connection.execute(_LOCK_QUOTAS, quotas)
             await connection.execute(_CHARGE_QUOTAS, quotas, windows, holders, amounts)
