@@ -181,23 +181,23 @@ class Cycle:
         self._connection.loop.call_soon(self.flush)
 
     def _continue(self, body: bytes, more: bool) -> None:
-        before, after = self._head, b""
-        self._head = b""
+        size = len(body)
+        before, after = b"", b""
         if self._without_body:
             body = b""
         elif self._chunked:
-            if body:
-                before += b"%x\r\n" % len(body)
-                after = b"\r\n"
+            if size:
+                before, after = b"%x\r\n" % size, b"\r\n"
             if not more:
                 after += b"0\r\n\r\n"
         else:
-            self._left -= len(body)
+            self._left -= size
             if self._left < 0 or (not more and 0 < self._left < math.inf):
-                self._head = before
                 raise RuntimeError("the answer is not as long as its Content-Length says")
-        if len(body) <= JOINED:
-            self._connection.transport.write(before + body + after)
+        if self._head:
+            before, self._head = self._head + before, b""
+        if size <= JOINED:
+            self._connection.transport.write(b"%b%b%b" % (before, body, after))
         else:
             self._connection.transport.writelines((before, body, after))
         if not more:
