@@ -117,7 +117,9 @@ def _not_to_be_had(address: Address, error: OSError) -> ConfigError:
 
 
 def _bind_tcp(address: Address, *, shared: bool = False) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    # Named, because asyncio sets TCP_NODELAY only on sockets that say what they speak.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
