@@ -143,3 +143,45 @@ async def test_a_caller_that_goes_away_changes_nothing() -> None:
         commits.submit(entry("a")).cancel()
         await commits.submit(entry("b"))
     assert database.groups == [["a", "b"]]
+
+
+async def test_leaving_does_not_wait_for_the_pace() -> None:
+    """Under load a transaction begins only every so often; the last one begins at once."""
+    database = Database()
+    async with GroupCommit(database, pace=3600.0) as commits:
+        await commits.submit(entry("a"))
+        waiting = [commits.submit(entry(name)) for name in "bc"]
+        assert (commits.backlog, database.groups) == (2, [["a"]])
+    assert all(one.done() for one in waiting)
+    assert database.groups == [["a"], ["b", "c"]]
+
+
+async def test_leaving_waits_for_the_transaction_that_runs_and_for_what_came_meanwhile() -> None:
+    """Also for what comes while it waits."""
+    database = Database()
+    database.open.clear()
+    commits = GroupCommit(database)
+    await commits.__aenter__()
+    commits.submit(entry("a"))
+    await until(lambda: database.begun)
+    commits.submit(entry("b"))
+    leaving = asyncio.create_task(commits.__aexit__(None, None, None))
+    await asyncio.sleep(0)
+    commits.submit(entry("c"))
+    database.open.set()
+    await leaving
+    assert database.groups == [["a"], ["b", "c"]]
+
+
+async def test_what_waits_behind_a_failed_transaction_is_written_after_it() -> None:
+    """In order, and none of it twice."""
+    database = Database()
+    database.errors = [StoreError("away")]
+    async with GroupCommit(database, sleep=soon) as commits:
+        first = commits.submit(entry("a"))
+        await until(lambda: commits.failing)
+        second = commits.submit(entry("b"))
+        assert commits.backlog == 2
+        database.errors.clear()
+        await asyncio.gather(first, second)
+    assert database.groups == [["a"], ["b"]]

@@ -11,7 +11,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from queue import SimpleQueue
 
-from msgspec.structs import astuple
+from msgspec import to_builtins
 
 from ..store import faults
 from .checkpoints import Checkpoints
@@ -140,10 +140,11 @@ class SqliteCommitter:
 
 def _insert(connection: sqlite3.Connection, entries: Sequence[Entry], spent: Sequence[Spent]) -> None:
     """Write the records of `entries`, and charge what they have `spent` together."""
-    rows = [astuple(entry.record) for entry in entries]
+    # Lists of plain values: sqlite3 looks for adapters of any other type, and the members of enums are.
+    rows = to_builtins([entry.record for entry in entries])
     if spent:
         pairs = zip_longest(rows, spent)
-        rows = [(record or _NO_RECORD) + (charge or _NO_SPENT) for record, charge in pairs]
+        rows = [(*(record or _NO_RECORD), *(charge or _NO_SPENT)) for record, charge in pairs]
     for start in range(0, len(rows), ROWS):
         part = rows[start : start + ROWS]
         statement = _statement("entries" if spent else "usage", len(part))
@@ -153,7 +154,7 @@ def _insert(connection: sqlite3.Connection, entries: Sequence[Entry], spent: Seq
 def _insert_new(connection: sqlite3.Connection, entry: Entry) -> bool:
     """Write one record, unless its request id is there already."""
     statement = f"{_statement('usage', 1)} ON CONFLICT (request_id) DO NOTHING"
-    return connection.execute(statement, astuple(entry.record)).rowcount > 0
+    return connection.execute(statement, to_builtins(entry.record)).rowcount > 0
 
 
 @cache
