@@ -1,4 +1,4 @@
-"""Serving a gate: one process or several workers, uvicorn on every address, signals, reload, shutdown."""
+"""Serving a gate: one process or several workers, HTTP on every address, signals, reload, shutdown."""
 
 from __future__ import annotations
 
