@@ -186,3 +186,15 @@ async def test_the_rest_of_a_request_that_was_answered_is_waited_for_only_once()
 async def test_one_connection_too_many_is_503() -> None:
     wire = Wire(Steps(), ConnectionLimits(1000, 10.0, max_connections=0))
     assert wire.said.startswith(b"HTTP/1.1 503 ")
+
+
+async def test_what_an_answer_has_said_before_junk_came_has_time_to_arrive() -> None:
+    app = Steps()
+    wire = Wire(app)
+    wire.feed(GET)
+    app.go_on.set()
+    await turns()
+    wire.connection.deadline = 0.0
+    wire.feed(b"\x00 junk\r\n\r\n")
+    assert (wire.closed, wire.said.endswith(b"begun\r\n")) == ("closed", True)
+    assert left(wire) == pytest.approx(LIMITS.patience, abs=1)

@@ -224,21 +224,25 @@ class GateProtocol(asyncio.Protocol):
         running = self._running
         its_own = running is None or (self._reader.cycle is running and not running.started)
         self._leave()
+        self._be_deaf()
         if self.transport.is_closing():
-            self._deaf = True
-        elif its_own:
+            return
+        if its_own:
             self.transport.write(_wire(refusal))
             self._linger()
         elif running is not None:
-            self._deaf = True
             self.cut(running)
 
     def _linger(self) -> None:
-        """Listen on for a while: closing at once could lose the answer on its way."""
-        self._deaf = True
+        """Take what still comes for a while: closing at once could lose the answer on its way."""
+        self._be_deaf()
         self.transport.write_eof()
-        self.deadline = self.loop.time() + self._limits.patience
         self.balance()
+
+    def _be_deaf(self) -> None:
+        """Answer nothing any more. What was written has some time to arrive."""
+        self._deaf = True
+        self.deadline = self.loop.time() + self._limits.patience
 
 
 def _address(name: object) -> tuple[str, int | None] | None:
