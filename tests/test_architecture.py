@@ -19,11 +19,11 @@ LAYERS = (
     {"apidocs", "entrance", "middleware", "probes", "reconcile"},
     {"access_log", "metrics"},
     {"buckets", "proxy", "routing", "surface"},
-    {"identity", "windows"},
+    {"identity"},
     {"exchange"},
     {"ledger"},
     {"config", "store"},
-    {"usage"},
+    {"usage", "windows"},
     {"errors"},
 )
 """From the top down: each part knows those below it, and none beside it or above."""
