@@ -10,7 +10,6 @@ import logging
 import sqlite3
 import threading
 from contextlib import closing
-from pathlib import Path
 
 from ..errors import StoreError
 from .sqlite_file import SqliteFile
@@ -18,21 +17,27 @@ from .sqlite_file import SqliteFile
 log = logging.getLogger("llmgate.ledger")
 
 EVERY = 1.0
-"""Seconds between two looks at the log."""
-LIMIT = 16 * 1024 * 1024
-"""Bytes from which on the log is emptied. The first commit into an empty log waits for the disk once, so it
-must not happen to one in a hundred."""
+"""Seconds between two looks at what was written."""
+RECORDS = 1000
+"""Written since the log was emptied last, after which it is emptied again: up to 30 MB. The first commit into an
+empty log waits for the disk, so it must be far fewer than one in a hundred."""
 WAIT = 0.01
 """Seconds for which commits may be kept waiting by a reader that is in the way of the last step."""
+PASSES = 8
+FEW = 64
+"""Pages that may be left for the last step."""
 
 
 class Checkpoints:
-    """Keeps the log of `file` below `limit` bytes, more or less: looks `every` so many seconds, until `close`."""
+    """Empties the log of `file` after every so many `records`; looks `every` so many seconds, until `close`."""
 
-    def __init__(self, file: SqliteFile, *, limit: int = LIMIT, every: float = EVERY) -> None:
+    def __init__(self, file: SqliteFile, *, records: int = RECORDS, every: float = EVERY) -> None:
         self._file = file
-        self._limit = limit
+        self._records = records
         self._every = every
+        self.written = 0
+        """How many records were written so far; counted by who writes them."""
+        self._emptied = 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="llmgate-checkpoints", daemon=True)
         self._thread.start()
@@ -45,34 +50,35 @@ class Checkpoints:
     def _run(self) -> None:
         failing = False
         while not self._closing.wait(self._every):
+            written = self.written
+            if written - self._emptied < self._records:
+                continue
             try:
-                self._keep_small()
+                with closing(self._file.connect(timeout=WAIT)) as connection:
+                    if empty(connection):
+                        self._emptied = written
             except (sqlite3.Error, StoreError) as error:
                 if not failing:
-                    log.warning("%s cannot be emptied: %s", self._file.log, error)
+                    log.warning("%s: no checkpoint: %s", self._file.path, error)
                 failing = True
             else:
                 failing = False
 
-    def _keep_small(self) -> None:
-        if size_of(self._file.log) >= self._limit:
-            with closing(self._file.connect(timeout=WAIT)) as connection:
-                empty(connection)
 
+def empty(connection: sqlite3.Connection) -> bool:
+    """Move what is in the log into the database and start the log over; False if readers are in the way.
 
-def size_of(path: Path) -> int:
-    """Bytes of a log; 0 before the first commit makes it."""
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def empty(connection: sqlite3.Connection) -> None:
-    """Move what is in the log into the database, and start the log over unless readers are in the way."""
-    # Nearly all of it is moved without keeping anybody waiting.
-    _, logged, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    if moved == logged:  # else somebody still reads what was there before, and would be waited for
-        # What has come meanwhile is little, and commits wait for it. Without this, under a steady load there
-        # is always a little more, and the log never starts over.
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    Only the last step keeps commits waiting. Without it, under a steady load there is always a little more
+    in the log than was moved, and it never starts over.
+    """
+    before = 0
+    for _ in range(PASSES):
+        _, logged, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if moved < logged:  # somebody still reads what was there before, and would be waited for
+            return False
+        if logged - before <= FEW:
+            break
+        before = logged
+    # Not TRUNCATE: giving the pages of the file back takes tens of milliseconds.
+    (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+    return not busy

@@ -93,6 +93,7 @@ class SqliteCommitter:
             fault = None
             try:
                 self._write(entries)
+                self._checkpoints.written += len(entries)
             except Exception as error:
                 self._disconnect()
                 fault = self._translated(error)

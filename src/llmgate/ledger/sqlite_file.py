@@ -18,8 +18,6 @@ class SqliteFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.log = Path(f"{path}-wal")
-        """SQLite's write-ahead log, which is beside the database while it is open."""
         self._name = os.fspath(path)
         self._identity = self._look()
 
