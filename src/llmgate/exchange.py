@@ -115,8 +115,8 @@ class Exchange:
         """Change top-level fields of the body that `read` has parsed; returns the scope for the layers below."""
         assert self.ask is not None, "edit() follows read()"
         self._body = rewrite(self.ask, **changes)
-        fields = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in changes.items()}
-        self.ask = msgspec.structs.replace(self.ask, fields={**self.ask.fields, **fields})
+        for name, value in changes.items():
+            self.ask.fields[name] = msgspec.Raw(msgspec.json.encode(value))
         headers = [
             pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")
         ]
@@ -124,10 +124,15 @@ class Exchange:
         return {**scope, "headers": headers}
 
     async def receive(self) -> Message:
-        """The `receive` of the layers below one that has read the body: the body, then the server's word."""
+        """The `receive` of the layers below one that has read the body: the body, then the server's word.
+
+        With the body go the fields of `ask`, which are pieces of it: its answer may stream for an hour.
+        """
         if self._body_waits:
-            self._body_waits = False
-            return {"type": "http.request", "body": self._body, "more_body": False}
+            body, self._body, self._body_waits = self._body, b"", False
+            if self.ask is not None:
+                self.ask.fields.clear()
+            return {"type": "http.request", "body": body, "more_body": False}
         assert self._from_server is not None, "receive() follows read()"
         return await self._from_server()
 

@@ -121,6 +121,7 @@ class Passage:
             watch.discard(self)
             if self._watcher is not None:
                 self._watcher.cancel()
+                self._watcher = None  # what it raises then refers to us: no circle for the collector to find
             if self._lease is not None:
                 self._lease.close()
 

@@ -67,6 +67,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     a message (`{"role":"user","content":""}`, 28 bytes) outweighs the tokens that a chat template puts
     around it. Two things escape it: input that is not in the body or not text, which `opaque_input` tells,
     and a template that adds a long text of its own (an operator who serves such a model knows its length).
+
+    `fields` are the members of the body, until it has gone upstream.
     """
 
     endpoint: Endpoint
