@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .errors import BadRequest, ErrorShape, PayloadTooLarge, openai_shape
-from .usage.ask import endpoint_of, read_ask, rewrite
+from .usage.ask import LIMITS, endpoint_of, read_ask, rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -117,6 +117,8 @@ class Exchange:
         self._body = rewrite(self.ask, **changes)
         for name, value in changes.items():
             self.ask.fields[name] = msgspec.Raw(msgspec.json.encode(value))
+            if name in LIMITS:
+                self.ask.limits[name] = value
         headers = [
             pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")
         ]

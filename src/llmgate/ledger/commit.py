@@ -17,7 +17,9 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
+
+import msgspec
 
 from ..errors import StoreError
 from .model import Entry
@@ -38,7 +40,7 @@ class Committer(Protocol):
         """Let go of the database."""
 
 
-class _Waiting(NamedTuple):
+class _Waiting(msgspec.Struct, frozen=True):
     entry: Entry
     since: float
     done: asyncio.Future[None]

@@ -174,7 +174,7 @@ class Pledge(msgspec.Struct, frozen=True, array_like=True, gc=False):
 _FREE = frozenset({Outcome.FAILED, Outcome.REFUSED})
 
 
-class Charge(NamedTuple):
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """What one request takes from one quota. `holder` is the worker whose lease it was part of."""
 
     quota_id: int
@@ -183,7 +183,7 @@ class Charge(NamedTuple):
     holder: str
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True):
     """A usage record and what it costs whom: committed together or not at all."""
 
     record: UsageRecord

@@ -24,7 +24,7 @@ def spent_by_lease(entries: Iterable[Entry]) -> list[Spent]:
     """The charges of `entries` added up, in a fixed order so that two writers cannot lock each other out."""
     sums: dict[tuple[int, float, str], int] = {}
     for entry in entries:
-        for quota_id, window_start, amount, holder in entry.charges:
-            lease = quota_id, window_start, holder
-            sums[lease] = sums.get(lease, 0) + amount
+        for charge in entry.charges:
+            lease = charge.quota_id, charge.window_start, charge.holder
+            sums[lease] = sums.get(lease, 0) + charge.amount
     return [Spent(*lease, amount) for lease, amount in sorted(sums.items())]

@@ -17,10 +17,11 @@ from ..usage.meter import inject, meter_for, unanswered
 from ..usage.model import Certainty, Endpoint, Reading, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from ..errors import Header
     from ..ledger.ledger import Ledger
     from ..usage.ask import Ask
     from ..usage.dialect import Dialect
@@ -129,10 +130,9 @@ class _Metered:
 
     def _begin(self, message: Message) -> None:
         exchange, headers = self._exchange, message.get("headers", ())
-        content_type = next((value for name, value in headers if name.lower() == b"content-type"), None)
         exchange.status = message["status"]
         self._meter = meter_for(
-            self._layer.dialect, self._ask, status=message["status"], content_type=content_type
+            self._layer.dialect, self._ask, status=exchange.status, content_type=_content_type(headers)
         )
         self._streams = self._meter.streams
         if self._meter.strips:
@@ -237,6 +237,13 @@ class _Metered:
         except StoreError as error:
             # Nobody waits for this answer any more; the record is kept and written later.
             log.warning("request %s: %s", self._exchange.id, error)
+
+
+def _content_type(headers: Iterable[Header]) -> bytes | None:
+    for name, value in headers:
+        if name.lower() == b"content-type":
+            return value
+    return None
 
 
 def _draft(layer: Accounting, exchange: Exchange, ask: Ask) -> UsageRecord:

@@ -6,7 +6,9 @@ import logging
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from ..errors import Header, RateLimited, Refusal, StoreError, Unavailable, answer
 from ..exchange import Exchange, exchange_of
@@ -45,7 +47,7 @@ class Limit:
     name: str = ""
 
 
-class _Stand(NamedTuple):
+class _Stand(msgspec.Struct, frozen=True):
     """Where one limit stands for one request; `reset` is in seconds since the epoch."""
 
     limit: Limit

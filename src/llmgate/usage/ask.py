@@ -60,7 +60,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One request to a model.
 
     `choices` counts the answers asked for (copies times prompts), `prompts` the prompts of a completions
-    list. `max_output` is the smallest output limit given, in tokens for each choice.
+    list. `limits` are the bounds of the output that the body has, in tokens for each choice.
 
     `prompt_bound` is at least the number of prompt tokens: the bytes of the body. Every token stands for
     one byte or more of text, a token given as a number takes two bytes with its comma, and the JSON around
@@ -78,10 +78,15 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     wants_continuous: bool
     choices: int
     prompts: int
-    max_output: int | None
+    limits: dict[str, int]
     prompt_bound: int
     opaque_input: bool
     fields: dict[str, Raw]
+
+    @property
+    def max_output(self) -> int | None:
+        """The smallest of the limits; None where there is none."""
+        return min(self.limits.values(), default=None)
 
 
 @lru_cache(256)
@@ -109,7 +114,7 @@ def read_ask(endpoint: Endpoint | Callable[[dict[str, Raw]], Endpoint], body: by
             wants_continuous=False,
             choices=1,
             prompts=1,
-            max_output=None,
+            limits={},
             prompt_bound=len(body),
             opaque_input=True,
             fields={},
@@ -133,9 +138,9 @@ def read_ask(endpoint: Endpoint | Callable[[dict[str, Raw]], Endpoint], body: by
         wants_usage=wants_usage,
         wants_continuous=wants_usage
         and bool(_get(options, "continuous_usage_stats", bool, "body.stream_options")),
-        choices=max([1, *_numbers(fields, _COPIES)]) * prompts,
+        choices=max([1, *_numbers(fields, _COPIES).values()]) * prompts,
         prompts=prompts,
-        max_output=min(_numbers(fields, LIMITS), default=None),
+        limits=_numbers(fields, LIMITS),
         prompt_bound=len(body),
         opaque_input=is_opaque(endpoint, fields),
         fields=fields,
@@ -211,13 +216,13 @@ def _get(fields: dict[str, Raw], name: str, kind: type[_T], place: str = "body")
     return value  # type: ignore[no-any-return]
 
 
-def _numbers(fields: dict[str, Raw], names: Iterable[str]) -> list[int]:
-    numbers = []
+def _numbers(fields: dict[str, Raw], names: Iterable[str]) -> dict[str, int]:
+    numbers = {}
     for name in names:
         if name in fields and (number := _get(fields, name, int)) is not None:
             if not 0 <= number <= _MOST:
                 raise BadRequest(f"body.{name}: expected a whole number from 0 to {_MOST}", param=name)
-            numbers.append(number)
+            numbers[name] = number
     return numbers
 
 

@@ -7,9 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-from msgspec import Raw
 
-from .ask import LIMITS
 from .model import Certainty, Endpoint, Reading, Usage
 from .report import members_of, string_of, usage_of
 from .stream import StreamMeter, StrippingMeter
@@ -26,7 +24,6 @@ _LIMIT_OF = MappingProxyType(
         Endpoint.RESPONSES: ("max_output_tokens",),
     }
 )
-_whole_number = msgspec.json.Decoder(int | None).decode
 _WHOLE = 1024 * 1024
 _EDGE = 16 * 1024
 _KEY = b'"usage"'
@@ -85,12 +82,9 @@ def limit(dialect: Dialect, ask: Ask, most: int) -> dict[str, object]:
     lowest = 1 if dialect.zero_is_unlimited else 0
     most = max(most, lowest)
     obeyed = dialect.chat_limits if ask.endpoint is Endpoint.CHAT else _LIMIT_OF.get(ask.endpoint, ())
-    fields = ask.fields
-    given = {
-        name: number for name in LIMITS if name in fields and (number := _number(fields[name])) >= lowest
-    }
+    given = {name: number for name, number in ask.limits.items() if number >= lowest}
     changes: dict[str, object] = {name: most for name, number in given.items() if number > most}
-    if obeyed and not any(name in given for name in obeyed):
+    if obeyed and given.keys().isdisjoint(obeyed):
         changes[obeyed[0]] = most
     return changes
 
@@ -209,9 +203,3 @@ def _usage_at(fragment: bytes, at: int) -> Usage | None:
 def _asks_for_usage(dialect: Dialect, ask: Ask) -> bool:
     has_asked = ask.wants_usage and (ask.wants_continuous or not dialect.continuous)
     return ask.stream and ask.endpoint in dialect.include_usage and not has_asked
-
-
-def _number(raw: Raw) -> int:
-    """A limit that `read_ask` has found good; -1 for null."""
-    number = _whole_number(raw)
-    return -1 if number is None else number
