@@ -53,6 +53,7 @@ def route_app(
             strip_prefix=strip,
             upstream_path=put,
             forwarded=settings.forwarded,
+            own_request_id=DIALECTS[settings.dialect].request_id_must_be_uuid,
             max_body=config.gate.max_body,
         )
     app = ModelCards(app, aliases=aliases_of(settings), allowed=route.models)

@@ -82,7 +82,7 @@ def test_connection_cannot_take_away_what_the_gate_puts_in() -> None:
         [option, (b"x-request-id", b"mine")],
         request_id="id",
         authorization=b"Bearer its",
-        forwarded=forwarded,
+        put=forwarded,
     )
     assert sent == [(b"x-request-id", b"id"), (b"authorization", b"Bearer its"), *forwarded]
 
@@ -123,7 +123,7 @@ def test_forwarded_headers_append_the_client() -> None:
         (b"x-forwarded-proto", b"https"),
         (b"x-forwarded-host", b"gate"),
     ]
-    sent = request_headers(came, request_id="id", forwarded=forwarded)
+    sent = request_headers(came, request_id="id", put=forwarded)
     assert [pair for pair in sent if pair[0] != b"x-request-id"] == forwarded
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -500,6 +501,16 @@ async def test_client_may_be_told_of() -> None:
         b"x-forwarded-host: gate.example",
     ):
         assert b"\r\n" + line + b"\r\n" in seen
+
+
+async def test_an_upstream_may_get_the_gates_own_request_id() -> None:
+    """llama-cpp-python answers 400 to one that is no UUID (tests/data/captures, reqid.txt)."""
+    async with between(echo, own_request_id=True) as (client, _):
+        await client.send(b"GET / HTTP/1.1\r\nhost: gate.example\r\nx-request-id: my-id-123\r\n\r\n")
+        _, seen = await client.response()
+    assert b"my-id-123" not in seen
+    (sent,) = [line for line in seen.split(b"\r\n") if line.startswith(b"x-request-id: ")]
+    assert uuid.UUID(sent.partition(b": ")[2].decode())
 
 
 @pytest.mark.parametrize("wire", [b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from ..errors import Header
 
@@ -45,12 +45,12 @@ def request_headers(
     *,
     request_id: str,
     authorization: bytes | None = None,
-    forwarded: Iterable[Header] = (),
+    put: Sequence[Header] = (),
 ) -> list[Header]:
     """The headers to send upstream for a request with these ASGI `headers` (lower-case names).
 
     The caller's credentials are left out and `authorization` put in; `x-request-id` is added where none is.
-    `forwarded` replaces headers of the same names: see `forwarded_headers`.
+    The headers in `put` replace those of the same names.
     """
     kept: list[Header] = []
     options: Collection[bytes] = ()
@@ -76,10 +76,10 @@ def request_headers(
         kept.append((b"x-request-id", request_id.encode("ascii")))
     if authorization is not None:
         kept.append((b"authorization", authorization))
-    added = list(forwarded)
-    if added:
-        names = {name for name, _ in added}
-        kept = [pair for pair in kept if pair[0] not in names] + added
+    if put:
+        names = {name for name, _ in put}
+        kept = [pair for pair in kept if pair[0] not in names]
+        kept += put
     return kept
 
 

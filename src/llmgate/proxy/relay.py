@@ -37,7 +37,8 @@ class Relay:
     """Passes requests to `upstream`: method, path, query, end-to-end headers and body as they are.
 
     `strip_prefix` is taken off the path and `upstream_path` put in its place. With `forwarded` the upstream is
-    told about the client by X-Forwarded headers. A body over `max_body` bytes is refused, or broken off where
+    told about the client by X-Forwarded headers; with `own_request_id` it gets the exchange's id as X-Request-ID,
+    whatever the client has sent. A body over `max_body` bytes is refused, or broken off where
     its length is only seen as it comes. Raises `AnswerCut` where an answer breaks off.
     """
 
@@ -48,12 +49,14 @@ class Relay:
         strip_prefix: str = "",
         upstream_path: str = "",
         forwarded: bool = False,
+        own_request_id: bool = False,
         max_body: int = sys.maxsize,
     ) -> None:
         self._upstream = upstream
         self._strip_prefix = strip_prefix.rstrip("/").encode("ascii")
         self._upstream_path = upstream_path.rstrip("/").encode("ascii")
         self._forwarded = forwarded
+        self._own_request_id = own_request_id
         self._max_body = max_body
         self._watch = Watch()
         self._upstream_path_of = lru_cache(PATHS)(self._judged)
@@ -89,7 +92,7 @@ class Relay:
             came,
             request_id=exchange.id,
             authorization=self._upstream.authorization,
-            forwarded=self._about_client(scope) if self._forwarded else (),
+            put=self._put(scope, exchange),
         )
         target = self._upstream_path_of(scope.get("raw_path") or quote(scope["path"]).encode("ascii"))
         if query := scope["query_string"]:
@@ -110,10 +113,15 @@ class Relay:
             raise too_large(self._max_body)
         return whole, None
 
-    @staticmethod
-    def _about_client(scope: Scope) -> list[Header]:
-        client = scope.get("client")
-        return forwarded_headers(scope["headers"], client=client and client[0], scheme=scope["scheme"])
+    def _put(self, scope: Scope, exchange: Exchange) -> list[Header]:
+        """What goes up in place of whatever the client has sent under these names."""
+        put: list[Header] = []
+        if self._forwarded:
+            client = scope.get("client")
+            put += forwarded_headers(scope["headers"], client=client and client[0], scheme=scope["scheme"])
+        if self._own_request_id:
+            put.append((b"x-request-id", exchange.id.encode("ascii")))
+        return put
 
     def _judged(self, path: bytes) -> bytes:
         """What `path` is upstream."""
