@@ -83,7 +83,7 @@ class StrippingMeter(StreamMeter):
     terminal chunk with its fingerprint; only the last one, next to the usage event, gets it back.)
     """
 
-    __slots__ = ("_held", "_keeps_final", "_may_skim", "_moves")
+    __slots__ = ("_between", "_held", "_keeps_final", "_may_skim", "_moves")
     strips = True
 
     def __init__(self, dialect: Dialect, ask: Ask) -> None:
@@ -92,19 +92,20 @@ class StrippingMeter(StreamMeter):
         self._moves = () if ask.wants_usage else dialect.moves_to_usage
         self._held = b""
         self._may_skim = dialect.continuous and ask.choices == 1
+        self._between = False  # nothing is held, and what comes next begins an event
 
     def feed(self, data: bytes) -> bytes:
         """Takes note of `data` and gives back what may go to the client now."""
-        if self._may_skim and self.model is not None and not self._held and not self._splitter.rest:
-            skimmed = skim(data)
-            if skimmed is not None:
-                data, usage = skimmed
-                self._tally.skip_to(usage)
-                return data
+        if self._between and (skimmed := skim(data)) is not None:
+            data, usage = skimmed
+            self._tally.skip_to(usage)
+            return data
         events = self._splitter.feed(data)
-        if len(events) == 1:
-            return self._pass(events[0])
-        return b"".join([self._pass(event) for event in events])
+        out = self._pass(events[0]) if len(events) == 1 else b"".join([self._pass(event) for event in events])
+        self._between = (
+            self._may_skim and self.model is not None and not self._held and not self._splitter.rest
+        )
+        return out
 
     def end(self) -> bytes:
         """What is still held, once the upstream has finished."""
