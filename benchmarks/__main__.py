@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import machine
-from .figures import CHAT, RATE, Readings, body, measure, send
+from .figures import RATE, Readings, body, measure, send
 from .results import NOTHING_BETWEEN, Results, read, regressions, tables, write
 from .targets import (
     EVERYTHING,
@@ -116,7 +116,7 @@ def _opened(opener: Opener) -> Iterator[Target]:
 
 
 def _saturation(target: Target, seconds: float) -> Readings:
-    report = send(target, f"{CHAT}?size=1024", body(1024), seconds=seconds, connections=64)
+    report = send(target, body(1024), seconds=seconds, connections=64)
     return {"saturation": report.requests / report.seconds}
 
 
@@ -127,7 +127,7 @@ def _soak(target: Target, seconds: float) -> Iterator[float]:
     for _ in range(pieces + 1):
         assert target.pid is not None
         yield machine.resident_megabytes(target.pid)
-        send(target, f"{CHAT}?size=1024", body(1024), seconds=seconds / pieces, rate=max(RATE, most / 2))
+        send(target, body(1024), seconds=seconds / pieces, rate=max(RATE, most / 2))
 
 
 def _compare(before: Path, after: Path) -> int:

@@ -58,10 +58,13 @@ Readings = dict[str, float]
 """Figures of one target in one round, by name."""
 
 
-def body(size: int, *, stream: bool = False) -> str:
-    """A chat request of about `size` bytes, as OpenAI's packages write it: without spaces between fields."""
+def body(size: int, wish: str = "size=1024") -> str:
+    """A chat request of about `size` bytes, as OpenAI's packages write it: without spaces between fields.
+
+    `wish` is for the backend: what answer it shall give (see `backend`).
+    """
     messages = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": ""}]
-    asked = {"model": "m", "max_tokens": 128, "stream": stream, "temperature": 0.7, "messages": messages}
+    asked = {"model": "m", "user": wish, "max_tokens": 128, "stream": "chunks" in wish, "messages": messages}
     bare = json.dumps(asked, separators=(",", ":"))
     messages[1]["content"] = "word " * ((size - len(bare)) // 5)
     return json.dumps(asked, separators=(",", ":"))
@@ -69,7 +72,6 @@ def body(size: int, *, stream: bool = False) -> str:
 
 def send(
     target: Target,
-    path: str,
     asked: str,
     *,
     seconds: float,
@@ -82,7 +84,7 @@ def send(
     Raises `RuntimeError` if any request failed.
     """
     load = Load(
-        url=target.url + path,
+        url=target.url + CHAT,
         headers=dict(target.headers),
         body=asked,
         seconds=seconds,
@@ -103,27 +105,25 @@ def send(
             except subprocess.TimeoutExpired:
                 look()
     if child.returncode:
-        raise RuntimeError(f"the load on {target.url}{path} ended with {child.returncode}")
+        raise RuntimeError(f"the load on {target.url} ended with {child.returncode}")
     report = msgspec.json.decode(output, type=Report)
     if report.failed or not report.requests:
-        raise RuntimeError(f"{target.url}{path}: {report.failed} requests failed, {report.requests} did not")
+        raise RuntimeError(f"{target.url}: {report.failed} requests failed, {report.requests} did not")
     return report
 
 
-def cost(
-    target: Target, path: str, asked: str, *, seconds: float, connections: int = 16
-) -> tuple[float, Report]:
+def cost(target: Target, asked: str, *, seconds: float, connections: int = 16) -> tuple[float, Report]:
     """Microseconds of the target's CPU for each request under a load, and the load's report."""
     before = 0.0 if target.pid is None else cpu_seconds(target.pid)
-    report = send(target, path, asked, seconds=seconds, connections=connections)
+    report = send(target, asked, seconds=seconds, connections=connections)
     after = 0.0 if target.pid is None else cpu_seconds(target.pid)
     return (after - before) * 1e6 / report.requests, report
 
 
 def requests(target: Target, seconds: float) -> Readings:
     """Plain requests, one after the other on each connection: a prompt, and an answer of 1 kB."""
-    small, report = cost(target, f"{CHAT}?size=1024", body(1024), seconds=seconds)
-    large, _ = cost(target, f"{CHAT}?size=1024", body(32 * 1024), seconds=seconds)
+    small, report = cost(target, body(1024), seconds=seconds)
+    large, _ = cost(target, body(32 * 1024), seconds=seconds)
     return {
         "1 kB request": small,
         "32 kB request": large,
@@ -133,22 +133,15 @@ def requests(target: Target, seconds: float) -> Readings:
 
 def streams(target: Target, seconds: float) -> Readings:
     """Streams of `CHUNKS`, as fast as they go and 10 ms apart, the request's own cost included."""
-    fast, _ = cost(target, f"{CHAT}?chunks={CHUNKS}", body(1024, stream=True), seconds=seconds)
-    paced, _ = cost(
-        target,
-        f"{CHAT}?chunks={CHUNKS}&pause=0.01",
-        body(1024, stream=True),
-        seconds=seconds,
-        connections=50,
-    )
+    fast, _ = cost(target, body(1024, f"chunks={CHUNKS}"), seconds=seconds)
+    paced, _ = cost(target, body(1024, f"chunks={CHUNKS}&pause=0.01"), seconds=seconds, connections=50)
     return {"fast chunk": fast / CHUNKS, "paced chunk": paced / CHUNKS}
 
 
 def latency(target: Target, seconds: float) -> Readings:
     """At a fixed rate: time to the end of a plain answer, and to the first event of a stream."""
-    plain = send(target, f"{CHAT}?size=1024", body(1024), seconds=seconds, rate=RATE)
-    short = f"{CHAT}?chunks=5&pause=0.01"
-    streamed = send(target, short, body(1024, stream=True), seconds=seconds, rate=RATE)
+    plain = send(target, body(1024), seconds=seconds, rate=RATE)
+    streamed = send(target, body(1024, "chunks=5&pause=0.01"), seconds=seconds, rate=RATE)
     return {
         "added p50": plain.latency.p50 * 1e3,
         "added p99": plain.latency.p99 * 1e3,
@@ -159,7 +152,7 @@ def latency(target: Target, seconds: float) -> Readings:
 def crowd(target: Target, seconds: float) -> Readings:
     """`CROWD` streams at once: memory while they are open, and how even they are."""
     chunks = round((seconds + 1) / CROWD_PAUSE)
-    path = f"{CHAT}?chunks={chunks}&pause={CROWD_PAUSE}"
+    asked = body(1024, f"chunks={chunks}&pause={CROWD_PAUSE}")
     most = 0.0
 
     def look() -> None:
@@ -167,7 +160,7 @@ def crowd(target: Target, seconds: float) -> Readings:
         if target.pid is not None:
             most = max(most, resident_megabytes(target.pid))
 
-    report = send(target, path, body(1024, stream=True), seconds=seconds, connections=CROWD, look=look)
+    report = send(target, asked, seconds=seconds, connections=CROWD, look=look)
     gaps = {"1,000 streams: gap p99": report.gap.p99 * 1e3}
     return gaps if target.pid is None else gaps | {"1,000 streams": most}
 
@@ -178,7 +171,7 @@ def measure(target: Target, seconds: float) -> Readings:
     if target.pid is not None:
         readings["start"] = target.started_in
         readings["idle"] = resident_megabytes(target.pid)
-    send(target, f"{CHAT}?size=1024", body(1024), seconds=0.3)
+    send(target, body(1024), seconds=0.3)
     readings |= requests(target, seconds) | streams(target, seconds) | latency(target, seconds)
     if target.pid is not None:
         readings["under load"] = resident_megabytes(target.pid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -164,11 +165,12 @@ def peer(*packages: str, command: str, settings: str = "") -> Opener:
         if not (home / "bin" / "pip").exists():
             subprocess.run([sys.executable, "-m", "venv", home], check=True)
             subprocess.run([home / "bin" / "pip", "install", "--quiet", *packages], check=True)
-        values = {"PORT": str(place.port), "BACKEND": f"http://127.0.0.1:{place.backend}"}
+        key = f"sk-{secrets.token_hex(24)}"
+        values = {"PORT": str(place.port), "BACKEND": f"http://127.0.0.1:{place.backend}", "KEY": key}
         (place.folder / "peer.yaml").write_text(Template(settings).substitute(values))
         words = Template(command).substitute(values, BIN=str(home / "bin")).split()
         with running(words, core=GATE_CORE, url=place.url, folder=place.folder) as (pid, seconds):
-            yield Target(place.url, pid, {"authorization": "Bearer sk-bench"}, seconds)
+            yield Target(place.url, pid, {"authorization": f"Bearer {key}"}, seconds)
 
     return opened
 
@@ -177,6 +179,7 @@ LITELLM = """
 model_list:
   - model_name: m
     litellm_params: {model: openai/m, api_base: $BACKEND/v1, api_key: none}
+general_settings: {master_key: $KEY}
 """
 
 OWN: Mapping[str, Opener] = MappingProxyType(

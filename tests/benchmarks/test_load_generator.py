@@ -25,9 +25,7 @@ async def backend() -> AsyncIterator[str]:
 async def test_plain_answers_are_counted() -> None:
     """Each connection asks again when it has its answer; a body of 32 kB comes in several pieces."""
     async with backend() as url:
-        report = await Run(
-            Load(url=f"{url}/v1?size=1024", body=body(32 * 1024), seconds=SHORT, connections=2)
-        ).run()
+        report = await Run(Load(url=url, body=body(32 * 1024), seconds=SHORT, connections=2)).run()
     assert report.failed == 0
     assert report.requests >= 2
     assert 0 < report.first.p50 <= report.latency.p50
@@ -36,7 +34,7 @@ async def test_plain_answers_are_counted() -> None:
 async def test_a_stream_is_over_with_its_last_chunk() -> None:
     """And its pieces have gaps between them."""
     async with backend() as url:
-        load = Load(url=f"{url}/v1?chunks=5&pause=0.001", body=body(1024), seconds=SHORT, connections=1)
+        load = Load(url=url, body=body(1024, "chunks=5&pause=0.001"), seconds=SHORT, connections=1)
         report = await Run(load).run()
     assert report.failed == 0
     assert report.requests >= 1
@@ -46,7 +44,7 @@ async def test_a_stream_is_over_with_its_last_chunk() -> None:
 async def test_a_rate_sends_as_many_requests_as_it_says() -> None:
     """Whatever they take; those that find no idle connection open one."""
     async with backend() as url:
-        load = Load(url=f"{url}/v1?chunks=5&pause=0.01", body="{}", seconds=SHORT, connections=1, rate=500.0)
+        load = Load(url=url, body=body(99, "chunks=5&pause=0.01"), seconds=SHORT, connections=1, rate=500.0)
         report = await Run(load).run()
     assert report.requests == 10
 
