@@ -14,6 +14,7 @@ from pathlib import Path
 
 from . import machine
 from .figures import RATE, Readings, body, measure, send
+from .layers import layers
 from .results import NOTHING_BETWEEN, Results, read, regressions, tables, write
 from .targets import (
     EVERYTHING,
@@ -53,7 +54,11 @@ def main() -> None:
     compare = commands.add_parser("compare", help="say what got worse")
     compare.add_argument("before", type=Path)
     compare.add_argument("after", type=Path)
+    commands.add_parser("layers", help="measure each layer by itself, within this process")
     options = parser.parse_args()
+    if options.command == "layers":
+        _print_layers()
+        return
     if options.command == "compare":
         sys.exit(_compare(options.before, options.after))
     _require(NEEDED)
@@ -128,6 +133,15 @@ def _soak(target: Target, seconds: float) -> Iterator[float]:
         assert target.pid is not None
         yield machine.resident_megabytes(target.pid)
         send(target, body(1024), seconds=seconds / pieces, rate=max(RATE, most / 2))
+
+
+def _print_layers() -> None:
+    """A line for each stack of layers: what it costs, and what it adds to the one before."""
+    print("| | event loop, us | other threads, us | added, us |\n|---|---|---|---|")
+    before = 0.0
+    for name, own, others in layers():
+        print(f"| {name} | {own:.1f} | {others:.1f} | {own + others - before:.1f} |")
+        before = own + others
 
 
 def _compare(before: Path, after: Path) -> int:

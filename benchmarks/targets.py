@@ -133,18 +133,7 @@ def gate(*layers: str, keys: bool = True, workers: int = 1, cluster: bool = Fals
 
     @contextmanager
     def opened(place: Place) -> Iterator[Target]:
-        settings = place.fill(
-            "gate.toml",
-            WORKERS=str(workers),
-            STORE=_database() if cluster else "sqlite:///gate.db",
-            REDIS=f'[redis]\nurl = "{REDIS}"' if cluster else "",
-            AUTHENTICATION="required" if keys else "none",
-            MIDDLEWARE=json.dumps(layers),
-        )
-        (place.folder / "gate.toml").write_text(settings)
-        _llmgate(place, "migrate")
-        _llmgate(place, "user", "add", "bench", "--no-password")
-        key = _llmgate(place, "key", "create", "bench", "--name=bench", "--quiet").strip()
+        key = prepare(place, layers, keys=keys, workers=workers, cluster=cluster)
         command = program("llmgate", "serve")
         core = GATE_CORE if workers == 1 else None
         with running(command, core=core, url=place.url, folder=place.folder, path="/healthz") as (
@@ -154,6 +143,24 @@ def gate(*layers: str, keys: bool = True, workers: int = 1, cluster: bool = Fals
             yield Target(place.url, pid, {"authorization": f"Bearer {key}"}, seconds)
 
     return opened
+
+
+def prepare(
+    place: Place, layers: Sequence[str], *, keys: bool, workers: int = 1, cluster: bool = False
+) -> str:
+    """Write the gate.toml of a gate with these middlewares and make its store; returns an API key."""
+    settings = place.fill(
+        "gate.toml",
+        WORKERS=str(workers),
+        STORE=_database() if cluster else "sqlite:///gate.db",
+        REDIS=f'[redis]\nurl = "{REDIS}"' if cluster else "",
+        AUTHENTICATION="required" if keys else "none",
+        MIDDLEWARE=json.dumps(layers),
+    )
+    (place.folder / "gate.toml").write_text(settings)
+    _llmgate(place, "migrate")
+    _llmgate(place, "user", "add", "bench", "--no-password")
+    return _llmgate(place, "key", "create", "bench", "--name=bench", "--quiet").strip()
 
 
 def peer(*packages: str, command: str, settings: str = "") -> Opener:
