@@ -123,9 +123,12 @@ async def _load(app: ASGIApp, key: str) -> None:
 
 async def _request(app: ASGIApp, key: str) -> None:
     status = 0
+    messages = [{"type": "http.request", "body": BODY, "more_body": False}]
 
     async def receive() -> Message:
-        return {"type": "http.request", "body": BODY, "more_body": False}
+        if not messages:  # the client stays until it has its answer
+            await asyncio.get_running_loop().create_future()
+        return messages.pop()
 
     async def send(message: Message) -> None:
         nonlocal status
