@@ -121,6 +121,7 @@ class SqliteCommitter:
             f"synchronous = {self._synchronous}",
             "wal_autocheckpoint = 0",  # see `checkpoints`
             "temp_store = MEMORY",
+            "cache_size = -512",  # KiB: records go to the ends of few trees
             timeout=self._busy_timeout,
         )
         for statement in _ENTRIES:
