@@ -59,7 +59,7 @@ class GroupCommit:
         committer: Committer,
         *,
         patience: float = 5.0,
-        pace: float = 0.001,
+        pace: float = 0.0005,
         largest: int = 256,
         retry_every: float = 0.25,
         clock: Callable[[], float] = time.monotonic,
