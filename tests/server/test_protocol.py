@@ -79,7 +79,8 @@ async def test_a_body_that_nobody_takes_is_not_read_further() -> None:
     assert (wire.reading, sizes) == (True, [HIGH_WATER + 1])
 
 
-async def test_a_send_waits_while_the_client_is_slow() -> None:
+async def held_up() -> Wire:
+    """A connection whose client is slow, with an app that has the end of its answer to send."""
     app = Steps()
     wire = Wire(app)
     wire.feed(GET)
@@ -88,6 +89,11 @@ async def test_a_send_waits_while_the_client_is_slow() -> None:
     wire.connection.pause_writing()
     app.finish.set()
     await turns()
+    return wire
+
+
+async def test_a_send_waits_while_the_client_is_slow() -> None:
+    wire = await held_up()
     assert not wire.said.endswith(b"0\r\n\r\n")
     wire.connection.resume_writing()
     await turns()
@@ -95,14 +101,7 @@ async def test_a_send_waits_while_the_client_is_slow() -> None:
 
 
 async def test_a_send_that_waits_ends_when_the_client_leaves() -> None:
-    app = Steps()
-    wire = Wire(app)
-    wire.feed(GET)
-    app.go_on.set()
-    await turns()
-    wire.connection.pause_writing()
-    app.finish.set()
-    await turns()
+    wire = await held_up()
     await wire.close_by_peer()
     assert not wire.said.endswith(b"0\r\n\r\n")
 
