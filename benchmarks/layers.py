@@ -21,6 +21,7 @@ import uvloop
 from llmgate.app import open_gate
 from llmgate.config import load
 from llmgate.core import open_core
+from llmgate.server.run import COLLECTIONS
 
 from .backend import plain
 from .figures import CHAT, body
@@ -101,7 +102,7 @@ async def _measure(place: Place, key: str) -> tuple[float, float]:
         await _load(app, key)
         gc.collect()
         gc.freeze()
-        gc.set_threshold(10_000, 3, 2)  # as `llmgate serve` does
+        gc.set_threshold(*COLLECTIONS)  # as `llmgate serve` does
         tries = [await _timed(app, key) for _ in range(TRIES)]
     return min(tries)
 
