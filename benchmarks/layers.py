@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from llmgate.app import open_gate
+from llmgate.gate.build import open_gate
 from llmgate.config import load
-from llmgate.core import open_core
+from llmgate.gate.runtime import open_core
 from llmgate.server.run import COLLECTIONS
 
 from .backend import plain

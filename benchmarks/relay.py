@@ -9,7 +9,7 @@ import uvloop
 
 from llmgate.config import Address, Gate
 from llmgate.middleware.errors import Errors
-from llmgate.proxy.httptools_engine import HttptoolsEngine
+from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
 from llmgate.proxy.relay import Relay
 from llmgate.proxy.upstreams import Upstream
 from llmgate.server.listener import Listener

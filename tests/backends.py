@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmgate.demo.process import missing_packages, running_backend
+from llmgate.tools.demo.process import missing_packages, running_backend
 
 
 def require_backend() -> None:

@@ -11,9 +11,9 @@ import msgspec
 from servers import PATIENCE, Peer, ScriptedUpstream, serve
 from sqlalchemy import select
 
-from llmgate.app import Gate, open_gate
+from llmgate.gate.build import Gate, open_gate
 from llmgate.config import from_document
-from llmgate.core import Core, open_core
+from llmgate.gate.runtime import Core, open_core
 from llmgate.server.connections import Connections
 from llmgate.server.protocol import ConnectionLimits
 from llmgate.store.schema import usage

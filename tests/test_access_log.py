@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from playbook import scope_of
 
-from llmgate.access_log import AccessLog
+from llmgate.observability.access_log import AccessLog
 from llmgate.exchange import Exchange
 
 

@@ -11,10 +11,10 @@ import pytest
 from servers import Peer, ScriptedUpstream, serve
 from stores import clock, migrated_file
 
-from llmgate.backends import Backend, Backends, open_backends
+from llmgate.gate.dynamic_upstreams import Backend, Backends, open_backends
 from llmgate.config import Address, Config, Health, Route, Store, Upstream
 from llmgate.config.secrets import SecretUrl
-from llmgate.core import Core, open_core
+from llmgate.gate.runtime import Core, open_core
 from llmgate.errors import BadRequest
 from llmgate.ledger import Filter, Reports
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stores import Clock
 
-from llmgate.buckets import Bucket, Buckets, LocalBuckets, RedisBuckets, open_buckets
+from llmgate.ratelimit.leaky_bucket import Bucket, Buckets, LocalBuckets, RedisBuckets, open_buckets
 from llmgate.config import SecretUrl
 from llmgate.errors import Unavailable
 

@@ -7,10 +7,10 @@ import pytest
 from playbook import Answers, play
 from starlette.types import Message
 
-from llmgate.entrance import Entrance, nowhere
+from llmgate.gate.dispatcher import Entrance, nowhere
 from llmgate.errors import detail_shape
 from llmgate.middleware import Errors
-from llmgate.routing import Entry, Table
+from llmgate.gate.router import Entry, Table
 
 NETWORKS = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")]
 

@@ -16,7 +16,7 @@ from servers import connect
 from stores import migrated_file
 
 from llmgate.errors import StoreError
-from llmgate.probes import Alive, Ready
+from llmgate.observability.probes import Alive, Ready
 
 __all__ = ["migrated_file"]
 

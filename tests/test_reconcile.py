@@ -10,10 +10,10 @@ from stores import Clock, clock, migrated_file, sqlite_url, store
 from llmgate.config import Config, Upstream, load
 from llmgate.errors import UpstreamFailed
 from llmgate.ledger import Reports, UsageRecord
-from llmgate.reconcile import Tokens, comparable, compare, read_counters
+from llmgate.observability.reconcile import Tokens, comparable, compare, read_counters
 from llmgate.store import Store
 from llmgate.store.schema import usage
-from llmgate.usage.dialect import DIALECTS
+from llmgate.backends.dialect import DIALECTS
 
 __all__ = ["clock", "migrated_file", "sqlite_url", "store"]
 
@@ -148,8 +148,8 @@ async def test_against_a_real_backend_nothing_drifts(llama: str, sqlite_url: str
     """Plain, streamed and cached: what llama.cpp's server counts is what the ledger has."""
     from servers import serve
 
-    from llmgate.app import open_gate
-    from llmgate.core import open_core
+    from llmgate.gate.build import open_gate
+    from llmgate.gate.runtime import open_core
 
     file = Path(sqlite_url.removeprefix("sqlite:///")).parent / "gate.toml"
     file.write_text(GATE.format(llama=llama))

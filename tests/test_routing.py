@@ -4,7 +4,7 @@ import pytest
 from playbook import Answers
 
 from llmgate.errors import ConfigError, MethodNotAllowed, NotFound
-from llmgate.routing import ANY, Entry, Table
+from llmgate.gate.router import ANY, Entry, Table
 
 
 def entry(method: str, path: str, route: str = "r", owner: str = "routes[0]") -> Entry:

@@ -7,7 +7,7 @@ import pytest
 
 from llmgate.errors import Forbidden, detail_shape
 from llmgate.exchange import Exchange
-from llmgate.surface import FORM, Call, Operation, OperationApp, Reply
+from llmgate.plugin.operation import FORM, Call, Operation, OperationApp, Reply
 
 
 class Thing(msgspec.Struct):

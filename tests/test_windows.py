@@ -5,7 +5,7 @@ from limits.aio.storage import MemoryStorage
 from stores import Clock
 
 from llmgate.errors import StoreError
-from llmgate.windows import SWEEP_EVERY, LimitsWindows, LocalSlots, LocalWindows, Window
+from llmgate.ratelimit.windows import SWEEP_EVERY, LimitsWindows, LocalSlots, LocalWindows, Window
 
 
 async def test_a_window_opens_with_its_first_count_and_closes_in_time() -> None:

@@ -16,8 +16,8 @@ import click
 from llmgate import cli
 from llmgate.config import Setting, describe
 from llmgate.config.schema import PUBLIC_API, Config
-from llmgate.metrics.families import FAMILIES
-from llmgate.usage.ask import endpoint_of
+from llmgate.observability.metrics.families import FAMILIES
+from llmgate.backends.request import endpoint_of
 from llmgate.usage.model import Endpoint
 
 HERE = Path(__file__).parent

@@ -11,13 +11,13 @@ from msgspec import Meta, Struct
 
 from llmgate.exchange import exchange_of
 from llmgate.ledger import Filter
-from llmgate.surface import Call, Operation, Surface
+from llmgate.plugin.operation import Call, Operation, Surface
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from llmgate.ledger import Reports
-    from llmgate.plugin import Services
+    from llmgate.plugin.loader import Services
 
 
 class Settings(Struct, frozen=True, kw_only=True):

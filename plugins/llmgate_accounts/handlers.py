@@ -10,7 +10,7 @@ from msgspec import Struct
 from llmgate.errors import BadRequest, Forbidden, Unauthenticated
 from llmgate.identity import ADMIN, PasswordRules
 from llmgate.ledger import Allotment, Filter, Subject, Unit
-from llmgate.surface import Reply
+from llmgate.plugin.operation import Reply
 
 from .settings import Limit
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from llmgate.identity import Identity, User
     from llmgate.ledger import Balance, Quotas, Reports
-    from llmgate.surface import Call
+    from llmgate.plugin.operation import Call
 
     from .settings import Settings
 

@@ -7,17 +7,8 @@ from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from llmgate.errors import (
-    Answer,
-    ConfigError,
-    Conflict,
-    Detail,
-    QuotaExhausted,
-    Refusal,
-    UpstreamFailed,
-    detail_shape,
-)
-from llmgate.surface import EVENTS, FORM, JSON, Media, Operation, Surface
+from llmgate.errors import Answer, ConfigError, Conflict, Detail, QuotaExhausted, Refusal, UpstreamFailed, detail_shape
+from llmgate.plugin.operation import EVENTS, FORM, JSON, Media, Operation, Surface
 
 from .completions import Completion, Completions
 from .handlers import Account, Handlers, LoginForm, Registration, Token, TokenLimit, Usage
@@ -25,7 +16,7 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from llmgate.config import Config, Route
-    from llmgate.plugin import Services
+    from llmgate.plugin.loader import Services
 
 GUIDES_STATUS: Mapping[type[Refusal], int] = MappingProxyType(
     {Conflict: 400, QuotaExhausted: 429, UpstreamFailed: 502}

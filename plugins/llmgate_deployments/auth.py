@@ -8,14 +8,14 @@ from msgspec import Meta, Struct
 
 from llmgate.errors import Forbidden, NotFound
 from llmgate.identity import ADMIN
-from llmgate.surface import Reply
+from llmgate.plugin.operation import Reply
 
 from .shapes import id_of, iso, iso_or_none
 
 if TYPE_CHECKING:
     from llmgate.identity import Identity, Key, User
     from llmgate.store.engine import Clock
-    from llmgate.surface import Call
+    from llmgate.plugin.operation import Call
 
 KEY_PREFIX = "bku_"
 DAY = 86_400

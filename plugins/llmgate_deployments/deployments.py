@@ -9,8 +9,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
 
 from llmgate.errors import UpstreamFailed
-from llmgate.identity.names import name_of
-from llmgate.surface import Reply
+from llmgate.identity.validation import name_of
+from llmgate.plugin.operation import Reply
 
 from .shapes import Line, Prose, id_of, iso
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmgate.store.engine import Clock
-    from llmgate.surface import Call
+    from llmgate.plugin.operation import Call
 
     from .fleet import Deployment, Fleet
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from llmgate.config import Route
 from llmgate.errors import BadRequest, ConfigError, Conflict, NotFound, UpstreamFailed
-from llmgate.proxy.engine import Origin
+from llmgate.proxy.engines.base import Origin
 
 from .serving import Serving
 from .tables import deployments
@@ -25,7 +25,7 @@ from .tables import deployments
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmgate.backends import Backends
+    from llmgate.gate.dynamic_upstreams import Backends
     from llmgate.config import Upstream
     from llmgate.store import Store
 

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from llmgate.errors import AnswerCut, UpstreamFailed
 from llmgate.exchange import read_body
-from llmgate.surface import read_json
+from llmgate.plugin.operation import read_json
 
 from .fleet import API
 from .passages import Passage, Streamed, Whole
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from llmgate.store.engine import Clock
-    from llmgate.surface import Call
+    from llmgate.plugin.operation import Call
 
     from .fleet import Fleet
 

@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 
 from llmgate.errors import Conflict, NotFound
 from llmgate.identity import ADMIN
-from llmgate.identity.names import name_of
+from llmgate.identity.validation import name_of
 
 from .shapes import Line, Prose, id_of, iso
 from .tables import models, versions
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmgate.store import Store
-    from llmgate.surface import Call
+    from llmgate.plugin.operation import Call
 
 
 class NewModel(Struct, frozen=True):

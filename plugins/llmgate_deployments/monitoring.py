@@ -14,7 +14,7 @@ from .shapes import id_of, iso
 if TYPE_CHECKING:
     from llmgate.ledger import Reports, Totals, UsageRecord
     from llmgate.store.engine import Clock
-    from llmgate.surface import Call
+    from llmgate.plugin.operation import Call
 
     from .fleet import Fleet
 

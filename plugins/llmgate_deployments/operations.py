@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from llmgate.surface import EVENTS, MULTIPART, Media, Operation
+from llmgate.plugin.operation import EVENTS, MULTIPART, Media, Operation
 
 from . import auth, deployments, inference, models, monitoring, passages, uploads
 from .shapes import Id, answers
@@ -14,7 +14,7 @@ from .shapes import Id, answers
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from llmgate.surface import Handler
+    from llmgate.plugin.operation import Handler
 
 BASE = "/api/v1"
 BEARER = ("bearer",)

@@ -14,7 +14,7 @@ from llmgate.config import Health, Network, Upstream
 from llmgate.config.schema import Count, Seconds, Several
 from llmgate.config.values import DialectName
 from llmgate.errors import Detail
-from llmgate.surface import Surface
+from llmgate.plugin.operation import Surface
 
 from . import auth, deployments, inference, models, monitoring
 from . import operations as ops
@@ -25,7 +25,7 @@ from .tables import MIGRATIONS
 from .uploads import UploadApp, sweep
 
 if TYPE_CHECKING:
-    from llmgate.plugin import Services
+    from llmgate.plugin.loader import Services
 
 NAME = "llmgate_deployments"
 

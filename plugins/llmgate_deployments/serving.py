@@ -14,7 +14,7 @@ from llmgate.errors import UpstreamFailed
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from llmgate.backends import Backend
+    from llmgate.gate.dynamic_upstreams import Backend
     from llmgate.store.engine import Clock
 
     from .fleet import Deployment

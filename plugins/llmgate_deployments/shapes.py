@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from llmgate.errors import Answer, Detail, NotFound, Refusal, UpstreamFailed, detail_shape
-from llmgate.surface import Call
+from llmgate.plugin.operation import Call
 
 GUIDES_STATUS: Mapping[type[Refusal], int] = MappingProxyType({UpstreamFailed: 500})
 """Where the guide has one status of its own: a deployment that does not answer is a server error."""

@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 
 from llmgate.errors import BadRequest, NotFound, PayloadTooLarge, Unavailable
 from llmgate.exchange import ClientGone, exchange_of
-from llmgate.surface import Call
+from llmgate.plugin.operation import Call
 
 from .models import Stored
 from .multipart import FileForm

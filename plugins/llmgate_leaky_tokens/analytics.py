@@ -19,7 +19,7 @@ from .words import moment
 
 if TYPE_CHECKING:
     from llmgate.store import Store
-    from llmgate.surface import Call
+    from llmgate.plugin.operation import Call
 
     from .quotas import ProviderQuotas
 

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from llmgate.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthenticated
 from llmgate.identity import ADMIN
-from llmgate.surface import Reply
+from llmgate.plugin.operation import Reply
 
 from .words import moment, roles_of
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from llmgate.identity import Identity, Key, User
-    from llmgate.surface import Call
+    from llmgate.plugin.operation import Call
 
     from .access import Access
 

@@ -19,15 +19,15 @@ from msgspec import UNSET, Struct, UnsetType
 
 from llmgate.errors import QuotaExhausted
 from llmgate.ledger import Demand, Outcome, Prices, Subject, UsageRecord
-from llmgate.surface import Reply
+from llmgate.plugin.operation import Reply
 from llmgate.usage.model import Certainty, Endpoint, Usage
 
 from .words import InsufficientQuota, ProviderFailed, ProviderUnavailable, Tokens, moment
 
 if TYPE_CHECKING:
-    from llmgate.buckets import Bucket, Buckets, Level
+    from llmgate.ratelimit.leaky_bucket import Bucket, Buckets, Level
     from llmgate.ledger import Hold, Ledger
-    from llmgate.surface import Call
+    from llmgate.plugin.operation import Call
 
     from .access import Access, Payer
     from .providers import Completer, Completion

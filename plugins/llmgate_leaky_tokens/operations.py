@@ -11,13 +11,13 @@ from msgspec import Meta, Struct
 
 from llmgate import __version__
 from llmgate.identity import ADMIN
-from llmgate.surface import Handler, Operation
+from llmgate.plugin.operation import Handler, Operation
 
 from . import analytics, auth, consume, purchase, quotas
 from .words import CircuitOpen, Problem, moment
 
 if TYPE_CHECKING:
-    from llmgate.surface import Call
+    from llmgate.plugin.operation import Call
 
 CREDENTIALS = ("bearer", "x-api-key")
 ADMINS = (ADMIN,)

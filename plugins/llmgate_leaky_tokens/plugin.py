@@ -8,22 +8,16 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from llmgate.buckets import Bucket
+from llmgate.ratelimit.leaky_bucket import Bucket
 from llmgate.errors import ConfigError
-from llmgate.surface import Surface
-from llmgate.usage.dialect import DIALECTS
+from llmgate.plugin.operation import Surface
+from llmgate.backends.dialect import DIALECTS
 
 from .access import Access
 from .analytics import Analytics
 from .auth import Auth
 from .consume import SURFACE, Consume
-from .operations import (
-    analytics_operations,
-    auth_operations,
-    purchase_operations,
-    status_handler,
-    token_operations,
-)
+from .operations import analytics_operations, auth_operations, purchase_operations, status_handler, token_operations
 from .outbox import Outbox, Sink
 from .payments import Instant, Manual, Payment
 from .periodic import running
@@ -40,7 +34,7 @@ from .words import Problem, guides_shape
 
 if TYPE_CHECKING:
     from llmgate.config import SecretUrl
-    from llmgate.plugin import Services
+    from llmgate.plugin.loader import Services
 
 PLACE = "plugins.llmgate_leaky_tokens"
 

@@ -10,8 +10,8 @@ from msgspec import Meta, Struct
 
 from llmgate.config import UrlPath
 from llmgate.errors import UpstreamFailed
-from llmgate.proxy.engine import UpstreamError, UpstreamRequest
-from llmgate.usage.ask import read_ask
+from llmgate.proxy.engines.base import UpstreamError, UpstreamRequest
+from llmgate.backends.request import read_ask
 from llmgate.usage.meter import meter_for
 from llmgate.usage.model import Endpoint
 
@@ -19,7 +19,7 @@ from .words import ProviderFailed, ProviderUnavailable
 
 if TYPE_CHECKING:
     from llmgate.proxy.upstreams import Upstream
-    from llmgate.usage.dialect import Dialect
+    from llmgate.backends.dialect import Dialect
     from llmgate.usage.model import Reading
 
 LARGEST = 4 * 1024 * 1024

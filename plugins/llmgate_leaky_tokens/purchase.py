@@ -16,7 +16,7 @@ from .words import Lot, moment
 
 if TYPE_CHECKING:
     from llmgate.identity import Identity
-    from llmgate.surface import Call
+    from llmgate.plugin.operation import Call
 
     from .access import Access
     from .quotas import ProviderQuotas

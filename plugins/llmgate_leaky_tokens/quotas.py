@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from llmgate.ledger import Balance, Quotas, Reports
-    from llmgate.surface import Call
+    from llmgate.plugin.operation import Call
 
     from .access import Access
     from .providers import Provider

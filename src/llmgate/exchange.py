@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .errors import BadRequest, ErrorShape, PayloadTooLarge, openai_shape
-from .usage.ask import LIMITS, endpoint_of, read_ask, rewrite
+from .backends.request import LIMITS, endpoint_of, read_ask, rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope
 
     from .ledger.accounts import Hold
-    from .usage.ask import Ask
+    from .backends.request import Ask
     from .usage.model import Endpoint, Reading
 
 

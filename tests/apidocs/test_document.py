@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from llmgate.apidocs import Section, document
-from llmgate.surface import EVENTS, FORM, JSON, Call, Media, Operation, Surface
+from llmgate.plugin.openapi import Section, document
+from llmgate.plugin.operation import EVENTS, FORM, JSON, Call, Media, Operation, Surface
 
 
 class Thing(msgspec.Struct):

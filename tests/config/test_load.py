@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmgate.config import Config, check_file, describe, from_document, load
-from llmgate.config.kinds import written
-from llmgate.config.words import join
+from llmgate.config.annotations import written
+from llmgate.config.messages import join
 from llmgate.errors import ConfigError
 
 FULL = Path(__file__).with_name("full.toml")

@@ -10,7 +10,7 @@ import pytest
 from msgspec import Meta
 
 from llmgate.config import Secret, convert_table
-from llmgate.config.kinds import UNIQUE
+from llmgate.config.annotations import UNIQUE
 from llmgate.config.read import BROKEN, Unknowable, sound
 from llmgate.config.secrets import PluginSettings, Sources
 from llmgate.errors import ConfigError

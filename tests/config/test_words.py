@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmgate.config import words
+from llmgate.config import messages as words
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from llmgate.conformance import CASES, Case
-from llmgate.conformance.cases import MODEL
+from llmgate.tools.conformance import CASES, Case
+from llmgate.tools.conformance.cases import MODEL
 
 CAPTURES = Path(__file__).parent.parent / "data" / "captures" / "llama_server"
 NOT_ONE_REQUEST = {"disconnect", "chat_stream_http10"}

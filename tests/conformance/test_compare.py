@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from llmgate.conformance import Answer, added, differences
-from llmgate.conformance.compare import masked
+from llmgate.tools.conformance import Answer, added, differences
+from llmgate.tools.conformance.compare import masked
 
 DIRECT = Answer(
     200,

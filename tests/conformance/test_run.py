@@ -17,11 +17,11 @@ from servers import Peer, ScriptedUpstream
 from stores import migrated_file
 
 from llmgate.cli import main
-from llmgate.conformance import CASES, Case, Finding, Target, Verdict, examine, first_model
-from llmgate.conformance.cases import Own
+from llmgate.tools.conformance import CASES, Case, Finding, Target, Verdict, examine, first_model
+from llmgate.tools.conformance.cases import Own
 from llmgate.errors import ConfigError
-from llmgate.proxy.engine import Origin
-from llmgate.proxy.httptools_engine import HttptoolsEngine
+from llmgate.proxy.engines.base import Origin
+from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
 
 __all__ = ["llama", "migrated_file"]
 

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from backends import require_backend
 
-from llmgate.demo import process
-from llmgate.demo.process import running_backend
+from llmgate.tools.demo import process
+from llmgate.tools.demo.process import running_backend
 from llmgate.errors import ConfigError
 
 PARENT = """

@@ -12,7 +12,7 @@ import pytest
 from llmgate.cli import main
 from llmgate.config import from_document
 from llmgate.errors import ConfigError
-from llmgate.metrics.families import FAMILIES
+from llmgate.observability.metrics.families import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]

@@ -14,7 +14,7 @@ from servers import connect, serve, until
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llmgate.config import load
-from llmgate.embed import Gate
+from llmgate.gate.embed import Gate
 from llmgate.identity import Identity
 from llmgate.store import Store, migrate
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmgate.errors import BadRequest
-from llmgate.identity.names import email_of, name_of
+from llmgate.identity.validation import email_of, name_of
 
 
 @pytest.mark.parametrize(

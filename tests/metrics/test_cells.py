@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmgate.metrics.cells import Cells, Key
+from llmgate.observability.metrics.shared_values import Cells, Key
 
 KEY = ("llmgate_requests", "chat", "2xx")
 SPAWN = multiprocessing.get_context("spawn")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llmgate.exchange import Exchange
-from llmgate.metrics import Cells, Instruments
+from llmgate.observability.metrics import Cells, Instruments
 
 
 def answered(instruments: Instruments, seconds: float, status: int = 200) -> None:

@@ -12,7 +12,7 @@ from llmgate.exchange import Exchange, Principal
 from llmgate.middleware import RateLimit
 from llmgate.middleware.ratelimit import Limit
 from llmgate.usage.model import Certainty, Reading, Usage
-from llmgate.windows import LocalSlots, LocalWindows
+from llmgate.ratelimit.windows import LocalSlots, LocalWindows
 
 ANN = Principal(1, "ann", key_id=7, organisation_id=3)
 ANNS_OTHER_KEY = Principal(1, "ann", key_id=8)

@@ -16,9 +16,9 @@ from servers import serve
 from starlette.types import Receive, Scope, Send
 from stores import Clock, clock, migrated_file
 
-from llmgate.app import Gate, open_gate
+from llmgate.gate.build import Gate, open_gate
 from llmgate.config import from_document
-from llmgate.core import open_core
+from llmgate.gate.runtime import open_core
 from llmgate.exchange import read_body
 
 __all__ = ["clock", "migrated_file"]

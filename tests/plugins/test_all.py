@@ -8,7 +8,7 @@ import pytest
 from servers import serve
 
 from llmgate.errors import ConfigError
-from llmgate.plugin import load_plugin
+from llmgate.plugin.loader import load_plugin
 from llmgate.store import CORE, migrate
 
 from .conftest import Model, OpenGate, Running

@@ -24,7 +24,7 @@ from servers import serve
 from starlette.types import Receive, Scope, Send
 
 from llmgate.exchange import read_body
-from llmgate.plugin import load_plugin
+from llmgate.plugin.loader import load_plugin
 from llmgate.store import CORE, migrate
 
 from .conftest import OpenGate, Running

@@ -4,9 +4,9 @@ import httpx
 import pytest
 import respx
 
-from llmgate.proxy.context import GOOD_FOR, RETRY_AFTER, ContextLengths
+from llmgate.backends.context_length import GOOD_FOR, RETRY_AFTER, ContextLengths
 from llmgate.proxy.upstreams import Upstream
-from llmgate.usage.dialect import DIALECTS
+from llmgate.backends.dialect import DIALECTS
 
 
 class Clock:

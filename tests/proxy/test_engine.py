@@ -13,22 +13,10 @@ import pytest
 from servers import PATIENCE, Peer, ScriptedUpstream, refused_url, settled
 
 from llmgate.errors import ConfigError
-from llmgate.proxy import httptools_engine
-from llmgate.proxy.engine import (
-    ConnectFailed,
-    ConnectTimedOut,
-    Engine,
-    FirstByteTimedOut,
-    IdleTimedOut,
-    Origin,
-    Timeouts,
-    UpstreamBroke,
-    UpstreamError,
-    UpstreamRequest,
-    UpstreamResponse,
-)
-from llmgate.proxy.httptools_engine import HttptoolsEngine
-from llmgate.proxy.httpx_engine import ERRORS, HttpxEngine, translate
+from llmgate.proxy.engines import httptools_engine
+from llmgate.proxy.engines.base import ConnectFailed, ConnectTimedOut, Engine, FirstByteTimedOut, IdleTimedOut, Origin, Timeouts, UpstreamBroke, UpstreamError, UpstreamRequest, UpstreamResponse
+from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
+from llmgate.proxy.engines.httpx_engine import ERRORS, HttpxEngine, translate
 
 GET = UpstreamRequest("GET", b"/", [])
 POST = UpstreamRequest("POST", b"/v1/x?q=%20a&b", [(b"X-A", b"1"), (b"x-a", b"2")], b"ping")

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers import Peer, ScriptedUpstream
 
-from llmgate.proxy.engine import ConnectFailed, Origin, Timeouts, UpstreamRequest
-from llmgate.proxy.guard import METADATA, Guard
-from llmgate.proxy.httptools_engine import HttptoolsEngine
+from llmgate.proxy.engines.base import ConnectFailed, Origin, Timeouts, UpstreamRequest
+from llmgate.proxy.address_guard import METADATA, Guard
+from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
 
 GET = UpstreamRequest("GET", b"/", [])
 

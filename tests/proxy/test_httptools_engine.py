@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 from servers import PATIENCE, Peer, ScriptedUpstream, settled, until
 
-from llmgate.proxy.connection import HIGH_WATER, REST
-from llmgate.proxy.engine import Origin, Timeouts, UpstreamBroke, UpstreamRequest, UpstreamResponse
-from llmgate.proxy.httptools_engine import IDLE_AGE, HttptoolsEngine
+from llmgate.proxy.engines.connection import HIGH_WATER, REST
+from llmgate.proxy.engines.base import Origin, Timeouts, UpstreamBroke, UpstreamRequest, UpstreamResponse
+from llmgate.proxy.engines.httptools_engine import IDLE_AGE, HttptoolsEngine
 
 PATIENT = Timeouts(connect=PATIENCE, first_byte=PATIENCE, idle=PATIENCE)
 

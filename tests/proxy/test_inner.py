@@ -9,8 +9,8 @@ from playbook import Told, play
 from starlette.types import Message, Receive, Scope, Send
 
 from llmgate.errors import AnswerCut, StoreError
-from llmgate.proxy.httptools_engine import HttptoolsEngine
-from llmgate.proxy.inner import ORIGIN, Inner, InnerTransport
+from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
+from llmgate.proxy.asgi_upstream import ORIGIN, Inner, InnerTransport
 from llmgate.proxy.upstreams import Upstream
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from llmgate.proxy.models import ModelCards
+from llmgate.backends.model_list import ModelCards
 
 CARDS = [{"id": "big", "object": "model"}, {"id": "small", "object": "model"}]
 LIST = json.dumps({"object": "list", "data": CARDS}).encode()

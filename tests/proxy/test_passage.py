@@ -9,9 +9,9 @@ from servers import PATIENCE, Peer, ScriptedUpstream, until
 
 from llmgate.errors import PayloadTooLarge
 from llmgate.exchange import ClientGone
-from llmgate.proxy import passage
-from llmgate.proxy.httptools_engine import HttptoolsEngine
-from llmgate.proxy.passage import Upload
+from llmgate.proxy import streaming as passage
+from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
+from llmgate.proxy.streaming import Upload
 from llmgate.proxy.relay import Relay
 from llmgate.proxy.upstreams import Upstream
 

@@ -14,9 +14,9 @@ from servers import PATIENCE, Client, Peer, ScriptedUpstream, connect, refused_u
 
 from llmgate.exchange import Exchange
 from llmgate.middleware import Errors
-from llmgate.proxy.engine import Timeouts
-from llmgate.proxy.httptools_engine import HttptoolsEngine
-from llmgate.proxy.httpx_engine import HttpxEngine
+from llmgate.proxy.engines.base import Timeouts
+from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
+from llmgate.proxy.engines.httpx_engine import HttpxEngine
 from llmgate.proxy.relay import Relay
 from llmgate.proxy.upstreams import BreakerSettings, Upstream
 

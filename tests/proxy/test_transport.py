@@ -4,10 +4,10 @@ import httpx
 import pytest
 from servers import Peer, ScriptedUpstream, refused_url
 
-from llmgate.proxy.engine import UpstreamError
-from llmgate.proxy.guard import Guard
-from llmgate.proxy.httptools_engine import HttptoolsEngine
-from llmgate.proxy.transport import ERRORS, EngineTransport
+from llmgate.proxy.engines.base import UpstreamError
+from llmgate.proxy.address_guard import Guard
+from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
+from llmgate.proxy.engines.transport import ERRORS, EngineTransport
 
 
 def client(engine: HttptoolsEngine, **how: object) -> httpx.AsyncClient:

@@ -16,7 +16,7 @@ from servers import PATIENCE, Peer, ScriptedUpstream, connect
 from stores import migrated_file
 
 from llmgate.config import Address, load
-from llmgate.core import open_core
+from llmgate.gate.runtime import open_core
 from llmgate.server.run import Process
 
 __all__ = ["migrated_file"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmgate.store.changes import Changes, FileChanges, LocalChanges
+from llmgate.store.change_stamp import Changes, FileChanges, LocalChanges
 
 
 @pytest.fixture(params=["local", "file"])

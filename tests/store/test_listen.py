@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from stores import Clock
 
 from llmgate.store import Store
-from llmgate.store.listen import DEAF_FOR, TRUSTED_FOR, NotifiedChanges, listening
+from llmgate.store.pg_notify import DEAF_FOR, TRUSTED_FOR, NotifiedChanges, listening
 
 pytest.importorskip("asyncpg")
 

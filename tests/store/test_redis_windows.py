@@ -20,8 +20,8 @@ from llmgate.middleware.ratelimit import Limit, RateLimit
 
 pytest.importorskip("hiredis", reason="hiredis is not installed (the extra `cluster`)")
 
-from llmgate.store.redis_pipe import RedisPipe
-from llmgate.store.redis_windows import RedisSlots, RedisWindows, open_redis
+from llmgate.ratelimit.redis_pipe import RedisPipe
+from llmgate.ratelimit.redis import RedisSlots, RedisWindows, open_redis
 
 REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
 LONG = 30.0
@@ -206,7 +206,7 @@ async def test_what_redis_refuses_is_an_error_with_its_words(redis: RedisPipe) -
 
 
 async def test_a_script_that_redis_has_forgotten_is_sent_again(redis: RedisPipe, prefix: str) -> None:
-    from llmgate.store.redis_windows import Script
+    from llmgate.ratelimit.redis import Script
 
     script = Script(f"return '{prefix}'")
     assert await redis.eval(script, "k") == prefix.encode()

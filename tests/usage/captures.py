@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmgate.usage.ask import Ask, endpoint_of, read_ask
-from llmgate.usage.dialect import DIALECTS, Dialect
+from llmgate.backends.request import Ask, endpoint_of, read_ask
+from llmgate.backends.dialect import DIALECTS, Dialect
 from llmgate.usage.meter import Meter, meter_for
 from llmgate.usage.model import Endpoint
 

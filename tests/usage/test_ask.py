@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from llmgate.errors import BadRequest
-from llmgate.usage.ask import Ask, endpoint_of, read_ask, rewrite
+from llmgate.backends.request import Ask, endpoint_of, read_ask, rewrite
 from llmgate.usage.model import Endpoint
 
 JSON = st.recursive(

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from llmgate.errors import BadRequest
-from llmgate.usage.ask import read_ask
-from llmgate.usage.dialect import DIALECTS
+from llmgate.backends.request import read_ask
+from llmgate.backends.dialect import DIALECTS
 from llmgate.usage.meter import meter_for
 from llmgate.usage.model import Certainty, Endpoint, Reading, Usage
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmgate.usage.dialect import DIALECTS
+from llmgate.backends.dialect import DIALECTS
 from llmgate.usage.model import Endpoint
 
 from .captures import load

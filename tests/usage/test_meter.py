@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmgate.usage.ask import Ask, read_ask, rewrite
-from llmgate.usage.dialect import DIALECTS, Dialect
+from llmgate.backends.request import Ask, read_ask, rewrite
+from llmgate.backends.dialect import DIALECTS, Dialect
 from llmgate.usage.meter import inject, limit, meter_for
 from llmgate.usage.model import Certainty, Endpoint, Reading, Usage
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmgate.usage.ask import Ask, read_ask
-from llmgate.usage.dialect import DIALECTS, Dialect
+from llmgate.backends.request import Ask, read_ask
+from llmgate.backends.dialect import DIALECTS, Dialect
 from llmgate.usage.meter import Meter, meter_for
 from llmgate.usage.model import Certainty, Endpoint, Reading, Usage
 from llmgate.usage.stream import skim, without_usage

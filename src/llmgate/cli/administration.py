@@ -10,12 +10,12 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from ..app import identity_of
+from ..gate.build import identity_of
 from ..config import Config, load
 from ..errors import NotFound
 from ..ledger import Quotas, Reports
 from ..store import Store
-from ..translate import defaults_of
+from ..gate.from_config import defaults_of
 from .options import gate_file
 
 if TYPE_CHECKING:

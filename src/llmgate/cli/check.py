@@ -13,13 +13,13 @@ import httpx
 
 from ..config import Config, load
 from ..errors import ConfigError, StoreError
-from ..plugin import migrations_of
+from ..plugin.loader import migrations_of
 from ..proxy.health import HealthSettings, probe
 from ..store import pending
-from ..usage.dialect import DIALECTS
+from ..backends.dialect import DIALECTS
 from .options import gate_file, json_option
 from .output import print_json
-from .rehearsal import rehearse
+from .dry_run import rehearse
 
 if TYPE_CHECKING:
     from ..proxy.upstreams import Upstream

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..conformance import CASES, Case, Finding, Target, Verdict, examine, first_model
-from ..proxy.engine import Origin
-from ..proxy.httptools_engine import HttptoolsEngine
+from ..tools.conformance import CASES, Case, Finding, Target, Verdict, examine, first_model
+from ..proxy.engines.base import Origin
+from ..proxy.engines.httptools_engine import HttptoolsEngine
 from .options import json_option
 from .output import print_json
 
 if TYPE_CHECKING:
-    from ..proxy.engine import Engine
+    from ..proxy.engines.base import Engine
 
 WORDS = {
     Verdict.SAME: "same",

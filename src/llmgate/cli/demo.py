@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..config import Address, Config, load
-from ..demo import MODEL
-from ..demo.process import running_backend
+from ..tools.demo import MODEL
+from ..tools.demo.process import running_backend
 from ..errors import ConfigError, NotFound
 from ..server import serve
 from ..server.listener import bind

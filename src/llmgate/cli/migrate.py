@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..config import load
-from ..plugin import migrations_of
+from ..plugin.loader import migrations_of
 from ..store import migrate, pending
 from .options import gate_file, json_option
 from .output import say

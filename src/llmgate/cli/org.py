@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..identity.organisations import MEMBER
+from ..identity.organizations import MEMBER
 from .administration import Administration, administration
 from .options import json_option
 from .output import Row, say, show, time_of

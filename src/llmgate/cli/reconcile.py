@@ -8,7 +8,7 @@ import click
 import httpx
 
 from ..errors import NotFound
-from ..reconcile import Comparison, comparable, compare
+from ..observability.reconcile import Comparison, comparable, compare
 from .administration import Administration, administration
 from .options import json_option
 from .output import Row, show

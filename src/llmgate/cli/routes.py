@@ -11,11 +11,11 @@ import click
 from ..config import Config, load
 from .options import gate_file, json_option
 from .output import Row, show
-from .rehearsal import rehearse
+from .dry_run import rehearse
 
 if TYPE_CHECKING:
     from ..config import Route
-    from ..routing import Entry
+    from ..gate.router import Entry
 
 
 @click.command()

@@ -9,7 +9,7 @@ import click
 
 from ..server import serve
 from ..server.log import log_to_stderr
-from ..tables import addresses_of
+from ..gate.routes import addresses_of
 from .options import gate_file
 
 if TYPE_CHECKING:

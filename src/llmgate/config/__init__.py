@@ -5,23 +5,7 @@ from .describe import Setting, describe
 from .load import check_file, from_document, load
 from .paths import Operation
 from .read import convert_table
-from .schema import (
-    Breaker,
-    Config,
-    Gate,
-    Health,
-    Limit,
-    Metrics,
-    Passwords,
-    PluginTable,
-    Price,
-    Quota,
-    Redis,
-    Route,
-    Sessions,
-    Store,
-    Upstream,
-)
+from .schema import Breaker, Config, Gate, Health, Limit, Metrics, Passwords, PluginTable, Price, Quota, Redis, Route, Sessions, Store, Upstream
 from .secrets import Secret, SecretUrl
 from .values import BaseUrl, Model, Name, Prefix, UrlPath
 

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from .paths import URL_PATH
 from .secrets import SecretUrl, Sources, secret_text
-from .words import quoted
+from .messages import quoted
 
 INNER_APP: Final = "app:"
 """In the place of an upstream's URLs: the app that `llmgate.embed.Gate` is put around."""

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import FieldInfo
 
-from .kinds import REST, Kind, default_of, kind_of
-from .words import join, number
+from .annotations import REST, Kind, default_of, kind_of
+from .messages import join, number
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from ..errors import ConfigError
-from .kinds import REST, UNIQUE, Kind, default_of, kind_of
+from .annotations import REST, UNIQUE, Kind, default_of, kind_of
 from .secrets import PluginSettings, Sources
 from .values import Parser
-from .words import fits, found, join, toml_type, unknown_key
+from .messages import fits, found, join, toml_type, unknown_key
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)

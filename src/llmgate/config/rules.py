@@ -18,7 +18,7 @@ import msgspec
 from .addresses import INNER_APP
 from .read import Unknowable, sound
 from .schema import Config, Gate, Limit, Quota, Route, Upstream
-from .words import alternatives, dangling, join, quoted
+from .messages import alternatives, dangling, join, quoted
 
 Finding = tuple[str, str]
 Rule = Callable[[Config, Any], Iterator[Finding]]

@@ -14,20 +14,10 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from .addresses import INNER_APP, Address, Network
-from .kinds import REST, UNIQUE
+from .annotations import REST, UNIQUE
 from .paths import PUBLIC_API, Operation
 from .secrets import Secret, SecretUrl
-from .values import (
-    DialectName,
-    Model,
-    Name,
-    Prefix,
-    RedisUrl,
-    ReplicaUrl,
-    StoreUrl,
-    Text,
-    UrlPath,
-)
+from .values import DialectName, Model, Name, Prefix, RedisUrl, ReplicaUrl, StoreUrl, Text, UrlPath
 
 
 def doc(text: str) -> Meta:

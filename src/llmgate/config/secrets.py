@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .words import quoted, without_credentials
+from .messages import quoted, without_credentials
 
 _LARGEST_FILE = 65_536
 

@@ -13,20 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
 
-from ..usage.dialect import DIALECTS
-from .addresses import (
-    Address,
-    Network,
-    parse_address,
-    parse_base_url,
-    parse_network,
-    parse_redis_url,
-    parse_replica_url,
-    parse_store_url,
-)
+from ..backends.dialect import DIALECTS
+from .addresses import Address, Network, parse_address, parse_base_url, parse_network, parse_redis_url, parse_replica_url, parse_store_url
 from .paths import Operation, parse_operation, parse_path, parse_prefix
 from .secrets import Secret, SecretUrl, Sources, secret_text
-from .words import alternatives, quoted
+from .messages import alternatives, quoted
 
 
 @dataclass(frozen=True, slots=True)

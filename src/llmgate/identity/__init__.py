@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .keys import Key, Keys
-from .organisations import Member, Membership, Organisation, Organisations
+from .organizations import Member, Membership, Organisation, Organisations
 from .passwords import PasswordRules, Passwords
 from .sessions import LIFETIME, Session, Sessions
 from .signing import Algorithm

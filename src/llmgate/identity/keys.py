@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from ..errors import BadRequest, NotFound, Unauthenticated
 from ..exchange import Principal
 from ..store.schema import api_keys, memberships, organisations, user_roles, users
-from .names import name_of
-from .proven import Proven, digest
+from .validation import name_of
+from .credential_cache import Proven, digest
 
 if TYPE_CHECKING:
     from ..store import Store

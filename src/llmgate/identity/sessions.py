@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from ..errors import Unauthenticated
 from ..exchange import Principal
 from ..store.schema import sessions, user_roles, users
-from .proven import Proven, digest
+from .credential_cache import Proven, digest
 from .signing import Algorithm, SigningKeys
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import sqlalchemy as sa
 
 from ..store.schema import signing_keys
-from .proven import RECHECK
+from .credential_cache import RECHECK
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ..errors import BadRequest, Conflict, NotFound, Unauthenticated
 from ..store.schema import sessions, usage, user_roles, users
-from .names import email_of, name_of
+from .validation import email_of, name_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

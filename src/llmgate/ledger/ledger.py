@@ -27,7 +27,7 @@ import msgspec
 
 from ..errors import QuotaExhausted, StoreError, Unavailable
 from .accounts import Account, Demand, Hold, place_hold
-from .books import Books
+from .account_cache import Books
 from .commit import Committer, GroupCommit
 from .journal import Journal, Slot
 from .leases import Leases

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from msgspec.structs import astuple
 
-from ..store import faults
+from ..store import db_errors as faults
 from ..store.engine import place
 from ..store.schema import usage
 from .model import Entry

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 
 from msgspec import to_builtins
 
-from ..store import faults
+from ..store import db_errors as faults
 from .checkpoints import Checkpoints
 from .model import Entry
 from .sqlite_file import SqliteFile

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 from ..errors import StoreError
 
 if TYPE_CHECKING:
-    from ..store.changes import Changes
-    from .books import Books
+    from ..store.change_stamp import Changes
+    from .account_cache import Books
     from .commit import GroupCommit
     from .journal import Abandoned
     from .workers import Workers

@@ -12,7 +12,7 @@ from ..errors import AnswerCut, Refusal, StoreError, Unavailable, answer
 from ..exchange import ClientGone, Exchange, exchange_of
 from ..ledger.model import Outcome, UsageRecord
 from ..ledger.prices import Prices
-from ..usage.ask import endpoint_of
+from ..backends.request import endpoint_of
 from ..usage.meter import inject, meter_for, unanswered
 from ..usage.model import Certainty, Endpoint, Reading, Usage
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from ..errors import Header
     from ..ledger.ledger import Ledger
-    from ..usage.ask import Ask
-    from ..usage.dialect import Dialect
+    from ..backends.request import Ask
+    from ..backends.dialect import Dialect
     from ..usage.meter import Meter
 
 log = logging.getLogger("llmgate.ledger")

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from ..access_log import AccessLog
-    from ..metrics import Instruments
+    from ..observability.access_log import AccessLog
+    from ..observability.metrics import Instruments
 
 
 class Metrics:

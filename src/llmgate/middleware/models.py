@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadRequest, NotFound, Refusal, answer
 from ..exchange import ClientGone, exchange_of
-from ..usage.ask import endpoint_of
+from ..backends.request import endpoint_of
 from ..usage.model import Endpoint
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from ..usage.ask import Ask
+    from ..backends.request import Ask
 
 
 class Models:

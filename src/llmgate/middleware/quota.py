@@ -9,8 +9,8 @@ from ..exchange import ClientGone, Exchange, Principal, exchange_of
 from ..ledger.accounts import Demand
 from ..ledger.model import Subject
 from ..ledger.prices import Prices
-from ..usage.ask import endpoint_of
-from ..usage.dialect import DIALECTS
+from ..backends.request import endpoint_of
+from ..backends.dialect import DIALECTS
 from ..usage.meter import limit
 from ..usage.model import Endpoint
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..ledger.ledger import Ledger
-    from ..usage.ask import Ask
-    from ..usage.dialect import Dialect
+    from ..backends.request import Ask
+    from ..backends.dialect import Dialect
 
 GENERATING = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
 

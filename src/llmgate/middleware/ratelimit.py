@@ -12,7 +12,7 @@ import msgspec
 
 from ..errors import Header, RateLimited, Refusal, StoreError, Unavailable, answer
 from ..exchange import Exchange, exchange_of
-from ..windows import LimitsWindows, LocalSlots, LocalWindows, Window, Windows
+from ..ratelimit.windows import LimitsWindows, LocalSlots, LocalWindows, Window, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from limits.aio.storage import Storage
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from ..windows import Slots
+    from ..ratelimit.windows import Slots
 
 log = logging.getLogger("llmgate")
 

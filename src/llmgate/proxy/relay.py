@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from ..errors import BadRequest, Refusal, answer
 from ..exchange import ClientGone, exchange_of, too_large
-from .engine import UpstreamRequest
+from .engines.base import UpstreamRequest
 from .headers import forwarded_headers, request_headers
-from .passage import Passage, Upload, Watch
+from .streaming import Passage, Upload, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

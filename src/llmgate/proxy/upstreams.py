@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, UpstreamFailed
-from .engine import ConnectTimedOut, FirstByteTimedOut, Origin, Timeouts, UpstreamError
+from .engines.base import ConnectTimedOut, FirstByteTimedOut, Origin, Timeouts, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from .engine import Engine, UpstreamRequest, UpstreamResponse
+    from .engines.base import Engine, UpstreamRequest, UpstreamResponse
 
 logger = logging.getLogger("llmgate.proxy")
 

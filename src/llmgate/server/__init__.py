@@ -9,7 +9,7 @@ from pathlib import Path
 import uvloop
 
 from ..config import Config, load
-from ..plugin import migrations_of
+from ..plugin.loader import migrations_of
 from ..store import migrate
 from .run import serve as serve_alone
 from .supervisor import supervise

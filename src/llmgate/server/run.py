@@ -12,11 +12,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
-from ..app import Gate, open_gate
+from ..gate.build import Gate, open_gate
 from ..config import Address, Config, load
-from ..core import Core, open_core
+from ..gate.runtime import Core, open_core
 from ..errors import ConfigError, StoreError
-from ..tables import addresses_of
+from ..gate.routes import addresses_of
 from .listener import Listener
 
 log = logging.getLogger("llmgate")

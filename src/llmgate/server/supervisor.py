@@ -21,7 +21,7 @@ from typing import Self
 
 from ..config import Address, Config, load
 from ..errors import ConfigError
-from ..tables import addresses_of
+from ..gate.routes import addresses_of
 from .channel import Begin, Channel, Failed, Ready, Reload
 from .listener import bind_for
 

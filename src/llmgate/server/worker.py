@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from ..config import load
-from ..core import open_core
+from ..gate.runtime import open_core
 from ..errors import ConfigError, StoreError
 from .channel import Begin, Channel, Failed, Ready, Reload
 from .listener import Listener

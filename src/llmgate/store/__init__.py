@@ -1,6 +1,6 @@
 """Where the gate keeps what must outlive it: one schema on SQLite or PostgreSQL, migrated forward."""
 
-from .changes import Changes, FileChanges, LocalChanges
+from .change_stamp import Changes, FileChanges, LocalChanges
 from .engine import Store
 from .migrations import CORE, Migrations, migrate, pending
 

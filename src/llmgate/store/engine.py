@@ -20,8 +20,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ..errors import StoreError
-from . import faults
-from .changes import Changes, FileChanges
+from . import db_errors as faults
+from .change_stamp import Changes, FileChanges
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
@@ -256,7 +256,7 @@ def _translated(engine: AsyncEngine) -> AsyncEngine:
 async def _changes_of(url: URL) -> AsyncIterator[Changes]:
     """The stamp that all processes on the database at `url` share."""
     if url.get_backend_name() != "sqlite":
-        from .listen import listening  # noqa: PLC0415 - needs the extra `cluster`
+        from .pg_notify import listening  # noqa: PLC0415 - needs the extra `cluster`
 
         async with listening(url) as notified:
             yield notified

@@ -14,8 +14,8 @@ from .stream import StreamMeter, StrippingMeter
 from .tally import body_reading, estimate
 
 if TYPE_CHECKING:
-    from .ask import Ask
-    from .dialect import Dialect
+    from ..backends.request import Ask
+    from ..backends.dialect import Dialect
 
 _LIMIT_OF = MappingProxyType(
     {

@@ -12,8 +12,8 @@ from .sse import EventSplitter, data_of
 from .tally import Tally
 
 if TYPE_CHECKING:
-    from .ask import Ask
-    from .dialect import Dialect
+    from ..backends.request import Ask
+    from ..backends.dialect import Dialect
     from .model import Reading
 
 _KEY = b'"usage"'

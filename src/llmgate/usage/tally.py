@@ -7,23 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .model import Certainty, Endpoint, Reading, Usage
-from .report import (
-    NO_CHOICES,
-    NULL,
-    body_text_bytes,
-    choices_of,
-    delta_bytes,
-    is_error,
-    members_of,
-    string_of,
-    usage_of,
-)
+from .report import NO_CHOICES, NULL, body_text_bytes, choices_of, delta_bytes, is_error, members_of, string_of, usage_of
 
 if TYPE_CHECKING:
     from msgspec import Raw
 
-    from .ask import Ask
-    from .dialect import Dialect
+    from ..backends.request import Ask
+    from ..backends.dialect import Dialect
 
 BYTES_PER_TOKEN = 4
 """What an estimate takes a token to be: common tokenizers make 3 to 5 bytes of English text."""

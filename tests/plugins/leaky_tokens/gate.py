@@ -14,9 +14,9 @@ from servers import serve
 from starlette.types import Receive, Scope, Send
 from stores import Clock
 
-from llmgate.app import Gate, open_gate
+from llmgate.gate.build import Gate, open_gate
 from llmgate.config import from_document
-from llmgate.core import Core, open_core
+from llmgate.gate.runtime import Core, open_core
 from llmgate.exchange import read_body
 from llmgate.identity import ADMIN
 from llmgate.ledger import Allotment, Subject, Unit, UsageRecord

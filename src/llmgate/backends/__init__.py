@@ -1,0 +1,1 @@
+"""What differs from one backend to the next: how requests are read, models listed, context and tokens told."""

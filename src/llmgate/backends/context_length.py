@@ -1,0 +1,97 @@
+"""How long a prompt and its answer may be together, as the backend's own list of models says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import httpx
+import msgspec
+
+if TYPE_CHECKING:
+    from .dialect import Dialect
+    from ..proxy.upstreams import Upstream
+
+log = logging.getLogger("llmgate.proxy")
+
+TIMEOUT = 2.0
+GOOD_FOR = 300.0
+"""Seconds until the list is read again."""
+RETRY_AFTER = 10.0
+"""Seconds until it is tried again after it could not be read."""
+
+
+class _Meta(msgspec.Struct):
+    n_ctx: int | None = None
+
+
+class _Card(msgspec.Struct):
+    """A model's card: vLLM says `max_model_len`, llama.cpp's server `meta.n_ctx`, hosts `context_length`."""
+
+    id: str = ""
+    max_model_len: int | None = None
+    context_length: int | None = None
+    context_window: int | None = None
+    meta: _Meta | None = None
+
+    @property
+    def context(self) -> int | None:
+        """The tokens that it says a prompt and an answer may have together."""
+        of_llama = self.meta.n_ctx if self.meta is not None else None
+        return self.max_model_len or of_llama or self.context_length or self.context_window
+
+
+class _Cards(msgspec.Struct):
+    data: list[_Card] = []
+
+
+class ContextLengths:
+    """The context lengths of an upstream's models, read when first needed and now and then again."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        dialect: Dialect,
+        http: httpx.AsyncClient,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._upstream = upstream
+        self._path = dialect.models_path
+        self._http = http
+        self._clock = clock
+        self._lengths: Mapping[str, int] = {}
+        self._stale_at = -float("inf")
+        self._reading = asyncio.Lock()
+
+    async def __call__(self, model: str) -> int | None:
+        """Tokens; None where the backend does not say. A backend with one model serves it under any name."""
+        if self._clock() >= self._stale_at:
+            async with self._reading:
+                if self._clock() >= self._stale_at:
+                    await self._read()
+        lengths = self._lengths
+        if model not in lengths and len(lengths) == 1:
+            return next(iter(lengths.values()))
+        return lengths.get(model)
+
+    async def _read(self) -> None:
+        replica = self._upstream.any_ready()
+        if replica is None:
+            self._stale_at = self._clock() + RETRY_AFTER
+            return
+        try:
+            answer = await self._http.get(
+                replica.origin.url + self._path, headers=self._upstream.own_headers(), timeout=TIMEOUT
+            )
+            answer.raise_for_status()
+            cards = msgspec.json.decode(answer.content, type=_Cards).data
+        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            log.warning("upstream %s: its models could not be read: %r", self._upstream.name, error)
+            self._stale_at = self._clock() + RETRY_AFTER
+            return
+        self._lengths = {card.id: card.context for card in cards if card.context}
+        self._stale_at = self._clock() + GOOD_FOR

@@ -1,0 +1,114 @@
+"""What is known of each backend family, as data: how it reports usage, and where its other doors are.
+
+vLLM, llama.cpp's server and llama-cpp-python are described from captured answers (`tests/data/captures`),
+and tests hold the two together. OpenAI and Ollama were not captured: theirs follow the vendors' references.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from ..usage.model import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CHAT = frozenset({Endpoint.CHAT})
+_CHAT_AND_COMPLETIONS = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
+_NOWHERE: frozenset[Endpoint] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How one family of backends speaks. The defaults are what may be assumed of a backend nobody knows."""
+
+    name: str
+    include_usage: frozenset[Endpoint] = _NOWHERE
+    """Endpoints whose streams report usage only if `stream_options.include_usage` asks for it."""
+    continuous: bool = False
+    """Knows `stream_options.continuous_usage_stats`: every chunk says how far its choice has come."""
+    moves_to_usage: tuple[str, ...] = ()
+    """Members that a stream carries on its terminal chunk, but on the usage event once that is asked for."""
+    sums_choices: bool = True
+    """The final usage covers every choice; otherwise each report covers one choice and its prompt only."""
+    chat_limits: tuple[str, ...] = ("max_tokens", "max_completion_tokens")
+    """Fields that bound the output of a chat here; the first is the one to add where none was given."""
+    zero_is_unlimited: bool = False
+    """Takes an output limit of 0 for none."""
+    models_path: str = "/v1/models"
+    health_path: str | None = None
+    count_path: str | None = None
+    """Answers `{"input_tokens": n}` to a POST of an Anthropic messages body."""
+    tokenize_path: str | None = None
+    """Answers `{"count": n}` to a POST of a chat or completions body."""
+    prompt_counter: str | None = None
+    """Prometheus counter of prompt tokens; `cached_counter` has those it leaves out, of the cache, if any."""
+    cached_counter: str | None = None
+    output_counter: str | None = None
+    """Prometheus counter of generated tokens."""
+    request_id_must_be_uuid: bool = False
+    """Answers 400 to an `X-Request-Id` that is not a UUID."""
+
+
+_VLLM = Dialect(
+    # main/chat_stream.txt ends in a chunk with `system_fingerprint`; in chat_stream_usage.txt the usage
+    # event has it. main/chat_stream_usage_n2.txt: one sum over both choices.
+    name="vllm",
+    include_usage=_CHAT_AND_COMPLETIONS,
+    continuous=True,
+    moves_to_usage=("system_fingerprint",),
+    health_path="/health",
+    count_path="/v1/messages/count_tokens",
+    tokenize_path="/tokenize",
+    prompt_counter="vllm:prompt_tokens_total",
+    output_counter="vllm:generation_tokens_total",
+)
+_LLAMA_SERVER = Dialect(
+    # completions_stream.txt: text completions report unasked, on the terminal chunk. chat_stream.txt and
+    # chat_stream_usage.txt: `timings` move. chat_n2_logprobs.txt and completions_list_n.txt: two choices of
+    # three tokens each reported as 3; chat_stream_usage_n2.txt: one usage event for each choice.
+    name="llama_server",
+    include_usage=_CHAT,
+    moves_to_usage=("timings",),
+    sums_choices=False,
+    health_path="/health",
+    count_path="/v1/messages/count_tokens",
+    prompt_counter="llamacpp:prompt_tokens_total",
+    cached_counter="llamacpp:prompt_tokens_cached_total",
+    output_counter="llamacpp:tokens_predicted_total",
+)
+_LLAMA_CPP_PYTHON = Dialect(
+    # chat_stream_usage.txt: asked for usage, and none came. chat_mct.txt: 46 tokens where
+    # `max_completion_tokens` said 4. err_negative_max_tokens.txt: a limit under 1 is none. reqid.txt: 400 to
+    # the request id "my-id-123".
+    name="llama_cpp_python",
+    chat_limits=("max_tokens",),
+    zero_is_unlimited=True,
+    request_id_must_be_uuid=True,
+)
+_OPENAI = Dialect(
+    # https://platform.openai.com/docs/api-reference/chat/create: `max_tokens` is deprecated, and refused by
+    # reasoning models.
+    name="openai",
+    include_usage=_CHAT_AND_COMPLETIONS,
+    chat_limits=("max_completion_tokens", "max_tokens"),
+)
+_OLLAMA = Dialect(
+    # Ollama's openai/openai.go reads `max_tokens` alone; its runners apply a limit only if it is over 0.
+    name="ollama",
+    include_usage=_CHAT_AND_COMPLETIONS,
+    chat_limits=("max_tokens",),
+    zero_is_unlimited=True,
+    health_path="/",
+)
+_GENERIC = Dialect(name="generic")
+
+DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+    {
+        dialect.name: dialect
+        for dialect in (_VLLM, _LLAMA_SERVER, _LLAMA_CPP_PYTHON, _OPENAI, _OLLAMA, _GENERIC)
+    }
+)
+"""Every dialect by the name that gate.toml gives it."""

@@ -1,0 +1,69 @@
+"""Asking a backend how many tokens a prompt has, for requests whose byte bound does not fit a quota."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import httpx
+import msgspec
+
+from ..usage.model import Endpoint
+
+if TYPE_CHECKING:
+    from .request import Ask
+    from .dialect import Dialect
+    from ..proxy.upstreams import Upstream
+
+log = logging.getLogger("llmgate.proxy")
+
+TIMEOUT = 2.0
+
+
+class _Counted(msgspec.Struct):
+    """Answers of vLLM's `/tokenize` and of Anthropic's `/v1/messages/count_tokens`."""
+
+    count: int | None = None
+    input_tokens: int | None = None
+
+
+class TokenCounter:
+    """Counts prompts with the tokenizer of `upstream`, as far as its dialect has a door for that."""
+
+    def __init__(self, upstream: Upstream, dialect: Dialect, http: httpx.AsyncClient) -> None:
+        self._upstream = upstream
+        self._dialect = dialect
+        self._http = http
+
+    async def __call__(self, ask: Ask) -> int | None:
+        """The tokens of the prompt, chat template included; None where the backend cannot or does not say."""
+        path, names = self._door(ask)
+        replica = self._upstream.any_ready()
+        if path is None or replica is None:
+            return None
+        body = {name: ask.fields[name] for name in names if name in ask.fields}
+        headers = {b"content-type": b"application/json", **self._upstream.own_headers()}
+        try:
+            answer = await self._http.post(
+                replica.origin.url + path, content=msgspec.json.encode(body), headers=headers, timeout=TIMEOUT
+            )
+            answer.raise_for_status()
+            counted = msgspec.json.decode(answer.content, type=_Counted)
+        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            log.warning("upstream %s could not count a prompt: %r", self._upstream.name, error)
+            return None
+        return counted.count if counted.count is not None else counted.input_tokens
+
+    def _door(self, ask: Ask) -> tuple[str | None, tuple[str, ...]]:
+        dialect = self._dialect
+        if ask.endpoint is Endpoint.CHAT and dialect.tokenize_path is not None:
+            return dialect.tokenize_path, ("model", "messages", "tools", "chat_template_kwargs")
+        if (
+            ask.endpoint is Endpoint.COMPLETIONS
+            and ask.prompts == 1
+            and bytes(ask.fields.get("prompt", b""))[:1] == b'"'
+        ):
+            return dialect.tokenize_path, ("model", "prompt")
+        if ask.endpoint in (Endpoint.CHAT, Endpoint.MESSAGES):
+            return dialect.count_path, ("model", "messages", "system", "tools")
+        return None, ()

@@ -1,0 +1,191 @@
+"""The composition root: gate.toml in, a gate out.
+
+async with open_core(config) as core:              # for as long as the process runs
+    async with open_gate(config, core) as gate:    # until the next reload
+        gate.apps[address]                         # one ASGI app for each address to listen on
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .dynamic_upstreams import open_backends
+from ..config import INNER_APP, Address, Config, convert_table
+from .runtime import Core
+from .dispatcher import Entrance, nowhere
+from ..errors import ConfigError, StoreError
+from ..identity import Identity, PasswordRules
+from ..ledger import Quotas, Reports
+from .stack import health_of, outer, route_app, upstream_of
+from ..plugin.loader import Services, load_plugin, migrations_of
+from ..proxy.health import HealthChecks
+from ..proxy.engines.httptools_engine import HttptoolsEngine
+from ..proxy.engines.httpx_engine import HttpxEngine
+from ..observability.reconcile import comparing
+from ..store.migrations import check
+from .routes import addresses_of, tables_of
+from .from_config import defaults_of, known_models, prices_of
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from ..config import Name, PluginTable
+    from ..proxy.engines.base import Engine
+    from ..proxy.upstreams import Upstream
+    from ..store import Store
+    from ..plugin.operation import Surface
+
+log = logging.getLogger("llmgate")
+
+FLUSH_EVERY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A gate as gate.toml describes it: an ASGI app, and the table behind it, for each address."""
+
+    config: Config
+    apps: Mapping[Address, Entrance]
+    services: Services
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being answered now."""
+        return sum(app.in_flight for app in self.apps.values())
+
+    async def drained(self) -> None:
+        """Returns once the requests that are being answered now have ended."""
+        await asyncio.gather(*(app.drained() for app in self.apps.values()))
+
+
+class _LateApp:
+    """Stands for a route until it is built: plugins are handed the routes before they offer layers for them."""
+
+    def __init__(self) -> None:
+        self.app: ASGIApp | None = None
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        assert self.app is not None, "plugins send requests only once the gate is open"
+        return self.app(scope, receive, send)
+
+
+@asynccontextmanager
+async def open_gate(config: Config, core: Core) -> AsyncIterator[Gate]:
+    """Build the gate that `config` describes. Raises `ConfigError` with every clash and misfit found."""
+    async with AsyncExitStack() as stack:
+        _check_inner(config, core)
+        upstreams = await _open_upstreams(config, stack)
+        probed = {
+            upstreams[name]: health
+            for name, settings in config.upstreams.items()
+            if (health := health_of(settings)) is not None
+        }
+        await stack.enter_async_context(HealthChecks(probed, http=core.http))
+        identity = identity_of(config, core.store)
+        await stack.enter_async_context(_flushing(core, identity))
+        reports = Reports(core.store)
+        await stack.enter_async_context(comparing(config, reports, core.http, core.instruments))
+        late = {route.name: _LateApp() for route in config.routes}
+        services = Services(
+            config=config,
+            store=core.store,
+            identity=identity,
+            ledger=core.ledger,
+            quotas=Quotas(core.store, defaults_of(config)),
+            reports=reports,
+            prices=prices_of(config),
+            upstreams=upstreams,
+            routes=late,
+            buckets=core.buckets,
+            http=core.http,
+            backends=partial(open_backends, config, core, addresses_of(config)),
+        )
+        async with core.store.connect() as db:
+            await check(db, *migrations_of(config)[1:])
+        surfaces = {
+            name: await _open_plugin(name, table, services, stack) for name, table in config.plugins.items()
+        }
+        for route in config.routes:
+            late[route.name].app = route_app(route, config, core, upstreams[route.upstream], surfaces)
+        tables = tables_of(config, core, services, surfaces)
+        lost = outer(nowhere, config, core, identity, credentials=(), required=False, roles=())
+        trusted = config.gate.trusted_proxies
+        apps = {
+            address: Entrance(table, nowhere=lost, trusted_proxies=trusted)
+            for address, table in tables.items()
+        }
+        # Nothing can fail any more: only now is the file in force for what outlives this gate.
+        core.ledger.set_defaults(defaults_of(config))
+        core.instruments.watch(core.ledger, upstreams.values(), known_models(config))
+        yield Gate(config, apps, services)
+
+
+def _check_inner(config: Config, core: Core) -> None:
+    """An upstream that is the app around which the gate is put needs such an app."""
+    if core.inner is None:
+        what = "is the app that llmgate.embed.Gate is put around; here is none: write the URL of a server"
+        inner = [name for name, upstream in config.upstreams.items() if upstream.is_inner]
+        if inner:
+            raise ConfigError([f'upstreams.{name}.urls: "{INNER_APP}" {what}' for name in inner])
+
+
+async def _open_upstreams(config: Config, stack: AsyncExitStack) -> dict[str, Upstream]:
+    engines: dict[str, Engine] = {}
+    for settings in config.upstreams.values():
+        if settings.engine not in engines:
+            engine: Engine = HttptoolsEngine() if settings.engine == "httptools" else HttpxEngine()
+            engines[settings.engine] = engine
+            stack.push_async_callback(engine.aclose)
+    return {
+        name: upstream_of(name, settings, engines[settings.engine])
+        for name, settings in config.upstreams.items()
+    }
+
+
+def identity_of(config: Config, store: Store) -> Identity:
+    """The services of identity over `store`, by the rules of gate.toml."""
+    return Identity.over(
+        store,
+        passwords=PasswordRules(config.passwords.min_length, config.passwords.max_bytes),
+        lifetime=config.sessions.lifetime,
+        algorithm=config.sessions.algorithm,
+        issuer=config.sessions.issuer,
+    )
+
+
+@asynccontextmanager
+async def _flushing(core: Core, identity: Identity) -> AsyncIterator[None]:
+    """Write down now and then what is collected in memory: uses of keys, the access log, the state for metrics."""
+
+    async def flush() -> None:
+        core.access_log.flush()
+        core.instruments.refresh()
+        try:
+            await identity.keys.flush()
+        except StoreError as error:
+            log.warning("uses of keys are not written yet: %s", error)
+
+    async def flush_often() -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY)
+            await flush()
+
+    task = asyncio.create_task(flush_often(), name="llmgate-flush")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await flush()
+
+
+async def _open_plugin(name: Name, table: PluginTable, services: Services, stack: AsyncExitStack) -> Surface:
+    plugin = load_plugin(name)
+    settings = convert_table(plugin.settings, table.settings, f"plugins.{name}")
+    return await stack.enter_async_context(plugin.open(settings, services))

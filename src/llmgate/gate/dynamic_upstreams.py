@@ -1,0 +1,120 @@
+"""Upstreams that are not in gate.toml: a plugin adds and removes them while the gate runs.
+
+    async with gate.backends(allowed=settings.allowed_networks) as backends:
+        backend = await backends.add("deployment:1", settings, route)
+        await backend.app(scope, receive, send)     # limits, quotas, accounting, relay
+        await backends.remove(backend)
+
+They are what an upstream and a route of gate.toml are, except that nobody has to trust who named their
+address: whatever is asked of them goes through a `Guard`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import httpx
+import msgspec
+
+from ..errors import BadRequest
+from .stack import health_of, route_app, upstream_of
+from ..proxy.engines.base import Origin
+from ..proxy.address_guard import Guard
+from ..proxy.health import HealthChecks
+from ..proxy.engines.httptools_engine import HttptoolsEngine
+from ..proxy.engines.transport import EngineTransport
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from ..config import Address, Config, Network, Route
+    from ..config import Upstream as UpstreamSettings
+    from .runtime import Core
+    from ..proxy.upstreams import Upstream
+
+EXAMINE = 3.0
+"""Seconds that a server gets to show, before it is added, that it redirects nowhere."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Backend:
+    """One of them: the upstream, and the layers of its route around the relay, without authentication."""
+
+    upstream: Upstream
+    app: ASGIApp
+
+
+class Backends:
+    """See the module's text. Made by `open_backends`; `http` asks through the guard as well."""
+
+    def __init__(self, config: Config, core: Core, guard: Guard, engine: HttptoolsEngine) -> None:
+        self._config = config
+        self._engine = engine
+        self._guard = guard
+        self.http = httpx.AsyncClient(transport=EngineTransport(engine), trust_env=False)
+        self._core = replace(core, http=self.http)
+        self._open: dict[Backend, AsyncExitStack] = {}
+
+    async def add(self, name: str, settings: UpstreamSettings, route: Route) -> Backend:
+        """Serve an upstream called `name` from now on, probed as its `settings` say.
+
+        The route's path is part of the requests that its app takes, as it is of gate.toml's routes.
+        """
+        upstream = upstream_of(name, settings, self._engine)
+        config = msgspec.structs.replace(self._config, upstreams={name: settings})
+        backend = Backend(upstream, route_app(route, config, self._core, upstream, {}))
+        stack = AsyncExitStack()
+        if (health := health_of(settings)) is not None:
+            await stack.enter_async_context(HealthChecks({upstream: health}, http=self.http))
+        self._core.instruments.show(upstream)
+        stack.callback(self._core.instruments.hide, upstream)
+        self._open[backend] = stack
+        return backend
+
+    async def remove(self, backend: Backend) -> None:
+        """Forget an upstream. Requests that are under way are answered to their end."""
+        await self._open.pop(backend).aclose()
+
+    async def examine(self, url: str) -> None:
+        """Raise `BadRequest` if the server at `url` may not be asked, or sends those who ask elsewhere.
+
+        A server that does not answer now passes: the guard looks at every connection that is made later,
+        and no redirect is ever followed.
+        """
+        origin = Origin.parse(url)
+        try:
+            async with asyncio.timeout(EXAMINE):
+                await self._guard.addresses(origin.host, origin.port)
+                answer = await self.http.get(f"{origin.url}/v1/models")
+        except PermissionError as error:
+            raise BadRequest(f"{origin.url} cannot be used: {error}.") from error
+        except (OSError, TimeoutError, httpx.HTTPError):
+            return
+        if answer.is_redirect:
+            raise BadRequest(f"{origin.url} cannot be used: it redirects. Give the address it redirects to.")
+
+    async def aclose(self) -> None:
+        """Remove all, and close every connection."""
+        for backend in list(self._open):
+            await self.remove(backend)
+        await self.http.aclose()
+
+
+@asynccontextmanager
+async def open_backends(
+    config: Config, core: Core, own: Iterable[Address], *, allowed: Sequence[Network] = ()
+) -> AsyncIterator[Backends]:
+    """Backends of a gate by `config` that listens at `own`. In `allowed` networks, every address may be asked."""
+    ports = {address.port for address in own if address.path is None}
+    guard = Guard(own_ports=ports, allowed=allowed)
+    engine = HttptoolsEngine(guard=guard)
+    backends = Backends(config, core, guard, engine)
+    try:
+        yield backends
+    finally:
+        await backends.aclose()
+        await engine.aclose()

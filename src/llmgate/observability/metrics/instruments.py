@@ -1,0 +1,174 @@
+"""What measures: counters, gauges and histograms whose label children are bound once and kept."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+
+from . import families as f
+from .shared_values import Cells, Key
+from .exposition import Exposition
+
+if TYPE_CHECKING:
+    from ...exchange import Exchange
+    from ...ledger.ledger import Ledger
+    from ...proxy.upstreams import Upstream
+
+OTHER = "other"
+CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+GONE = math.nan
+"""What a gauge holds whose thing is not there any more."""
+
+
+class Number:
+    """A counter or a gauge under one set of labels."""
+
+    __slots__ = ("_cell",)
+
+    def __init__(self, cell: memoryview[float]) -> None:
+        self._cell = cell
+
+    def inc(self, amount: float = 1.0) -> None:
+        """Count up."""
+        self._cell[0] += amount
+
+    def dec(self) -> None:
+        """Count one down again."""
+        self._cell[0] -= 1.0
+
+
+class Distribution:
+    """A histogram under one set of labels."""
+
+    __slots__ = ("_bounds", "_cells")
+
+    def __init__(self, cells: memoryview[float], bounds: tuple[float, ...]) -> None:
+        self._cells = cells
+        self._bounds = bounds
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        cells = self._cells
+        cells[bisect_left(self._bounds, value)] += 1.0
+        cells[-1] += value
+
+
+class Instruments:
+    """Everything the gate measures, in a registry of its own. Label children are bound once and kept.
+
+    `cells` are those that the workers of a host share; on its own, a process counts in its memory.
+    """
+
+    def __init__(self, cells: Cells | None = None) -> None:
+        self.registry = CollectorRegistry()
+        self._cells = cells or Cells.open(None)
+        self._models: frozenset[str] = frozenset()
+        self._ledger: Ledger | None = None
+        self._upstreams: list[Upstream] = []
+        self._added: set[Upstream] = set()
+        self._drift: dict[tuple[str, str], float] = {}
+        self._forget_gauges()
+        self.registry.register(Exposition(self._cells, self.refresh))
+        # bound children, by the values they are bound to
+        self.in_flight = cache(lambda route: self._number(f.IN_FLIGHT, route))
+        self.gaps = cache(lambda route: self._distribution(f.GAPS, route))
+        self._count = cache(lambda *labels: self._number(f.REQUESTS, *labels))
+        self._last = cache(lambda *labels: self._distribution(f.DURATION, *labels))
+        self._first = cache(lambda *labels: self._distribution(f.FIRST_BYTE, *labels))
+        self._used = cache(
+            lambda route, upstream, model, certainty: [
+                self._number(f.TOKENS, route, upstream, model, direction, str(certainty))
+                for direction in ("input", "output")
+            ]
+        )
+        self._refuse = cache(lambda *labels: self._number(f.REFUSED, *labels))
+
+    def observe(self, exchange: Exchange, ended: float) -> None:
+        """Count a request that ended at `ended` (seconds of the monotonic clock)."""
+        route, upstream, started = exchange.route, exchange.upstream or "-", exchange.started
+        model = exchange.model if exchange.model in self._models else OTHER if exchange.model else "-"
+        self._count(route, upstream, model, _answered(exchange)).inc()
+        self._last(route).observe(ended - started)
+        if exchange.first_byte is not None:
+            self._first(route, upstream).observe(exchange.first_byte - started)
+        if exchange.refused is not None:
+            self._refuse(route, exchange.refused).inc()
+        if (reading := exchange.reading) is not None:
+            taken, made = self._used(route, upstream, model, reading.certainty)
+            taken.inc(reading.usage.input_tokens)
+            made.inc(reading.usage.output_tokens)
+
+    def watch(self, ledger: Ledger, upstreams: Iterable[Upstream], models: Iterable[str]) -> None:
+        """From now on show the state of `ledger` and `upstreams`, and count `models` under their names."""
+        self._ledger = ledger
+        self._upstreams = list(upstreams)
+        self._models = frozenset(models)
+
+    def show(self, upstream: Upstream) -> None:
+        """Show the state of an upstream that is not in gate.toml, too."""
+        self._added.add(upstream)
+
+    def hide(self, upstream: Upstream) -> None:
+        """No longer show what `show` was told of."""
+        self._added.discard(upstream)
+
+    def drift(self, upstream: str, direction: str, tokens: float) -> None:
+        """Show by how much the ledger and an upstream's own counters are apart."""
+        self._drift[upstream, direction] = tokens
+
+    def refresh(self) -> None:
+        """Write down the state as it is now, for whichever worker is scraped next."""
+        current = dict(self._state())
+        for row in self._cells.own():
+            name = row.key[0]
+            if name in f.FAMILIES and f.FAMILIES[name].kind == "gauge" and name != f.IN_FLIGHT.name:
+                row.values[0] = current.pop(row.key, GONE)
+        for key, value in current.items():
+            self._cells.row(key)[0] = value
+
+    def _state(self) -> Iterator[tuple[Key, float]]:
+        if self._ledger is not None:
+            yield from _ledger_state(self._ledger)
+        for upstream in (*self._upstreams, *self._added):
+            for replica in upstream.state():
+                labels = (upstream.name, replica.url)
+                yield (f.UPSTREAM_UP.name, *labels), float(replica.healthy)
+                yield (f.BREAKER.name, *labels), float(replica.breaker != "closed")
+                yield (f.RUNNING.name, *labels), float(replica.in_flight)
+        for (upstream_name, direction), tokens in self._drift.items():
+            yield (f.DRIFT.name, upstream_name, direction), tokens
+
+    def _forget_gauges(self) -> None:
+        """What a dead process had in flight ended with it."""
+        for row in self._cells.own():
+            if row.key[0] in f.FAMILIES and f.FAMILIES[row.key[0]].kind == "gauge":
+                row.values[0] = 0.0 if row.key[0] == f.IN_FLIGHT.name else GONE
+
+    def _number(self, family: f.Family, *labels: str) -> Number:
+        return Number(self._cells.row((family.name, *labels)))
+
+    def _distribution(self, family: f.Family, *labels: str) -> Distribution:
+        return Distribution(self._cells.row((family.name, *labels), family.width), family.bounds)
+
+
+def _answered(exchange: Exchange) -> str:
+    """2xx to 5xx; "cut" for an answer that broke off, "none" where the client left before one began."""
+    if not exchange.status:
+        return "none"
+    return CLASSES[exchange.status // 100] if exchange.complete else "cut"
+
+
+def _ledger_state(ledger: Ledger) -> Iterator[tuple[Key, float]]:
+    commits, state = ledger.commits, ledger.state()
+    yield (f.LAG.name,), commits.lag
+    yield (f.BACKLOG.name,), float(commits.backlog)
+    yield (f.LEDGER_UP.name,), float(commits.failing is None)
+    for name, number in state.accounts.items():
+        yield (f.ACCOUNTS.name, name), float(number)
+    for unit, amount in state.held.items():
+        yield (f.HELD.name, unit), float(amount)

@@ -1,0 +1,104 @@
+"""What machines ask the gate about itself: is it alive, can it serve, and the metrics."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+import httpx
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from starlette.types import Receive, Scope, Send
+
+    from ..ledger import Ledger
+    from ..proxy.upstreams import Upstream
+
+log = logging.getLogger("llmgate")
+
+
+class Alive:
+    """`/healthz`: 200 while the event loop turns."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await _send(scope, send, 200, b"application/json", b'{"status":"ok"}')
+
+
+class Ready:
+    """`/readyz`: 200 while the ledger takes records and some upstream has a replica to send requests to.
+
+    Otherwise 503; the body says for each of them how it stands. One upstream of several that is away takes
+    no gate out of service: all gates in front of it would go at once. With `fail_open` the gate serves
+    without its ledger too.
+    """
+
+    def __init__(self, ledger: Ledger, upstreams: Mapping[str, Upstream], *, fail_open: bool = False) -> None:
+        self._ledger = ledger
+        self._upstreams = upstreams
+        self._fail_open = fail_open
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        upstreams = {
+            name: any(state.healthy and state.breaker != "open" for state in upstream.state())
+            for name, upstream in self._upstreams.items()
+        }
+        ledger = self._ledger.commits.failing is None
+        ready = (ledger or self._fail_open) and (any(upstreams.values()) or not upstreams)
+        said = {
+            "status": "ok" if ready else "unavailable",
+            "ledger": "ok" if ledger else "unavailable",
+            "upstreams": {name: "ok" if good else "unavailable" for name, good in upstreams.items()},
+        }
+        await _send(scope, send, 200 if ready else 503, b"application/json", msgspec.json.encode(said))
+
+
+class Scrape:
+    """The metrics in Prometheus' text format, behind those of `app_metrics`, if it is given."""
+
+    def __init__(
+        self, registry: CollectorRegistry, app_metrics: Callable[[], Awaitable[bytes]] | None = None
+    ) -> None:
+        self._registry = registry
+        self._app_metrics = app_metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        others = b"" if self._app_metrics is None else await self._app_metrics()
+        own = generate_latest(self._registry)
+        await _send(scope, send, 200, CONTENT_TYPE_LATEST.encode(), others + own)
+
+
+class InnerMetrics:
+    """Asks the app that the gate is put around for its metrics, by `http`, at `url`.
+
+    b"" if it has none, or does not answer in time: then the gate's own are still there.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, url: str) -> None:
+        self._http = http
+        self._url = url
+
+    async def __call__(self) -> bytes:
+        """Metrics in Prometheus' text format."""
+        try:
+            answer = await self._http.get(self._url, headers={"accept": CONTENT_TYPE_LATEST})
+        except httpx.HTTPError as error:
+            log.warning("the app's own metrics: %r", error)
+            return b""
+        is_text = answer.headers.get("content-type", "").startswith("text/plain")
+        return answer.content if answer.is_success and is_text else b""
+
+
+async def _send(scope: Scope, send: Send, status: int, content_type: bytes, body: bytes) -> None:
+    headers = [
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})

@@ -1,0 +1,162 @@
+"""Does the ledger agree with the backends? Compares its tokens with an upstream's own Prometheus counters.
+
+A request that runs while a window begins or ends is counted by the backend as it goes and by the ledger at
+its end, so single windows of a busy upstream differ by what was under way; their sum must not. What reaches
+a backend past the gate is drift that stays, and so is anything the gate missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import httpx
+
+from ..errors import GateError, StoreError, UpstreamFailed
+from ..ledger import Filter, Reports
+from ..backends.dialect import DIALECTS
+
+if TYPE_CHECKING:
+    from ..config import Config, Upstream
+    from .metrics import Instruments
+    from ..backends.dialect import Dialect
+
+log = logging.getLogger("llmgate")
+
+METRICS_PATH = "/metrics"
+SETTLE_FOR = 5.0
+"""Seconds after a window's end by which its records are in the ledger."""
+TIMEOUT = 10.0
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Tokens(NamedTuple):
+    """Tokens by direction."""
+
+    input: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What an upstream and the ledger have counted in one window."""
+
+    upstream: str
+    backend: Tokens
+    ledger: Tokens
+
+    @property
+    def drift(self) -> Tokens:
+        """What the upstream has counted over what the ledger has."""
+        return Tokens(self.backend.input - self.ledger.input, self.backend.output - self.ledger.output)
+
+
+def comparable(config: Config) -> dict[str, Upstream]:
+    """The upstreams whose backends count tokens themselves."""
+    return {
+        name: settings
+        for name, settings in config.upstreams.items()
+        if DIALECTS[settings.dialect].prompt_counter is not None
+    }
+
+
+async def compare(
+    name: str,
+    settings: Upstream,
+    reports: Reports,
+    http: httpx.AsyncClient,
+    *,
+    window: float,
+    clock: Callable[[], float] = time.time,
+    sleep: Sleep = asyncio.sleep,
+) -> Comparison:
+    """Count for `window` seconds on both sides. Raises `UpstreamFailed` where a replica cannot be asked."""
+    before, since = await _counted(name, settings, http), clock()
+    await sleep(window)
+    after, until = await _counted(name, settings, http), clock()
+    if any(
+        new < old for was, now in zip(before, after, strict=True) for old, new in zip(was, now, strict=True)
+    ):
+        raise UpstreamFailed(f'upstream "{name}": its counters fell: a replica was restarted. Compare again.')
+    await sleep(SETTLE_FOR)
+    totals = await reports.totals(Filter(upstream=name, since=since, until=until))
+    grown = [
+        Tokens(now.input - was.input, now.output - was.output) for was, now in zip(before, after, strict=True)
+    ]
+    backend = Tokens(sum(each.input for each in grown), sum(each.output for each in grown))
+    return Comparison(name, backend, Tokens(totals.input_tokens, totals.output_tokens))
+
+
+@asynccontextmanager
+async def comparing(
+    config: Config, reports: Reports, http: httpx.AsyncClient, instruments: Instruments
+) -> AsyncIterator[None]:
+    """Compare one window after the other, and show the drift of the latest as a metric."""
+    interval = config.reconcile.interval
+    upstreams: Mapping[str, Upstream] = comparable(config) if interval is not None else {}
+
+    async def watch(name: str, settings: Upstream, window: float) -> None:
+        while True:
+            try:
+                comparison = await compare(name, settings, reports, http, window=window)
+            except (UpstreamFailed, StoreError) as error:
+                log.warning("reconcile: %s", error)
+                await asyncio.sleep(window)
+                continue
+            for direction, tokens in comparison.drift._asdict().items():
+                instruments.drift(name, direction, tokens)
+
+    async with AsyncExitStack() as stack:
+        for name, settings in upstreams.items():
+            assert interval is not None
+            task = asyncio.create_task(watch(name, settings, interval), name=f"llmgate-reconcile-{name}")
+            stack.push_async_callback(_ended, task)
+            stack.callback(task.cancel)
+        yield
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _counted(name: str, settings: Upstream, http: httpx.AsyncClient) -> list[Tokens]:
+    """What each replica has counted since it was started."""
+    dialect = DIALECTS[settings.dialect]
+    headers = {"authorization": f"Bearer {settings.api_key.reveal()}"} if settings.api_key is not None else {}
+
+    async def ask(url: str) -> Tokens:
+        try:
+            answer = await http.get(url + METRICS_PATH, headers=headers, timeout=TIMEOUT)
+            answer.raise_for_status()
+            return read_counters(answer.text, dialect)
+        except (httpx.HTTPError, GateError) as error:
+            raise UpstreamFailed(f'upstream "{name}": {url}{METRICS_PATH}: {error}') from error
+
+    return list(await asyncio.gather(*map(ask, settings.urls)))
+
+
+def read_counters(text: str, dialect: Dialect) -> Tokens:
+    """The tokens in a backend's metrics, summed over labels. Raises `UpstreamFailed` if they are not there."""
+    from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415 - 5 ms at start
+
+    wanted = {dialect.prompt_counter, dialect.cached_counter, dialect.output_counter} - {None}
+    sums = dict.fromkeys(wanted, 0.0)
+    seen = set()
+    try:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name in wanted:
+                    seen.add(sample.name)
+                    sums[sample.name] += sample.value
+    except ValueError as error:
+        raise UpstreamFailed(f"what it answers are no metrics: {error}") from error
+    if missing := wanted - seen:
+        raise UpstreamFailed(f"it has no {' and no '.join(sorted(map(str, missing)))}")
+    output = int(sums.pop(dialect.output_counter))
+    return Tokens(int(sum(sums.values())), output)

@@ -1,0 +1,102 @@
+"""Plugins: found by entry point, enabled by a table in gate.toml, entered with the gate's services.
+
+A plugin is a class named by an entry point of the group `llmgate.plugins`:
+
+    class Accounts:
+        settings = AccountsSettings              # a msgspec.Struct: the keys of [plugins.llmgate_accounts]
+
+        @asynccontextmanager
+        async def open(self, settings, gate):    # `gate` is a `Services`
+            yield Surface("accounts", operations=[...])
+
+One that has tables of its own names their revisions, too: `migrations = Migrations("accounts", FOLDER)`.
+No table, no import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import msgspec
+
+from ..errors import ConfigError
+from ..store import CORE, Migrations
+
+if TYPE_CHECKING:
+    import httpx
+    from starlette.types import ASGIApp
+
+    from ..gate.dynamic_upstreams import Backends
+    from ..ratelimit.leaky_bucket import Buckets
+    from ..config import Config, Network
+    from ..identity import Identity
+    from ..ledger.ledger import Ledger
+    from ..ledger.prices import Prices
+    from ..ledger.quotas import Quotas
+    from ..ledger.reports import Reports
+    from ..proxy.upstreams import Upstream
+    from ..store import Store
+    from .operation import Surface
+
+GROUP = "llmgate.plugins"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the core offers to a surface.
+
+    `routes` are the gate's configured routes by name, as ASGI apps without the authentication in front:
+    limits, quotas, accounting and the relay. A surface sends a request into one of them after it has put
+    the principal into the exchange. `backends` opens what holds upstreams that are not in gate.toml.
+    """
+
+    config: Config
+    store: Store
+    identity: Identity
+    ledger: Ledger
+    quotas: Quotas
+    reports: Reports
+    prices: Prices
+    upstreams: Mapping[str, Upstream]
+    routes: Mapping[str, ASGIApp]
+    buckets: Buckets
+    http: httpx.AsyncClient
+    """For all that is not the data path: webhooks, for example."""
+    backends: OpenBackends
+
+
+class OpenBackends(Protocol):
+    """Opens `Backends` for this gate."""
+
+    def __call__(self, *, allowed: Sequence[Network] = ()) -> AbstractAsyncContextManager[Backends]:
+        """They last as long as the context. In the networks of `allowed`, every address may be asked."""
+
+
+class Plugin(Protocol):
+    """What an entry point of the group names."""
+
+    settings: ClassVar[type[msgspec.Struct]]
+    migrations: ClassVar[Migrations | None] = None
+
+    def open(self, settings: Any, gate: Services) -> AbstractAsyncContextManager[Surface]:
+        """The surface, for as long as the context lasts. Raises `ConfigError` for settings that do not fit."""
+
+
+def load_plugin(name: str) -> Plugin:
+    """The plugin that is installed under `name`. Raises `ConfigError` naming those that are."""
+    installed = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in installed:
+        known = ", ".join(sorted(installed)) or "none"
+        raise ConfigError([f"plugins.{name}: no such plugin is installed (installed: {known})"])
+    plugin: type[Plugin] = installed[name].load()
+    return plugin()
+
+
+def migrations_of(config: Config) -> list[Migrations]:
+    """The revisions of every table that a gate of `config` stands on: the core's and its plugins'."""
+    own = (getattr(load_plugin(name), "migrations", None) for name in config.plugins)
+    return [CORE, *(migrations for migrations in own if migrations is not None)]

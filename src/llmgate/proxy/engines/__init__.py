@@ -1,0 +1,1 @@
+"""HTTP/1.1 clients for the data path, behind one protocol."""

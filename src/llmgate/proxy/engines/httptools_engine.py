@@ -1,0 +1,180 @@
+"""The engine of the hot path: a pool of keep-alive connections around httptools' parser.
+
+No task, timer or copy is spent per chunk. One sweep per engine looks at every deadline, each `SWEEP` seconds
+while there are connections; a timeout comes at most that much late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import defaultdict
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from .connection import Connection
+from .base import ConnectFailed, ConnectTimedOut, UpstreamBroke
+
+if TYPE_CHECKING:
+    from .base import Origin, Timeouts, UpstreamRequest
+    from ..address_guard import Guard
+    from .response import Response
+
+SWEEP = 0.1
+IDLE_AGE = 4.0
+"""Seconds an unused connection is kept where the upstream gives no Keep-Alive hint: less than the 5 s after
+which uvicorn (and so vLLM), llama.cpp's server and Node close it, so that requests hardly ever meet that."""
+
+END = (b"", b"")
+"""Joined behind the lines of a head, the empty line that ends it."""
+
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+"""Methods that may be repeated without asking (RFC 9110 9.2.2)."""
+
+
+class HttptoolsEngine:
+    """`Engine` on httptools. `tls` is used for https origins; by default the system's trust.
+
+    With a `guard`, connections go only to addresses that it lets through.
+    """
+
+    def __init__(
+        self, *, tls: ssl.SSLContext | None = None, idle_age: float = IDLE_AGE, guard: Guard | None = None
+    ) -> None:
+        self._given_tls = tls
+        self._guard = guard
+        self._idle_age = idle_age
+        self._idle: defaultdict[str, list[Connection]] = defaultdict(list)
+        self._open: set[Connection] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._all_closed: asyncio.Event = asyncio.Event()
+
+    async def send(self, origin: Origin, request: UpstreamRequest, timeouts: Timeouts) -> Response:
+        """See `Engine.send`. Repeats a request by itself in one case: see `_may_repeat`."""
+        head = _head(origin, request)
+        reused = self._take(origin)
+        if reused is not None:
+            try:
+                return await reused.exchange(request, head, timeouts)
+            except UpstreamBroke as broke:
+                if not _may_repeat(request, reused, broke):
+                    raise
+        connection = await self._connect(origin, timeouts.connect)
+        return await connection.exchange(request, head, timeouts)
+
+    async def aclose(self) -> None:
+        """See `Engine.aclose`; returns when the sockets are closed."""
+        while self._open:
+            for connection in list(self._open):
+                connection.fail(UpstreamBroke("the gate is closing its connections"))
+            self._all_closed.clear()
+            await self._all_closed.wait()
+
+    def _take(self, origin: Origin) -> Connection | None:
+        idle = self._idle.get(origin.url)
+        if not idle:
+            return None
+        now = idle[-1].time()
+        for index in range(len(idle) - 1, -1, -1):
+            connection = idle[index]
+            if connection.deadline <= now:
+                connection.close()
+            elif connection.rests_until <= now:
+                del idle[index]
+                return connection
+        return None
+
+    async def _connect(self, origin: Origin, seconds: float) -> Connection:
+        try:
+            async with asyncio.timeout(seconds):
+                if self._guard is None:
+                    return await self._open_at(origin.host, origin)
+                return await self._open_guarded(self._guard, origin)
+        except TimeoutError as error:
+            raise ConnectTimedOut(f"{origin.url}: no connection within {seconds:g} s") from error
+        except OSError as error:
+            raise ConnectFailed(f"{origin.url}: {error}") from error
+
+    async def _open_guarded(self, guard: Guard, origin: Origin) -> Connection:
+        failure = OSError("no address")
+        for address in await guard.addresses(origin.host, origin.port):
+            try:
+                return await self._open_at(address, origin)
+            except OSError as error:
+                failure = error
+        raise failure
+
+    async def _open_at(self, host: str, origin: Origin) -> Connection:
+        loop = asyncio.get_running_loop()
+        secure = origin.scheme == "https"
+        _, connection = await loop.create_connection(
+            lambda: Connection(self, origin, loop),
+            host,
+            origin.port,
+            ssl=self._tls if secure else None,
+            server_hostname=origin.host if secure else None,
+        )
+        return connection
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return self._given_tls or ssl.create_default_context()
+
+    # What the connections tell their pool.
+
+    def opened(self, connection: Connection) -> None:
+        """See `Pool.opened`."""
+        self._open.add(connection)
+        if self._sweeper is None:
+            self._sweeper = connection.loop.call_later(SWEEP, self._sweep, connection.loop)
+
+    def idle(self, connection: Connection) -> None:
+        """See `Pool.idle`."""
+        hint = connection.keep_alive_hint
+        # The upstream's clock started before ours: stay a second below what it announces.
+        connection.deadline = connection.time() + (self._idle_age if hint is None else hint - 1)
+        self._idle[connection.origin.url].append(connection)
+
+    def ended(self, connection: Connection) -> None:
+        """See `Pool.ended`."""
+        idle = self._idle.get(connection.origin.url)
+        if idle and connection in idle:
+            idle.remove(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """See `Pool.closed`."""
+        self.ended(connection)
+        self._open.discard(connection)
+        if not self._open:
+            self._idle.clear()
+            self._all_closed.set()
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeper = loop.call_later(SWEEP, self._sweep, loop) if self._open else None
+        for connection in list(self._open):
+            if connection.overdue():
+                connection.expire()
+
+
+def _may_repeat(request: UpstreamRequest, connection: Connection, broke: UpstreamBroke) -> bool:
+    """Whether a request that met a dying kept-alive connection may go out once more (RFC 9110 9.2.2).
+
+    Only if no byte of an answer came, and either nothing was sent, or the body is still there and the method
+    allows it: a POST that may have arrived runs no second time.
+    """
+    if connection.answered:
+        return False
+    return not broke.sent or (isinstance(request.body, bytes) and request.method in IDEMPOTENT)
+
+
+def _head(origin: Origin, request: UpstreamRequest) -> bytes:
+    lines = [
+        b"%b %b%b HTTP/1.1" % (request.method.encode("ascii"), origin.path, request.target),
+        origin.host_line,
+    ]
+    lines += [name + b": " + value for name, value in (*request.headers, *request.framing())]
+    lines += END
+    head = b"\r\n".join(lines)
+    if not head.count(b"\n") == head.count(b"\r") == len(lines) - 1:
+        raise ValueError("a line break inside the request line or a header would start another request")
+    return head

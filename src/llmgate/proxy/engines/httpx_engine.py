@@ -1,0 +1,119 @@
+"""The other engine: the seam over an `httpx.AsyncClient`, for mocks and custom transports. Not for speed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import httpx
+
+from .base import ConnectFailed, ConnectTimedOut, FirstByteTimedOut, IdleTimedOut, UpstreamBroke, UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ...errors import Header
+    from .base import Origin, Timeouts, UpstreamRequest
+
+ERRORS: dict[type[httpx.TransportError], type[UpstreamError]] = {
+    httpx.ConnectTimeout: ConnectTimedOut,
+    httpx.PoolTimeout: ConnectTimedOut,
+    httpx.ConnectError: ConnectFailed,
+    httpx.ProxyError: ConnectFailed,
+    httpx.UnsupportedProtocol: ConnectFailed,
+    httpx.TransportError: UpstreamBroke,
+}
+"""What each of httpx's transport errors is here, by its nearest ancestor."""
+
+
+def translate(error: httpx.TransportError) -> UpstreamError:
+    """`error` in the tree of `engine`."""
+    kind = next(ERRORS[ancestor] for ancestor in type(error).__mro__ if ancestor in ERRORS)
+    return kind(f"{type(error).__name__}: {error}")
+
+
+class HttpxEngine:
+    """`Engine` on httpx. A client that is given is used as it is, and stays the giver's to close."""
+
+    def __init__(self, client: httpx.AsyncClient | None = None) -> None:
+        self._owned = client is None
+        self._client = client or httpx.AsyncClient(
+            trust_env=False,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=4.0),
+        )
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def send(self, origin: Origin, request: UpstreamRequest, timeouts: Timeouts) -> _Response:
+        """See `Engine.send`. Never repeats a request."""
+        outgoing = httpx.Request(
+            request.method,
+            origin.url,
+            headers=[(b"host", origin.authority), *request.headers, *request.framing()],
+            content=request.body,
+            extensions={
+                "target": origin.path + request.target,
+                "timeout": httpx.Timeout(None, connect=timeouts.connect).as_dict(),
+            },
+        )
+        try:
+            async with asyncio.timeout(timeouts.first_byte):
+                response = await self._client.send(outgoing, stream=True, follow_redirects=False)
+        except TimeoutError as error:
+            raise FirstByteTimedOut(f"{origin.url}: no answer within {timeouts.first_byte:g} s") from error
+        except httpx.TransportError as error:
+            raise translate(error) from error
+        answer = _Response(self, response, timeouts.idle)
+        if not 200 <= response.status_code <= 599:
+            answer.abort()
+            raise UpstreamBroke(f"{origin.url}: not HTTP/1.1: status {response.status_code}")
+        return answer
+
+    async def aclose(self) -> None:
+        """See `Engine.aclose`."""
+        if self._owned:
+            await self._client.aclose()
+        await asyncio.gather(*self._closing)
+
+    def close_soon(self, response: httpx.Response) -> None:
+        """Close `response`, and with it the connection if it is not complete, in a task of its own."""
+        task = asyncio.get_running_loop().create_task(response.aclose())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+class _Response:
+    """An `UpstreamResponse` over httpx's."""
+
+    def __init__(self, engine: HttpxEngine, response: httpx.Response, idle: float) -> None:
+        self._engine = engine
+        self._response = response
+        self._pieces: AsyncIterator[bytes] = response.aiter_raw()
+        self._idle = idle
+        self._aborted = False
+        self.status = response.status_code
+        self.headers: list[Header] = list(response.headers.raw)
+        self.ended = False
+
+    async def read(self) -> bytes:
+        """See `UpstreamResponse.read`."""
+        if self.ended:
+            return b""
+        if self._aborted:
+            raise UpstreamBroke("aborted by the gate")
+        try:
+            async with asyncio.timeout(self._idle):
+                return await anext(self._pieces)
+        except StopAsyncIteration:
+            self.ended = True
+            return b""
+        except TimeoutError as error:
+            self.abort()
+            raise IdleTimedOut(f"silent for {self._idle:g} s within an answer") from error
+        except httpx.TransportError as error:
+            raise translate(error) from error
+
+    def abort(self) -> None:
+        """See `UpstreamResponse.abort`."""
+        if not self.ended and not self._aborted:
+            self._aborted = True
+            self._engine.close_soon(self._response)

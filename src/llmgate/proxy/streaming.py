@@ -1,0 +1,165 @@
+"""A request on its way through the relay: its body going up, its answer coming down, its client watched."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from ..errors import AnswerCut
+from ..exchange import ClientGone, too_large
+from .engines.base import UpstreamError
+from .headers import response_headers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.types import Message, Receive, Send
+
+    from ..exchange import Exchange
+    from .engines.base import UpstreamRequest, UpstreamResponse
+    from .upstreams import Lease, Upstream
+
+logger = logging.getLogger("llmgate.proxy")
+
+LOOK = 0.1
+"""Seconds between the looks of `Watch`. Nearly every short answer is over before it is looked at, and never pays
+for a task that waits for its client to leave; a client that leaves earlier is noticed when that begins."""
+
+
+class Upload:
+    """A request body that comes in pieces, to be iterated over once. `taken`: its last piece was.
+
+    Raises `ClientGone` where the client leaves before the end, `PayloadTooLarge` over `most` bytes.
+    """
+
+    __slots__ = ("_left", "_most", "_next", "_receive", "taken")
+
+    def __init__(self, first: Message, receive: Receive, most: int) -> None:
+        self._most = self._left = most
+        self._next: Message | None = first
+        self._receive = receive
+        self.taken = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self.taken:
+            raise StopAsyncIteration
+        message, self._next = self._next, None
+        if message is None:
+            message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        self.taken = not message.get("more_body", False)
+        piece: bytes = message.get("body", b"")
+        self._left -= len(piece)
+        if self._left < 0:
+            raise too_large(self._most)
+        return piece
+
+
+class Watch:
+    """Over the clients of all passages of a relay that nothing watches yet: one timer for all of them."""
+
+    def __init__(self) -> None:
+        self._waiting: set[Passage] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, passage: Passage) -> None:
+        """It is under way."""
+        self._waiting.add(passage)
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(LOOK, self._look, loop)
+
+    def discard(self, passage: Passage) -> None:
+        """It is over."""
+        self._waiting.discard(passage)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._waiting = {passage for passage in self._waiting if not passage.watch(loop)}
+        self._timer = loop.call_later(LOOK, self._look, loop) if self._waiting else None
+
+
+class Passage:
+    """One request under way.
+
+    Waiting for the upstream ends when the client leaves; `send` is never cancelled, since a layer above may be
+    writing its books in there.
+    """
+
+    __slots__ = ("_exchange", "_gone", "_lease", "_receive", "_send", "_task", "_upload", "_watcher")
+
+    def __init__(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        self._exchange = exchange
+        self._receive = receive
+        self._send = send
+        self._task = asyncio.current_task()
+        self._upload: Upload | None = None
+        self._lease: Lease | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._gone = False
+
+    async def run(self, upstream: Upstream, request: UpstreamRequest, watch: Watch) -> None:
+        """Send `request`, forward the answer; returns early if the client leaves.
+
+        Raises `Refusal` before the answer has begun, `AnswerCut` after.
+        """
+        if isinstance(request.body, Upload):
+            self._upload = request.body
+        watch.add(self)
+        try:
+            lease = self._lease = await upstream.send(request)
+            del request  # its body need not be kept for as long as the answer takes
+            await self._forward(lease.response)
+        except asyncio.CancelledError:
+            if self._lease is not None or not self._gone or self._task is None or self._task.uncancel():
+                raise  # not the watch but the server ends this request
+        finally:
+            watch.discard(self)
+            if self._watcher is not None:
+                self._watcher.cancel()
+                self._watcher = None  # what it raises then refers to us: no circle for the collector to find
+            if self._lease is not None:
+                self._lease.close()
+
+    async def _forward(self, response: UpstreamResponse) -> None:
+        send, status = self._send, response.status
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": response_headers(response.headers, status),
+            }
+        )
+        more = True
+        while more and not self._gone:
+            try:
+                piece = await response.read()
+            except UpstreamError as error:
+                if self._gone:
+                    return
+                logger.warning(
+                    "request %s, upstream %s: cut: %s", self._exchange.id, self._exchange.upstream, error
+                )
+                raise AnswerCut(str(error)) from error
+            more = not response.ended
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Wait for the client to leave. False while its body comes: whoever reads that notices when it stops."""
+        if self._upload is not None and not self._upload.taken:
+            return False
+        self._watcher = loop.create_task(self._await_leaving())
+        return True
+
+    async def _await_leaving(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        if self._lease is not None:
+            self._lease.close()
+        elif self._task is not None:
+            self._task.cancel()
