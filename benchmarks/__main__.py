@@ -116,7 +116,7 @@ def _opened(opener: Opener) -> Iterator[Target]:
         place = Place(Path(folder), free_port(), free_port())
         url = f"http://127.0.0.1:{place.backend}"
         backend = program("benchmarks.backend", str(place.backend))
-        with running(backend, core=LOAD_CORE, url=url, folder=place.folder), opener(place) as target:
+        with running(backend, runtime=LOAD_CORE, url=url, folder=place.folder), opener(place) as target:
             yield target
 
 

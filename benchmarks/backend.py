@@ -68,7 +68,7 @@ def answer(wish: bytes) -> tuple[list[bytes], float]:
     return [STREAM + pieces[0], *pieces[1:-1], pieces[-1] + LAST], float(wished.get("pause", "0"))
 
 
-class Backend(asyncio.Protocol):
+class DynamicUpstream(asyncio.Protocol):
     """One connection: no request on it is pipelined."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -104,7 +104,7 @@ class Backend(asyncio.Protocol):
 
 async def main(port: int) -> None:
     """Serve until the process is ended."""
-    server = await asyncio.get_running_loop().create_server(Backend, "127.0.0.1", port, backlog=4096)
+    server = await asyncio.get_running_loop().create_server(DynamicUpstream, "127.0.0.1", port, backlog=4096)
     await server.serve_forever()
 
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from llmgate.gate.build import open_gate
 from llmgate.config import load
-from llmgate.gate.runtime import open_core
+from llmgate.gate.build import open_gate
+from llmgate.gate.runtime import open_runtime
 from llmgate.server.run import COLLECTIONS
 
 from .backend import plain
@@ -95,7 +95,7 @@ def layers() -> Iterator[tuple[str, float, float]]:
 async def _measure(place: Place, key: str) -> tuple[float, float]:
     os.chdir(place.folder)
     config = load(place.folder / "gate.toml")
-    async with open_core(config) as core, open_gate(config, core) as gate:
+    async with open_runtime(config) as runtime, open_gate(config, runtime) as gate:
         for upstream in gate.services.upstreams.values():
             upstream._engine = _Engine(plain(1024))
         (app,) = gate.apps.values()

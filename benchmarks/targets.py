@@ -69,10 +69,10 @@ Opener = Callable[[Place], AbstractContextManager[Target]]
 
 @contextmanager
 def running(
-    command: Sequence[str], *, core: int | None, url: str, folder: Path, path: str = "/v1/models"
+    command: Sequence[str], *, runtime: int | None, url: str, folder: Path, path: str = "/v1/models"
 ) -> Iterator[tuple[int, float]]:
-    """`command` on `core` for as long as the block lasts; yields its pid and the seconds until it answered."""
-    pinned = command if core is None else ["taskset", "--cpu-list", str(core), *command]
+    """`command` on `runtime` for as long as the block lasts; yields its pid and the seconds until it answered."""
+    pinned = command if runtime is None else ["taskset", "--cpu-list", str(runtime), *command]
     log = folder / "log"
     with log.open("ab") as said:
         begun = time.perf_counter()
@@ -116,7 +116,7 @@ def nginx(place: Place) -> Iterator[Target]:
     """nginx' proxy_pass."""
     (place.folder / "nginx.conf").write_text(place.fill("nginx.conf"))
     command = ["nginx", "-p", str(place.folder), "-c", "nginx.conf", "-e", "stderr"]
-    with running(command, core=GATE_CORE, url=place.url, folder=place.folder) as (pid, seconds):
+    with running(command, runtime=GATE_CORE, url=place.url, folder=place.folder) as (pid, seconds):
         yield Target(place.url, pid, started_in=seconds)
 
 
@@ -124,7 +124,7 @@ def nginx(place: Place) -> Iterator[Target]:
 def relay(place: Place) -> Iterator[Target]:
     """The relay under the gate's server and nothing else."""
     command = program("benchmarks.relay", str(place.port), f"http://127.0.0.1:{place.backend}")
-    with running(command, core=GATE_CORE, url=place.url, folder=place.folder) as (pid, seconds):
+    with running(command, runtime=GATE_CORE, url=place.url, folder=place.folder) as (pid, seconds):
         yield Target(place.url, pid, started_in=seconds)
 
 
@@ -135,8 +135,8 @@ def gate(*layers: str, keys: bool = True, workers: int = 1, cluster: bool = Fals
     def opened(place: Place) -> Iterator[Target]:
         key = prepare(place, layers, keys=keys, workers=workers, cluster=cluster)
         command = program("llmgate", "serve")
-        core = GATE_CORE if workers == 1 else None
-        with running(command, core=core, url=place.url, folder=place.folder, path="/healthz") as (
+        runtime = GATE_CORE if workers == 1 else None
+        with running(command, runtime=runtime, url=place.url, folder=place.folder, path="/healthz") as (
             pid,
             seconds,
         ):
@@ -176,7 +176,7 @@ def peer(*packages: str, command: str, settings: str = "") -> Opener:
         values = {"PORT": str(place.port), "BACKEND": f"http://127.0.0.1:{place.backend}", "KEY": key}
         (place.folder / "peer.yaml").write_text(Template(settings).substitute(values))
         words = Template(command).substitute(values, BIN=str(home / "bin")).split()
-        with running(words, core=GATE_CORE, url=place.url, folder=place.folder) as (pid, seconds):
+        with running(words, runtime=GATE_CORE, url=place.url, folder=place.folder) as (pid, seconds):
             yield Target(place.url, pid, {"authorization": f"Bearer {key}"}, seconds)
 
     return opened

@@ -1,7 +1,7 @@
 """What every test shares: asyncio as the one event loop library under anyio's plugin, and a real backend."""
 
 import pytest
-from backends import llama
+from real_backends import llama
 
 __all__ = ["llama"]
 

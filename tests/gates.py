@@ -11,9 +11,9 @@ import msgspec
 from servers import PATIENCE, Peer, ScriptedUpstream, serve
 from sqlalchemy import select
 
-from llmgate.gate.build import Gate, open_gate
 from llmgate.config import from_document
-from llmgate.gate.runtime import Core, open_core
+from llmgate.gate.build import Gate, open_gate
+from llmgate.gate.runtime import Runtime, open_runtime
 from llmgate.server.connections import Connections
 from llmgate.server.protocol import ConnectionLimits
 from llmgate.store.schema import usage
@@ -38,7 +38,7 @@ class Running:
 
     url: str
     gate: Gate
-    core: Core
+    runtime: Runtime
     upstream: ScriptedUpstream
     key: str
 
@@ -56,23 +56,23 @@ class Running:
     async def records(self) -> list[tuple[str, int, int, str]]:
         """What the ledger has recorded: outcome, tokens in and out, certainty."""
         columns = usage.c["outcome", "input_tokens", "output_tokens", "certainty"]
-        async with self.core.store.connect() as db:
+        async with self.runtime.store.connect() as db:
             return [tuple(row) for row in await db.execute(select(*columns).order_by(usage.c.at))]
 
     def held(self) -> int:
         """What running requests hold of quotas."""
-        return sum(self.core.ledger.state().held.values())
+        return sum(self.runtime.ledger.state().held.values())
 
     def left_behind(self) -> dict[str, int]:
         """Everything that must be nothing when nobody is served."""
         upstreams = self.gate.services.upstreams.values()
-        in_flight = _samples(self.core, "llmgate_requests_in_flight")
+        in_flight = _samples(self.runtime, "llmgate_requests_in_flight")
         return {
             "inside": self.gate.in_flight,
             "on upstreams": sum(replica.in_flight for each in upstreams for replica in each.replicas),
-            "slots": self.core.slots.taken,  # type: ignore[attr-defined]
+            "slots": self.runtime.slots.taken,  # type: ignore[attr-defined]
             "held": self.held(),
-            "unwritten": self.core.ledger.commits.backlog,
+            "unwritten": self.runtime.ledger.commits.backlog,
             "gauge": int(sum(in_flight)),
         }
 
@@ -86,9 +86,9 @@ class Running:
             raise AssertionError(f"left behind: {self.left_behind()}") from None
 
 
-def _samples(core: Core, name: str) -> list[float]:
+def _samples(runtime: Runtime, name: str) -> list[float]:
     return [
-        s.value for metric in core.instruments.registry.collect() for s in metric.samples if s.name == name
+        s.value for metric in runtime.instruments.registry.collect() for s in metric.samples if s.name == name
     ]
 
 
@@ -122,8 +122,8 @@ async def running(
             **tables,
         }
         config = from_document(document, file=folder / "gate.toml")
-        core = await stack.enter_async_context(open_core(config))
-        gate = await stack.enter_async_context(open_gate(config, core))
+        runtime = await stack.enter_async_context(open_runtime(config))
+        gate = await stack.enter_async_context(open_gate(config, runtime))
         identity = gate.services.identity
         user = await identity.users.register("ann", None)
         _, secret = await identity.keys.create(user.id, "test")
@@ -131,7 +131,7 @@ async def running(
         served = Connections(app, connections)
         url = await stack.enter_async_context(serve(app, lambda **_: served.accept()))
         stack.push_async_callback(served.close, 0.0)
-        yield Running(url, gate, core, upstream, secret)
+        yield Running(url, gate, runtime, upstream, secret)
 
 
 def error_of(body: bytes) -> dict[str, Any]:

@@ -16,10 +16,10 @@ async def receive() -> Message:
 
 async def test_several_layers_read_one_body_and_see_what_each_has_changed() -> None:
     exchange, scope = Exchange("1", 0.0), scope_of("POST", "/v1/chat/completions")
-    ask = await exchange.read(scope, receive, LIMIT)
+    model_request = await exchange.read(scope, receive, LIMIT)
     exchange.edit(scope, {"max_tokens": 5})
     again = await exchange.read(scope, receive, LIMIT)
-    assert (ask.max_output, again.fields["max_tokens"]) == (5, msgspec.Raw(b"5"))
+    assert (model_request.max_output, again.fields["max_tokens"]) == (5, msgspec.Raw(b"5"))
     assert (await exchange.receive())["body"] == BODY.replace(b"9", b"5")
 
 
@@ -33,6 +33,6 @@ async def test_the_length_that_is_announced_is_that_of_the_changed_body() -> Non
 async def test_nothing_keeps_a_body_that_was_handed_on() -> None:
     """Its answer may stream for an hour, next to a thousand others."""
     exchange, scope = Exchange("1", 0.0), scope_of("POST", "/v1/chat/completions")
-    ask = await exchange.read(scope, receive, LIMIT)
+    model_request = await exchange.read(scope, receive, LIMIT)
     await exchange.receive()
-    assert (exchange._body, ask.fields, ask.model) == (b"", {}, "small")
+    assert (exchange._body, model_request.fields, model_request.model) == (b"", {}, "small")

@@ -117,7 +117,7 @@ def stream(chat: _Chat, note: Report, rng: random.Random) -> Iterator[tuple[byte
     yield from ((piece, final) for piece in end)
 
 
-class Backend:
+class DynamicUpstream:
     """The server: its log is the open file `log`."""
 
     def __init__(self, log: int) -> None:
@@ -178,7 +178,7 @@ def _event(members: dict[str, object]) -> bytes:
 async def main(port: int, log: str) -> None:
     """Serve until the process is ended."""
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    server = await asyncio.start_server(Backend(descriptor).serve, "127.0.0.1", port, backlog=1024)
+    server = await asyncio.start_server(DynamicUpstream(descriptor).serve, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 

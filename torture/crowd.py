@@ -33,7 +33,7 @@ class Crowd:
             await asyncio.sleep(rng.uniform(0.05, 0.3) if turned_down else rng.uniform(0, 0.05))
         client.close()
 
-    async def ask(self, plan: Plan) -> Sighting:
+    async def model_request(self, plan: Plan) -> Sighting:
         """One request beside the crowd's own."""
         client = Client(self.port)
         seen = await client.send(plan)

@@ -68,7 +68,7 @@ class Account:
 
     def draws(self, record: UsageRecord) -> bool:
         """Whether a record is of this account."""
-        ids = {"user": record.user_id, "key": record.key_id, "organisation": record.organisation_id}
+        ids = {"user": record.user_id, "key": record.key_id, "organization": record.organization_id}
         return ids[self.subject.kind] == self.subject.id
 
 
@@ -117,7 +117,7 @@ async def _started(scene: Scene, stack: AsyncExitStack) -> tuple[Program, list[P
 
 
 async def _accounts(scene: Scene, tokens: int) -> list[Account]:
-    """Users without limits, with hard ones of each unit, a limited key, and an organisation of two users."""
+    """Users without limits, with hard ones of each unit, a limited key, and an organization of two users."""
     limited = [(Unit.TOKENS, tokens), (Unit.TOKENS, tokens // 3), (Unit.REQUESTS, tokens // 50)]
     limited.append((Unit.MONEY, tokens * 2))
     accounts = []
@@ -132,20 +132,20 @@ async def _accounts(scene: Scene, tokens: int) -> list[Account]:
             accounts.append(Account(name, await _key(admin, owner.id), owner, unit, limit))
         key, secret = await admin.identity.keys.create((await user("holder", None)).id, "torture")
         accounts.append(Account("key", secret, Subject("key", key.id), Unit.TOKENS, tokens // 2))
-        shared = await admin.identity.organisations.create("shared")
+        shared = await admin.identity.organizations.create("shared")
         for name in ("member-1", "member-2"):
             member = (await user(name, None)).id
-            await admin.identity.organisations.add_member(shared.id, member)
+            await admin.identity.organizations.add_member(shared.id, member)
             secret = await _key(admin, member, shared.id)
-            accounts.append(Account(name, secret, Subject("organisation", shared.id), Unit.TOKENS, tokens))
+            accounts.append(Account(name, secret, Subject("organization", shared.id), Unit.TOKENS, tokens))
         for account in accounts:
             if account.limit is not None:
                 await admin.quotas.set(account.subject, Allotment(account.unit, account.limit))
     return accounts
 
 
-async def _key(admin: Administration, user_id: int, organisation_id: int | None = None) -> str:
-    _, secret = await admin.identity.keys.create(user_id, "torture", organisation_id=organisation_id)
+async def _key(admin: Administration, user_id: int, organization_id: int | None = None) -> str:
+    _, secret = await admin.identity.keys.create(user_id, "torture", organization_id=organization_id)
     return secret
 
 
@@ -154,7 +154,9 @@ async def _drain(crowd: Crowd, account: Account, pause: float) -> None:
     refusals = 0
     for number in range(MOST_TO_DRAIN if account.limit is not None else 1):
         script = Script(f"{crowd.seed}/{account.name}/rest/{number}", tokens=150)
-        seen = await crowd.ask(Plan(account.name, account.secret, script, words=1, stream=bool(number % 2)))
+        seen = await crowd.model_request(
+            Plan(account.name, account.secret, script, words=1, stream=bool(number % 2))
+        )
         refusals = 0 if seen.end is End.FINISHED else refusals + 1
         if refusals == REFUSALS:
             return

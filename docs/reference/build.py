@@ -14,10 +14,10 @@ from pathlib import Path
 import click
 
 from llmgate import cli
+from llmgate.backends.request import endpoint_of
 from llmgate.config import Setting, describe
 from llmgate.config.schema import PUBLIC_API, Config
 from llmgate.observability.metrics.families import FAMILIES
-from llmgate.backends.request import endpoint_of
 from llmgate.usage.model import Endpoint
 
 HERE = Path(__file__).parent

@@ -38,7 +38,7 @@ class Greeting(Struct):
 
 
 class Hello:
-    """What the entry point names: see `llmgate.plugin.Plugin`."""
+    """What the entry point names: see `llmgate.plugin.loader.Plugin`."""
 
     settings = Settings
 

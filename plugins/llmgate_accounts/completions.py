@@ -47,13 +47,13 @@ class Completions:
         """ASGI."""
         exchange = exchange_of(scope)
         try:
-            ask = await exchange.read(scope, receive, self._max_body, endpoint=_endpoint)
+            model_request = await exchange.read(scope, receive, self._max_body, endpoint=_endpoint)
         except Refusal as refusal:
             await answer(scope, send, refusal)
             return
         except ClientGone:
             return
-        path = self._paths[ask.endpoint]
+        path = self._paths[model_request.endpoint]
         inner = {**scope, "path": path, "raw_path": path.encode()}
         await self._route(inner, exchange.receive, send)
 

@@ -7,7 +7,16 @@ from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from llmgate.errors import Answer, ConfigError, Conflict, Detail, QuotaExhausted, Refusal, UpstreamFailed, detail_shape
+from llmgate.errors import (
+    Answer,
+    ConfigError,
+    Conflict,
+    Detail,
+    QuotaExhausted,
+    Refusal,
+    UpstreamFailed,
+    detail_shape,
+)
 from llmgate.plugin.operation import EVENTS, FORM, JSON, Media, Operation, Surface
 
 from .completions import Completion, Completions
@@ -29,7 +38,7 @@ LAYERS = ("quota", "accounting")
 
 
 class Accounts:
-    """See `llmgate.plugin.Plugin`."""
+    """See `llmgate.plugin.loader.Plugin`."""
 
     settings = Settings
 

@@ -14,8 +14,8 @@ from .shapes import id_of, iso, iso_or_none
 
 if TYPE_CHECKING:
     from llmgate.identity import Identity, Key, User
-    from llmgate.store.engine import Clock
     from llmgate.plugin.operation import Call
+    from llmgate.store.engine import Clock
 
 KEY_PREFIX = "bku_"
 DAY = 86_400

@@ -17,8 +17,8 @@ from .shapes import Line, Prose, id_of, iso
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmgate.store.engine import Clock
     from llmgate.plugin.operation import Call
+    from llmgate.store.engine import Clock
 
     from .fleet import Deployment, Fleet
 
@@ -109,7 +109,7 @@ class Deployments:
         serving = await self._fleet.one(deployment.id)
         started = self._timer()
         try:
-            models = await serving.ask()
+            models = await serving.model_request()
         except UpstreamFailed:
             return self._health(deployment, "unhealthy")
         milliseconds = round((self._timer() - started) * 1000, 1)

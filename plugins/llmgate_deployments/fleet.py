@@ -25,8 +25,8 @@ from .tables import deployments
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmgate.gate.dynamic_upstreams import Backends
     from llmgate.config import Upstream
+    from llmgate.gate.dynamic_upstreams import DynamicUpstreams
     from llmgate.store import Store
 
 RECHECK = 60.0
@@ -70,7 +70,7 @@ class Fleet:
     """See the module's text. `settings_of` makes the settings of an upstream from its URL; `route` is its name."""
 
     def __init__(
-        self, store: Store, backends: Backends, settings_of: Callable[[str], Upstream], *, route: str
+        self, store: Store, backends: DynamicUpstreams, settings_of: Callable[[str], Upstream], *, route: str
     ) -> None:
         self._store = store
         self._backends = backends

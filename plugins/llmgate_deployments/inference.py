@@ -12,15 +12,15 @@ from llmgate.exchange import read_body
 from llmgate.plugin.operation import read_json
 
 from .fleet import API
-from .passages import Passage, Streamed, Whole
+from .passages import ProxiedRequest, Streamed, Whole
 from .shapes import Line
 
 if TYPE_CHECKING:
     from starlette.types import Message as AsgiMessage
     from starlette.types import Receive, Scope, Send
 
-    from llmgate.store.engine import Clock
     from llmgate.plugin.operation import Call
+    from llmgate.store.engine import Clock
 
     from .fleet import Fleet
 
@@ -85,7 +85,7 @@ class ChatApp:
         wanted: Chat = read_json(await read_body(receive, self._max_body), Chat)
         serving = await self._fleet.having(wanted.model, wanted.deployment_id)
         body = msgspec.json.encode(self._asked(wanted))
-        passage: Passage
+        passage: ProxiedRequest
         if self._streams:
             passage = Streamed(scope, send)
         else:

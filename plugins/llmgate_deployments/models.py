@@ -19,8 +19,8 @@ from .tables import models, versions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmgate.store import Store
     from llmgate.plugin.operation import Call
+    from llmgate.store import Store
 
 
 class NewModel(Struct, frozen=True):

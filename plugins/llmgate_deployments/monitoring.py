@@ -13,8 +13,8 @@ from .shapes import id_of, iso
 
 if TYPE_CHECKING:
     from llmgate.ledger import Reports, Totals, UsageRecord
-    from llmgate.store.engine import Clock
     from llmgate.plugin.operation import Call
+    from llmgate.store.engine import Clock
 
     from .fleet import Fleet
 

@@ -42,7 +42,7 @@ class Answer(Struct, frozen=True):
     created_at: str
 
 
-class Passage:
+class ProxiedRequest:
     """An answer on its way to the client. What the gate itself answers passes as it is."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
@@ -90,7 +90,7 @@ class Passage:
         await self._pass(start)
 
 
-class Whole(Passage):
+class Whole(ProxiedRequest):
     """Sends `Answer` when the upstream's answer is whole."""
 
     def __init__(self, scope: Scope, send: Send, model: str, deployment_id: int, clock: Clock) -> None:
@@ -121,7 +121,7 @@ class Whole(Passage):
         return Usage(usage.input_tokens, usage.output_tokens, usage.total)
 
 
-class Streamed(Passage):
+class Streamed(ProxiedRequest):
     """Sends the text of each chunk when it comes."""
 
     _texts: Texts | None = None

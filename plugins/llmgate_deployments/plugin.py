@@ -67,7 +67,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 class Deployments:
-    """See `llmgate.plugin.Plugin`."""
+    """See `llmgate.plugin.loader.Plugin`."""
 
     settings = Settings
     migrations = MIGRATIONS

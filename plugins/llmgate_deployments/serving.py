@@ -14,7 +14,7 @@ from llmgate.errors import UpstreamFailed
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from llmgate.gate.dynamic_upstreams import Backend
+    from llmgate.gate.dynamic_upstreams import DynamicUpstream
     from llmgate.store.engine import Clock
 
     from .fleet import Deployment
@@ -40,7 +40,7 @@ class Serving:
     """See the module's text. `clock` tells seconds."""
 
     def __init__(
-        self, deployment_id: int, url: str, backend: Backend, http: httpx.AsyncClient, clock: Clock
+        self, deployment_id: int, url: str, backend: DynamicUpstream, http: httpx.AsyncClient, clock: Clock
     ) -> None:
         self.deployment_id = deployment_id
         self.backend = backend
@@ -70,7 +70,7 @@ class Serving:
         async with self._asking:
             if self._clock() >= self._ask_again_at:
                 try:
-                    self._models = await self.ask()
+                    self._models = await self.model_request()
                 except UpstreamFailed:
                     self._models = None
                 self._ask_again_at = self._clock() + REMEMBER
@@ -78,7 +78,7 @@ class Serving:
             raise self._silent()
         return self._models
 
-    async def ask(self) -> list[str]:
+    async def model_request(self) -> list[str]:
         """The names of its models, as it says now. Raises `UpstreamFailed`."""
         try:
             answer = await self._http.get(self._url + LIST, timeout=PATIENCE)

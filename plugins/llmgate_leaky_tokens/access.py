@@ -1,4 +1,4 @@
-"""Who may ask about whom: users about themselves and their organisations, administrators about everybody."""
+"""Who may ask about whom: users about themselves and their organizations, administrators about everybody."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from llmgate.ledger import Subject
 
 if TYPE_CHECKING:
     from llmgate.exchange import Principal
-    from llmgate.identity import Identity, Organisation, User
+    from llmgate.identity import Identity, Organization, User
 
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """Whose quota is spent or bought for: the organisation's if there is one, else the user's own."""
+    """Whose quota is spent or bought for: the organization's if there is one, else the user's own."""
 
     user: User
-    organisation: Organisation | None = None
+    organization: Organization | None = None
 
     @property
     def subject(self) -> Subject:
         """The payer in the ledger's words."""
-        if self.organisation is not None:
-            return Subject("organisation", self.organisation.id)
+        if self.organization is not None:
+            return Subject("organization", self.organization.id)
         return Subject("user", self.user.id)
 
 
@@ -35,7 +35,7 @@ class Access:
 
     def __init__(self, identity: Identity) -> None:
         self._users = identity.users
-        self._organisations = identity.organisations
+        self._organizations = identity.organizations
 
     async def user(self, caller: Principal, user_id: UUID) -> User:
         """The user with this UUID. Raises `Forbidden` for somebody else's, `NotFound` to administrators only."""
@@ -49,37 +49,37 @@ class Access:
             raise _not_yours()
         return user
 
-    async def organisation(self, caller: Principal, organisation_id: UUID) -> Organisation:
-        """The active organisation with this UUID, of which the caller is a member. Raises as `user` does."""
+    async def organization(self, caller: Principal, organization_id: UUID) -> Organization:
+        """The active organization with this UUID, of which the caller is a member. Raises as `user` does."""
         try:
-            organisation = await self._organisations.by_uuid(str(organisation_id))
+            organization = await self._organizations.by_uuid(str(organization_id))
         except NotFound:
             if ADMIN in caller.roles:
                 raise
             raise _no_member() from None
         if ADMIN not in caller.roles:
-            mine = await self._organisations.of_user(caller.user_id)
-            if organisation.id not in {each.organisation.id for each in mine}:
+            mine = await self._organizations.of_user(caller.user_id)
+            if organization.id not in {each.organization.id for each in mine}:
                 raise _no_member()
-        if not organisation.is_active:
-            raise Forbidden("The organisation is not active.")
-        return organisation
+        if not organization.is_active:
+            raise Forbidden("The organization is not active.")
+        return organization
 
-    async def payer(self, caller: Principal, user_id: UUID, organisation_id: UUID | None) -> Payer:
-        """Who pays. With a key of an organisation that is the organisation, whether the request names it or not.
+    async def payer(self, caller: Principal, user_id: UUID, organization_id: UUID | None) -> Payer:
+        """Who pays. With a key of an organization that is the organization, whether the request names it or not.
 
-        Raises as `user` and `organisation` do, and `Forbidden` where the key is of another organisation.
+        Raises as `user` and `organization` do, and `Forbidden` where the key is of another organization.
         """
         user = await self.user(caller, user_id)
-        if organisation_id is None and caller.organisation_id is None:
+        if organization_id is None and caller.organization_id is None:
             return Payer(user)
-        if organisation_id is None:
-            assert caller.organisation_id is not None
-            return Payer(user, await self._organisations.by_id(caller.organisation_id))
-        organisation = await self.organisation(caller, organisation_id)
-        if caller.organisation_id not in (None, organisation.id):
-            raise Forbidden("This API key is of another organisation.")
-        return Payer(user, organisation)
+        if organization_id is None:
+            assert caller.organization_id is not None
+            return Payer(user, await self._organizations.by_id(caller.organization_id))
+        organization = await self.organization(caller, organization_id)
+        if caller.organization_id not in (None, organization.id):
+            raise Forbidden("This API key is of another organization.")
+        return Payer(user, organization)
 
 
 def _not_yours() -> Forbidden:
@@ -87,4 +87,4 @@ def _not_yours() -> Forbidden:
 
 
 def _no_member() -> Forbidden:
-    return Forbidden("You are not a member of this organisation.")
+    return Forbidden("You are not a member of this organization.")

@@ -18,8 +18,8 @@ from llmgate.store.schema import usage, users
 from .words import moment
 
 if TYPE_CHECKING:
-    from llmgate.store import Store
     from llmgate.plugin.operation import Call
+    from llmgate.store import Store
 
     from .quotas import ProviderQuotas
 

@@ -25,9 +25,9 @@ from llmgate.usage.model import Certainty, Endpoint, Usage
 from .words import InsufficientQuota, ProviderFailed, ProviderUnavailable, Tokens, moment
 
 if TYPE_CHECKING:
-    from llmgate.ratelimit.leaky_bucket import Bucket, Buckets, Level
     from llmgate.ledger import Hold, Ledger
     from llmgate.plugin.operation import Call
+    from llmgate.ratelimit.leaky_bucket import Bucket, Buckets, Level
 
     from .access import Access, Payer
     from .providers import Completer, Completion
@@ -38,7 +38,7 @@ SURFACE = "leaky_tokens"
 
 
 class Consumption(Struct, frozen=True, rename="camel"):
-    """Body of `POST /api/v1/tokens/consume`; with `orgId` the organisation's quota is spent."""
+    """Body of `POST /api/v1/tokens/consume`; with `orgId` the organization's quota is spent."""
 
     user_id: UUID
     provider: str
@@ -188,7 +188,7 @@ class Consume:
             at=self._clock(),
             user_id=payer.user.id,
             key_id=order.call.principal.key_id,
-            organisation_id=payer.organisation.id if payer.organisation is not None else None,
+            organization_id=payer.organization.id if payer.organization is not None else None,
             surface=SURFACE,
             route=exchange.route,
             upstream=wanted.provider,

@@ -136,11 +136,11 @@ def token_operations(
         ),
         _operation(
             f"GET {org}",
-            quotas_.of_organisation,
-            "An organisation's quota with a provider.",
-            {200: quotas.OrganisationQuota},
+            quotas_.of_organization,
+            "An organization's quota with a provider.",
+            {200: quotas.OrganizationQuota},
             (403, 404),
-            query=quotas.OrganisationQuery,
+            query=quotas.OrganizationQuery,
         ),
         _operation(
             f"PUT {quota}",
@@ -153,11 +153,11 @@ def token_operations(
         ),
         _operation(
             f"PUT {org}",
-            quotas_.set_organisation,
-            "Set an organisation's quota with a provider.",
-            {200: quotas.OrganisationQuota},
+            quotas_.set_organization,
+            "Set an organization's quota with a provider.",
+            {200: quotas.OrganizationQuota},
             (404,),
-            body=quotas.OrganisationLimit,
+            body=quotas.OrganizationLimit,
             roles=ADMINS,
         ),
         _operation(

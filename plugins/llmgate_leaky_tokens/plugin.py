@@ -8,16 +8,22 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from llmgate.ratelimit.leaky_bucket import Bucket
+from llmgate.backends.dialect import DIALECTS
 from llmgate.errors import ConfigError
 from llmgate.plugin.operation import Surface
-from llmgate.backends.dialect import DIALECTS
+from llmgate.ratelimit.leaky_bucket import Bucket
 
 from .access import Access
 from .analytics import Analytics
 from .auth import Auth
 from .consume import SURFACE, Consume
-from .operations import analytics_operations, auth_operations, purchase_operations, status_handler, token_operations
+from .operations import (
+    analytics_operations,
+    auth_operations,
+    purchase_operations,
+    status_handler,
+    token_operations,
+)
 from .outbox import Outbox, Sink
 from .payments import Instant, Manual, Payment
 from .periodic import running
@@ -40,7 +46,7 @@ PLACE = "plugins.llmgate_leaky_tokens"
 
 
 class LeakyTokens:
-    """See `llmgate.plugin.Plugin`."""
+    """See `llmgate.plugin.loader.Plugin`."""
 
     settings = Settings
     migrations = MIGRATIONS

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from llmgate.backends.request import parse_request
 from llmgate.config import UrlPath
 from llmgate.errors import UpstreamFailed
 from llmgate.proxy.engines.base import UpstreamError, UpstreamRequest
-from llmgate.backends.request import read_ask
 from llmgate.usage.meter import meter_for
 from llmgate.usage.model import Endpoint
 
 from .words import ProviderFailed, ProviderUnavailable
 
 if TYPE_CHECKING:
-    from llmgate.proxy.upstreams import Upstream
     from llmgate.backends.dialect import Dialect
+    from llmgate.proxy.upstreams import Upstream
     from llmgate.usage.model import Reading
 
 LARGEST = 4 * 1024 * 1024
@@ -83,7 +83,7 @@ class Completer:
         if status != 200:
             raise ProviderFailed
         meter = meter_for(
-            self._dialect, read_ask(Endpoint.CHAT, body), status=status, content_type=content_type
+            self._dialect, parse_request(Endpoint.CHAT, body), status=status, content_type=content_type
         )
         meter.feed(answer)
         meter.end()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Order(Struct, frozen=True, rename="camel"):
-    """Body of `POST /api/v1/tokens/purchase`; with `orgId` the tokens go to the organisation's quota."""
+    """Body of `POST /api/v1/tokens/purchase`; with `orgId` the tokens go to the organization's quota."""
 
     user_id: UUID
     provider: str
@@ -72,7 +72,7 @@ class PurchaseOperations:
         self._purchases = purchases
         self._access = access
         self._users = identity.users
-        self._organisations = identity.organisations
+        self._organizations = identity.organizations
         self._quotas = quotas
         self._wake = wake
 
@@ -112,13 +112,13 @@ class PurchaseOperations:
 
     async def _state(self, purchase: Purchase) -> PurchaseState:
         user = await self._users.by_id(purchase.user_id)
-        organisation = None
-        if purchase.organisation_id is not None:
-            organisation = (await self._organisations.by_id(purchase.organisation_id)).uuid
+        organization = None
+        if purchase.organization_id is not None:
+            organization = (await self._organizations.by_id(purchase.organization_id)).uuid
         return PurchaseState(
             id=purchase.id,
             user_id=user.uuid,
-            org_id=organisation,
+            org_id=organization,
             provider=purchase.provider,
             tokens=purchase.tokens,
             idempotency_key=purchase.idempotency_key,

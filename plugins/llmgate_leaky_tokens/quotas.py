@@ -1,4 +1,4 @@
-"""Quotas of users and organisations, provider by provider."""
+"""Quotas of users and organizations, provider by provider."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class UserQuery(Struct, frozen=True, rename="camel"):
     provider: str
 
 
-class OrganisationQuery(Struct, frozen=True, rename="camel"):
+class OrganizationQuery(Struct, frozen=True, rename="camel"):
     """Query of `GET /api/v1/tokens/quota/org`."""
 
     org_id: UUID
@@ -47,7 +47,7 @@ class UserLimit(UserQuery, frozen=True):
     total_tokens: Limit
 
 
-class OrganisationLimit(OrganisationQuery, frozen=True):
+class OrganizationLimit(OrganizationQuery, frozen=True):
     """Body of `PUT /api/v1/tokens/quota/org`."""
 
     total_tokens: Limit
@@ -64,8 +64,8 @@ class UserQuota(Struct, frozen=True, rename="camel"):
     reset_time: str | UnsetType = UNSET
 
 
-class OrganisationQuota(Struct, frozen=True, rename="camel"):
-    """What an organisation may spend with a provider."""
+class OrganizationQuota(Struct, frozen=True, rename="camel"):
+    """What an organization may spend with a provider."""
 
     org_id: str
     provider: str
@@ -133,11 +133,11 @@ class QuotaOperations:
         user = await self._access.user(call.principal, wanted.user_id)
         return await self._user(user.id, user.uuid, wanted.provider)
 
-    async def of_organisation(self, call: Call) -> OrganisationQuota:
-        """What an organisation has left with a provider."""
-        wanted: OrganisationQuery = call.query
-        organisation = await self._access.organisation(call.principal, wanted.org_id)
-        return await self._organisation(organisation.id, organisation.uuid, wanted.provider)
+    async def of_organization(self, call: Call) -> OrganizationQuota:
+        """What an organization has left with a provider."""
+        wanted: OrganizationQuery = call.query
+        organization = await self._access.organization(call.principal, wanted.org_id)
+        return await self._organization(organization.id, organization.uuid, wanted.provider)
 
     async def set_user(self, call: Call) -> UserQuota:
         """Set what a user may spend with a provider."""
@@ -146,12 +146,12 @@ class QuotaOperations:
         await self._quotas.set(Subject("user", user.id), wanted.provider, wanted.total_tokens)
         return await self._user(user.id, user.uuid, wanted.provider)
 
-    async def set_organisation(self, call: Call) -> OrganisationQuota:
-        """Set what an organisation may spend with a provider."""
-        wanted: OrganisationLimit = call.body
-        organisation = await self._access.organisation(call.principal, wanted.org_id)
-        await self._quotas.set(Subject("organisation", organisation.id), wanted.provider, wanted.total_tokens)
-        return await self._organisation(organisation.id, organisation.uuid, wanted.provider)
+    async def set_organization(self, call: Call) -> OrganizationQuota:
+        """Set what an organization may spend with a provider."""
+        wanted: OrganizationLimit = call.body
+        organization = await self._access.organization(call.principal, wanted.org_id)
+        await self._quotas.set(Subject("organization", organization.id), wanted.provider, wanted.total_tokens)
+        return await self._organization(organization.id, organization.uuid, wanted.provider)
 
     async def _user(self, user_id: int, uuid: str, provider: str) -> UserQuota:
         balance = await self._balance(Subject("user", user_id), provider)
@@ -159,13 +159,13 @@ class QuotaOperations:
         total, left, reset = balance.allotment.limit, balance.remaining, _reset(balance)
         return UserQuota(uuid, provider, total, left, updated, reset)
 
-    async def _organisation(self, organisation_id: int, uuid: str, provider: str) -> OrganisationQuota:
-        balance = await self._balance(Subject("organisation", organisation_id), provider)
+    async def _organization(self, organization_id: int, uuid: str, provider: str) -> OrganizationQuota:
+        balance = await self._balance(Subject("organization", organization_id), provider)
         updated = await self._updated(
-            balance, Filter(organisation_id=organisation_id, upstream=provider, outcome="finished")
+            balance, Filter(organization_id=organization_id, upstream=provider, outcome="finished")
         )
         total, left, reset = balance.allotment.limit, balance.remaining, _reset(balance)
-        return OrganisationQuota(uuid, provider, total, left, updated, reset)
+        return OrganizationQuota(uuid, provider, total, left, updated, reset)
 
     async def _balance(self, subject: Subject, provider: str) -> Balance:
         balance = await self._quotas.find(subject, provider)

@@ -61,7 +61,7 @@ class Purchase:
 
     id: str
     user_id: int
-    organisation_id: int | None
+    organization_id: int | None
     provider: str
     tokens: int
     idempotency_key: str | None
@@ -79,8 +79,8 @@ class Purchase:
     @property
     def subject(self) -> Subject:
         """Whose quota grows."""
-        if self.organisation_id is not None:
-            return Subject("organisation", self.organisation_id)
+        if self.organization_id is not None:
+            return Subject("organization", self.organization_id)
         return Subject("user", self.user_id)
 
 
@@ -97,11 +97,11 @@ class Purchases:
         Raises `Conflict` where that one was for something else.
         """
         now = self._store.clock()
-        organisation_id = payer.organisation.id if payer.organisation is not None else None
+        organization_id = payer.organization.id if payer.organization is not None else None
         row = {
             "id": str(self._new_id()),
             "user_id": payer.user.id,
-            "organisation_id": organisation_id,
+            "organization_id": organization_id,
             "provider": provider,
             "tokens": tokens,
             "idempotency_key": key,
@@ -121,7 +121,7 @@ class Purchases:
                 return purchase
             same = (purchases.c.user_id == payer.user.id) & (purchases.c.idempotency_key == key)
             present = _purchase((await db.execute(sa.select(purchases).where(same))).one())
-        if (present.organisation_id, present.provider, present.tokens) != (organisation_id, provider, tokens):
+        if (present.organization_id, present.provider, present.tokens) != (organization_id, provider, tokens):
             raise Conflict("This Idempotency-Key was used for another purchase.")
         return present
 

@@ -18,7 +18,7 @@ purchases = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("user_id", Id, nullable=False),
-    Column("organisation_id", Id),
+    Column("organization_id", Id),
     Column("provider", Text, nullable=False),
     Column("tokens", BigInteger, nullable=False),
     Column("idempotency_key", Text),

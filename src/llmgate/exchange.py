@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .backends.request import LIMITS, endpoint_of, parse_request, rewrite
 from .errors import BadRequest, ErrorShape, PayloadTooLarge, openai_shape
-from .backends.request import LIMITS, endpoint_of, read_ask, rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from starlette.types import Message, Receive, Scope
 
+    from .backends.request import ModelRequest
     from .ledger.accounts import Hold
-    from .backends.request import Ask
     from .usage.model import Endpoint, Reading
 
 
@@ -52,7 +52,7 @@ class ClientGone(Exception):
 class Principal:
     """Who makes a request, as proven by a credential.
 
-    `key_id` or `session_id` says by which; `organisation_id` is the organisation that the key belongs to
+    `key_id` or `session_id` says by which; `organization_id` is the organization that the key belongs to
     or that the session acts for, if any.
     """
 
@@ -61,7 +61,7 @@ class Principal:
     roles: frozenset[str] = frozenset()
     key_id: int | None = None
     session_id: str | None = None
-    organisation_id: int | None = None
+    organization_id: int | None = None
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class Exchange:
     surface: str = ""
     error_shape: ErrorShape = openai_shape
     principal: Principal | None = None
-    ask: Ask | None = None
+    model_request: ModelRequest | None = None
     model: str = ""
     upstream: str = ""
     hold: Hold | None = None
@@ -97,28 +97,30 @@ class Exchange:
         limit: int,
         *,
         endpoint: Callable[[Mapping[str, msgspec.Raw]], Endpoint] | None = None,
-    ) -> Ask:
+    ) -> ModelRequest:
         """What the request's body asks for. It is read and parsed once, however many layers ask.
 
         `endpoint` tells from the body's fields which endpoint they are for, where the path does not. A
         layer that has read the body passes `self.receive` on to the layers below. Raises
         `PayloadTooLarge` over `limit` bytes, `BadRequest`, and `ClientGone` if the client leaves.
         """
-        if self.ask is None:
+        if self.model_request is None:
             self._body = await read_body(receive, limit)
             self._body_waits, self._from_server = True, receive
-            self.ask = read_ask(endpoint or endpoint_of(scope["method"], scope["path"]), self._body)
-            self.model = _name(self.ask.model)
-        return self.ask
+            self.model_request = parse_request(
+                endpoint or endpoint_of(scope["method"], scope["path"]), self._body
+            )
+            self.model = _name(self.model_request.model)
+        return self.model_request
 
     def edit(self, scope: Scope, changes: Mapping[str, Any]) -> Scope:
         """Change top-level fields of the body that `read` has parsed; returns the scope for the layers below."""
-        assert self.ask is not None, "edit() follows read()"
-        self._body = rewrite(self.ask, **changes)
+        assert self.model_request is not None, "edit() follows read()"
+        self._body = rewrite(self.model_request, **changes)
         for name, value in changes.items():
-            self.ask.fields[name] = msgspec.Raw(msgspec.json.encode(value))
+            self.model_request.fields[name] = msgspec.Raw(msgspec.json.encode(value))
             if name in LIMITS:
-                self.ask.limits[name] = value
+                self.model_request.limits[name] = value
         headers = [
             pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")
         ]
@@ -128,12 +130,12 @@ class Exchange:
     async def receive(self) -> Message:
         """The `receive` of the layers below one that has read the body: the body, then the server's word.
 
-        With the body go the fields of `ask`, which are pieces of it: its answer may stream for an hour.
+        With the body go the fields of `model_request`, which are pieces of it: its answer may stream for an hour.
         """
         if self._body_waits:
             body, self._body, self._body_waits = self._body, b"", False
-            if self.ask is not None:
-                self.ask.fields.clear()
+            if self.model_request is not None:
+                self.model_request.fields.clear()
             return {"type": "http.request", "body": body, "more_body": False}
         assert self._from_server is not None, "receive() follows read()"
         return await self._from_server()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from benchmarks.backend import Backend, event, plain
+from benchmarks.backend import DynamicUpstream, event, plain
 from benchmarks.figures import body
 from benchmarks.load import Load, Run, Spread
 from servers import Peer, ScriptedUpstream
@@ -17,7 +17,7 @@ SHORT = 0.02
 
 @asynccontextmanager
 async def backend() -> AsyncIterator[str]:
-    server = await asyncio.get_running_loop().create_server(Backend, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(DynamicUpstream, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 

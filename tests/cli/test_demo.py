@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from backends import require_backend
 from click.testing import CliRunner
+from real_backends import require_backend
 
 from llmgate.cli import demo, main
 from llmgate.config import load

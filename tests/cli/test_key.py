@@ -46,16 +46,16 @@ def test_json_has_the_secret_once(llmgate: Cli, bob: Any) -> None:
     assert {**listed, "secret": key["secret"]} == key
 
 
-def test_a_key_of_an_organisation_needs_membership(llmgate: Cli, bob: Any) -> None:
-    """Such a key spends the organisation's quotas."""
+def test_a_key_of_an_organization_needs_membership(llmgate: Cli, bob: Any) -> None:
+    """Such a key spends the organization's quotas."""
     llmgate("org", "add", "Acme")
-    create = ("key", "create", "bob", "--name", "work", "--organisation", "Acme")
-    assert "not in this organisation" in llmgate(*create, code=1).stderr
+    create = ("key", "create", "bob", "--name", "work", "--organization", "Acme")
+    assert "not in this organization" in llmgate(*create, code=1).stderr
     llmgate("org", "member", "add", "Acme", "bob")
-    assert llmgate.json(*create)["organisation"] == "Acme"
+    assert llmgate.json(*create)["organization"] == "Acme"
 
 
-def test_keys_are_listed_by_user_and_organisation(llmgate: Cli, bob: Any) -> None:
+def test_keys_are_listed_by_user_and_organization(llmgate: Cli, bob: Any) -> None:
     """Without a filter, all of them."""
     assert "llmgate key create" in llmgate("key", "list").stdout
     llmgate("user", "add", "ada", "--no-password")
@@ -63,15 +63,15 @@ def test_keys_are_listed_by_user_and_organisation(llmgate: Cli, bob: Any) -> Non
     llmgate("org", "member", "add", "Acme", "bob")
     llmgate("key", "create", "ada", "--name", "a", "--quiet")
     llmgate("key", "create", "bob", "--name", "b", "--quiet")
-    llmgate("key", "create", "bob", "--name", "c", "--organisation", "Acme", "--quiet")
+    llmgate("key", "create", "bob", "--name", "c", "--organization", "Acme", "--quiet")
 
     def names(*options: str) -> list[str]:
         return [key["name"] for key in llmgate.json("key", "list", *options)]
 
     assert names() == ["a", "b", "c"]
     assert names("--user", "bob") == ["b", "c"]
-    assert names("--organisation", "Acme") == ["c"]
-    assert names("--user", "ada", "--organisation", "Acme") == []
+    assert names("--organization", "Acme") == ["c"]
+    assert names("--user", "ada", "--organization", "Acme") == []
 
 
 def test_a_revoked_key_stops_and_leaves_the_list(llmgate: Cli, migrated: Path, bob: Any) -> None:

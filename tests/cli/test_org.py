@@ -3,7 +3,7 @@ from typing import Any
 from cli.conftest import Cli
 
 
-def test_organisations_are_added_and_listed(llmgate: Cli) -> None:
+def test_organizations_are_added_and_listed(llmgate: Cli) -> None:
     """A name can be taken once."""
     assert "llmgate org add" in llmgate("org", "list").stdout
     llmgate("org", "add", "Acme")
@@ -19,13 +19,13 @@ def test_members_are_added_listed_and_removed(llmgate: Cli, bob: Any) -> None:
     llmgate("org", "member", "add", "Acme", "bob", "--role", "admin")
     expected = [{"user_id": bob["id"], "username": "bob", "role": "admin"}]
     assert llmgate.json("org", "member", "list", "Acme") == expected
-    assert llmgate.json("user", "show", "bob")["organisations"] == ["Acme"]
+    assert llmgate.json("user", "show", "bob")["organizations"] == ["Acme"]
     llmgate("org", "member", "remove", "Acme", "bob")
     assert llmgate.json("org", "member", "list", "Acme") == []
     assert llmgate("org", "member", "remove", "Acme", "bob", code=1).stderr == "There is no such member.\n"
 
 
-def test_an_organisation_that_is_not_there_is_refused(llmgate: Cli, bob: Any) -> None:
+def test_an_organization_that_is_not_there_is_refused(llmgate: Cli, bob: Any) -> None:
     """With the command that lists those that are."""
-    expected = 'There is no organisation "Nil": `llmgate org list` shows them all.\n'
+    expected = 'There is no organization "Nil": `llmgate org list` shows them all.\n'
     assert llmgate("org", "member", "add", "Nil", "bob", code=1).stderr == expected

@@ -29,17 +29,17 @@ def test_what_gate_toml_gives_to_everybody_is_shown_without_an_id(llmgate: Cli, 
     assert (row["id"], row["unit"], row["limit"], row["window"]) == (None, "tokens", 1000, "month")
 
 
-def test_keys_and_organisations_have_quotas_of_their_own(llmgate: Cli, bob: Any) -> None:
+def test_keys_and_organizations_have_quotas_of_their_own(llmgate: Cli, bob: Any) -> None:
     """Each is shown for its subject alone."""
     llmgate("org", "add", "Acme")
     key = llmgate.json("key", "create", "bob", "--name", "laptop")
     assert "nothing is limited" in llmgate("quota", "show", "--key", str(key["id"])).stdout
     llmgate("quota", "set", "--key", str(key["id"]), "--requests", "3")
-    llmgate("quota", "set", "--organisation", "Acme", "--tokens", "0", "--upstream", "local", "--model", "m")
+    llmgate("quota", "set", "--organization", "Acme", "--tokens", "0", "--upstream", "local", "--model", "m")
     [of_key] = llmgate.json("quota", "show", "--key", str(key["id"]))
-    [of_organisation] = llmgate.json("quota", "show", "--organisation", "Acme")
+    [of_organization] = llmgate.json("quota", "show", "--organization", "Acme")
     assert (of_key["unit"], of_key["limit"], of_key["resets_at"]) == ("requests", 3, None)
-    assert (of_organisation["limit"], of_organisation["upstream"], of_organisation["model"]) == (
+    assert (of_organization["limit"], of_organization["upstream"], of_organization["model"]) == (
         0,
         "local",
         "m",
@@ -60,8 +60,8 @@ def test_a_quota_is_reset_and_removed_by_its_id(llmgate: Cli, bob: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--tokens", "5"), "exactly one of --user, --key, --organisation"),
-        (("--user", "bob", "--key", "1", "--tokens", "5"), "exactly one of --user, --key, --organisation"),
+        (("--tokens", "5"), "exactly one of --user, --key, --organization"),
+        (("--user", "bob", "--key", "1", "--tokens", "5"), "exactly one of --user, --key, --organization"),
         (("--user", "bob"), "exactly one of --tokens, --requests, --money"),
         (
             ("--user", "bob", "--tokens", "5", "--requests", "5"),
@@ -85,5 +85,5 @@ def test_a_quota_that_makes_no_sense_is_a_usage_error(
 
 def test_a_subject_that_is_not_there_is_refused(llmgate: Cli, migrated: Path) -> None:
     """Exit code 1: the command was right, the store has no such thing."""
-    for option, name in (("--user", "zoe"), ("--key", "9"), ("--organisation", "Nil")):
+    for option, name in (("--user", "zoe"), ("--key", "9"), ("--organization", "Nil")):
         assert "There is no" in llmgate("quota", "show", option, name, code=1).stderr

@@ -9,7 +9,7 @@ METRICS = "llamacpp:prompt_tokens_total 5\nllamacpp:prompt_tokens_cached_total 1
 
 @respx.mock
 def test_reconcile_shows_both_sides_and_the_difference(llmgate: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmgate.reconcile.SETTLE_FOR", 0.0)
+    monkeypatch.setattr("llmgate.observability.reconcile.SETTLE_FOR", 0.0)
     answers = [httpx.Response(200, text=METRICS.format(count)) for count in (7, 10)]
     respx.get("http://127.0.0.1:9/metrics").mock(side_effect=answers)
     rows = llmgate.json("reconcile", "--window", "0.001")

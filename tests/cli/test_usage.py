@@ -92,7 +92,7 @@ def test_filters_hold_together(options: tuple[str, ...], requests: int, llmgate:
     [
         ("user", {None: 100, "bob": 41}),
         ("key", {None: 100, 1: 41}),
-        ("organisation", {None: 141}),
+        ("organization", {None: 141}),
         ("model", {"small": 140, "large": 1}),
         ("upstream", {"local": 141}),
         ("route", {"/v1": 141}),

@@ -28,7 +28,7 @@ class Failure:
 
 
 @dataclass
-class Backend:
+class DynamicUpstream:
     """`asked` has path and body of every request.
 
     `failures` come first, one for each; `cut` lets streams break off after their first event.

@@ -11,7 +11,7 @@ import pytest
 from gates import Running, running
 from stores import migrated_file
 
-from clients.backend import Backend
+from clients.backend import DynamicUpstream
 
 __all__ = ["migrated_file"]
 
@@ -34,7 +34,7 @@ class Side:
     """What a client talks to."""
 
     gate: Running
-    backend: Backend
+    backend: DynamicUpstream
 
     @property
     def url(self) -> str:
@@ -48,7 +48,7 @@ class Side:
     @property
     def requests(self) -> int:
         """How many requests the gate has answered: what a client has tried, retries included."""
-        registry = self.gate.core.instruments.registry
+        registry = self.gate.runtime.instruments.registry
         samples = (sample for metric in registry.collect() for sample in metric.samples)
         return int(sum(sample.value for sample in samples if sample.name == "llmgate_requests_total"))
 
@@ -67,7 +67,7 @@ def open_side(migrated_file: Path, tmp_path: Path) -> OpenSide:
     """`open_side(Backend(...), **tables)`: a gate in front of it; `tables` are laid over its gate.toml."""
 
     @asynccontextmanager
-    async def opened(backend: Backend, **tables: Any) -> AsyncIterator[Side]:
+    async def opened(backend: DynamicUpstream, **tables: Any) -> AsyncIterator[Side]:
         store = Path(copy(migrated_file, tmp_path / "gate.db"))
         async with running(tmp_path, store, backend.script, **tables) as gate:
             yield Side(gate, backend)
@@ -78,5 +78,5 @@ def open_side(migrated_file: Path, tmp_path: Path) -> OpenSide:
 @pytest.fixture
 async def side(open_side: OpenSide) -> AsyncIterator[Side]:
     """A gate in front of a backend that is well."""
-    async with open_side(Backend()) as opened:
+    async with open_side(DynamicUpstream()) as opened:
         yield opened

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from clients.backend import TEXT, VECTOR, Backend, Failure
+from clients.backend import TEXT, VECTOR, DynamicUpstream, Failure
 from clients.conftest import FINISHED, WEATHER, OpenSide, Side
 
 langchain = pytest.importorskip(
@@ -57,7 +57,7 @@ async def test_a_spent_quota_is_told_once(open_side: OpenSide) -> None:
     """Though it comes as 429."""
     import openai
 
-    async with open_side(Backend(), quotas=[{"per": "user", "tokens": 1}]) as side:
+    async with open_side(DynamicUpstream(), quotas=[{"per": "user", "tokens": 1}]) as side:
         with pytest.raises(openai.RateLimitError, match="used up"):
             await chat_of(side, max_retries=3).ainvoke("Hi")
         assert (side.requests, side.backend.asked) == (1, [])
@@ -65,6 +65,6 @@ async def test_a_spent_quota_is_told_once(open_side: OpenSide) -> None:
 
 async def test_an_upstreams_error_is_retried_by_the_client_alone(open_side: OpenSide) -> None:
     """One failure, two tries."""
-    async with open_side(Backend(failures=[Failure(b"500 Internal Server Error")])) as side:
+    async with open_side(DynamicUpstream(failures=[Failure(b"500 Internal Server Error")])) as side:
         assert (await chat_of(side, max_retries=2).ainvoke("Hi")).content == "".join(TEXT)
         assert (len(side.backend.asked), side.requests) == (2, 2)

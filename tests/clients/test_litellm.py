@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from clients.backend import TEXT, VECTOR, Backend, Failure
+from clients.backend import TEXT, VECTOR, DynamicUpstream, Failure
 from clients.conftest import FINISHED, WEATHER, OpenSide, Side
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the client's own, on its way to newer libraries
@@ -63,7 +63,7 @@ async def test_embeddings(litellm: Any, side: Side) -> None:
 
 async def test_a_spent_quota_is_told_once(litellm: Any, open_side: OpenSide) -> None:
     """Though it comes as 429."""
-    async with open_side(Backend(), quotas=[{"per": "user", "tokens": 1}]) as side:
+    async with open_side(DynamicUpstream(), quotas=[{"per": "user", "tokens": 1}]) as side:
         with pytest.raises(litellm.RateLimitError, match="used up"):
             await litellm.acompletion(**asked(side, messages=HI, max_retries=3))
         assert (side.requests, side.backend.asked) == (1, [])
@@ -71,7 +71,7 @@ async def test_a_spent_quota_is_told_once(litellm: Any, open_side: OpenSide) -> 
 
 async def test_an_upstreams_error_is_retried_by_the_client_alone(litellm: Any, open_side: OpenSide) -> None:
     """One failure, two tries."""
-    async with open_side(Backend(failures=[Failure(b"500 Internal Server Error")])) as side:
+    async with open_side(DynamicUpstream(failures=[Failure(b"500 Internal Server Error")])) as side:
         answer = await litellm.acompletion(**asked(side, messages=HI, max_retries=2))
         assert answer.usage.total_tokens == 12
         assert (len(side.backend.asked), side.requests) == (2, 2)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from clients.backend import TEXT, Backend, Failure
+from clients.backend import TEXT, DynamicUpstream, Failure
 from clients.conftest import FINISHED, OpenSide, Side
 
 if find_spec("llm") is None:
@@ -64,7 +64,7 @@ async def test_tools(side: Side, tmp_path: Path) -> None:
 
 async def test_a_spent_quota_is_told_once(open_side: OpenSide, tmp_path: Path) -> None:
     """In the gate's words."""
-    async with open_side(Backend(), quotas=[{"per": "user", "tokens": 1}]) as side:
+    async with open_side(DynamicUpstream(), quotas=[{"per": "user", "tokens": 1}]) as side:
         code, _, err = await llm(side, tmp_path)
         assert (code, side.requests, side.backend.asked) == (1, 1, [])
         assert "used up" in err
@@ -72,7 +72,7 @@ async def test_a_spent_quota_is_told_once(open_side: OpenSide, tmp_path: Path) -
 
 async def test_an_upstreams_error_is_retried_by_the_client_alone(open_side: OpenSide, tmp_path: Path) -> None:
     """One failure, two tries."""
-    async with open_side(Backend(failures=[Failure(b"500 Internal Server Error")])) as side:
+    async with open_side(DynamicUpstream(failures=[Failure(b"500 Internal Server Error")])) as side:
         code, out, err = await llm(side, tmp_path)
         assert (code, out.strip()) == (0, SAID), err
         assert (len(side.backend.asked), side.requests) == (2, 2)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clients.backend import TEXT, VECTOR, Backend, Failure
+from clients.backend import TEXT, VECTOR, DynamicUpstream, Failure
 from clients.conftest import FINISHED, OpenSide, Side
 
 NODE = Path(__file__).parent / "node"
@@ -86,7 +86,7 @@ async def test_models_of_openai(side: Side) -> None:
 async def test_a_spent_quota_is_told(client: str, status: int, open_side: OpenSide) -> None:
     """Once by OpenAI's client, which obeys `x-should-retry`; the AI SDK repeats every 429, but no 402."""
     routes = [{"path": "/v1", "upstream": "vllm", "quota_status": status}]
-    async with open_side(Backend(), routes=routes, quotas=[{"per": "user", "tokens": 1}]) as side:
+    async with open_side(DynamicUpstream(), routes=routes, quotas=[{"per": "user", "tokens": 1}]) as side:
         told = await run(client, "chat", side, retries=0 if (client, status) == ("ai.mjs", 429) else 3)
         assert (told["status"], told["code"]) == (status, "insufficient_quota")
         assert (side.requests, side.backend.asked) == (1, [])
@@ -95,7 +95,7 @@ async def test_a_spent_quota_is_told(client: str, status: int, open_side: OpenSi
 @both
 async def test_an_upstreams_error_is_retried_by_the_client_alone(client: str, open_side: OpenSide) -> None:
     """One failure, two tries, one charge."""
-    async with open_side(Backend(failures=[Failure(b"500 Internal Server Error")])) as side:
+    async with open_side(DynamicUpstream(failures=[Failure(b"500 Internal Server Error")])) as side:
         told = (await run(client, "chat", side, retries=2))["told"]
         assert told["usage"] == [12]
         assert (len(side.backend.asked), side.requests) == (2, 2)
@@ -104,7 +104,7 @@ async def test_an_upstreams_error_is_retried_by_the_client_alone(client: str, op
 @both
 async def test_a_stream_that_breaks_off_is_an_error_and_not_an_end(client: str, open_side: OpenSide) -> None:
     """Nothing is tried again behind the client's back."""
-    async with open_side(Backend(cut=True)) as side:
+    async with open_side(DynamicUpstream(cut=True)) as side:
         told = await run(client, "stream", side, retries=3)
         assert "error" in told, told
         assert (len(side.backend.asked), side.requests) == (1, 1)

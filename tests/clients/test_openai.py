@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from clients.backend import TEXT, VECTOR, Backend, Failure
+from clients.backend import TEXT, VECTOR, DynamicUpstream, Failure
 from clients.conftest import FINISHED, WEATHER, OpenSide, Side
 
 openai = pytest.importorskip("openai", reason="openai is not installed (make test-clients installs it)")
@@ -98,7 +98,7 @@ async def test_a_bad_key_is_told_once(side: Side) -> None:
 async def test_a_spent_quota_is_told_once(status: int, kind: str, open_side: OpenSide) -> None:
     """Never retried, though the client retries every 429 that does not forbid it."""
     routes = [{"path": "/v1", "upstream": "vllm", "quota_status": status}]
-    async with open_side(Backend(), routes=routes, quotas=[{"per": "user", "tokens": 1}]) as side:
+    async with open_side(DynamicUpstream(), routes=routes, quotas=[{"per": "user", "tokens": 1}]) as side:
         async with client_of(side, max_retries=5) as client:
             with pytest.raises(getattr(openai, kind)) as caught:
                 await client.chat.completions.create(model="small", messages=HI)
@@ -110,7 +110,7 @@ async def test_a_spent_quota_is_told_once(status: int, kind: str, open_side: Ope
 async def test_a_rate_limit_is_waited_for_as_long_as_the_gate_says(open_side: OpenSide) -> None:
     """The client obeys Retry-After, and its second try has room."""
     limits = [{"per": "key", "requests": 1, "window": "second"}]
-    async with open_side(Backend(), limits=limits) as side, client_of(side, max_retries=3) as client:
+    async with open_side(DynamicUpstream(), limits=limits) as side, client_of(side, max_retries=3) as client:
         for _ in range(2):
             await client.chat.completions.create(model="small", messages=HI)
         assert len(side.backend.asked) == 2
@@ -119,7 +119,9 @@ async def test_a_rate_limit_is_waited_for_as_long_as_the_gate_says(open_side: Op
 
 async def test_an_upstreams_error_is_retried_by_the_client_alone(open_side: OpenSide) -> None:
     """The gate repeats nothing that a backend has answered: two failures, three tries, one charge."""
-    backend = Backend(failures=[Failure(b"500 Internal Server Error"), Failure(b"503 Service Unavailable")])
+    backend = DynamicUpstream(
+        failures=[Failure(b"500 Internal Server Error"), Failure(b"503 Service Unavailable")]
+    )
     async with open_side(backend) as side, client_of(side, max_retries=2) as client:
         answer = await client.chat.completions.create(model="small", messages=HI)
         assert answer.usage.total_tokens == 12
@@ -133,7 +135,10 @@ async def test_an_upstreams_error_is_retried_by_the_client_alone(open_side: Open
 
 async def test_an_upstreams_refusal_arrives_as_it_is(open_side: OpenSide) -> None:
     """Its words, its code, once."""
-    async with open_side(Backend(failures=[Failure(b"400 Bad Request")])) as side, client_of(side) as client:
+    async with (
+        open_side(DynamicUpstream(failures=[Failure(b"400 Bad Request")])) as side,
+        client_of(side) as client,
+    ):
         with pytest.raises(openai.BadRequestError, match="as told") as caught:
             await client.chat.completions.create(model="small", messages=HI)
         assert caught.value.code == "told"
@@ -142,7 +147,7 @@ async def test_an_upstreams_refusal_arrives_as_it_is(open_side: OpenSide) -> Non
 
 async def test_a_stream_that_breaks_off_is_an_error_and_not_an_end(open_side: OpenSide) -> None:
     """What came before it arrives; nothing is tried again behind the client's back."""
-    async with open_side(Backend(cut=True)) as side, client_of(side, max_retries=5) as client:
+    async with open_side(DynamicUpstream(cut=True)) as side, client_of(side, max_retries=5) as client:
         stream = await client.chat.completions.create(model="small", messages=HI, stream=True)
         said = []
         with pytest.raises(Exception, match=r"incomplete|peer closed|closed|connection") as caught:

@@ -13,7 +13,19 @@ from llmgate.config.addresses import Address, Network
 from llmgate.config.annotations import kind_of
 from llmgate.config.paths import Operation
 from llmgate.config.secrets import Secret, SecretUrl, Sources
-from llmgate.config.values import PARSERS, BaseUrl, DialectName, Model, Name, Prefix, RedisUrl, ReplicaUrl, StoreUrl, Text, UrlPath
+from llmgate.config.values import (
+    PARSERS,
+    BaseUrl,
+    DialectName,
+    Model,
+    Name,
+    Prefix,
+    RedisUrl,
+    ReplicaUrl,
+    StoreUrl,
+    Text,
+    UrlPath,
+)
 
 SOURCES = Sources(Path("/etc/llmgate/gate.toml"), {"URL": "postgresql://gate:geheim@db/gate"})
 

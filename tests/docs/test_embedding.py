@@ -77,8 +77,8 @@ async def test_quota_and_accounting_around_a_bare_app(page: dict[str, Any], tmp_
         await send({"type": "http.response.body", "body": body})
 
     async def use(app: ASGIApp) -> None:
-        ask = b'{"model":"small","max_tokens":395}'
-        seen = [(await play(app, *CHAT, headers=KEY, body=ask)).status for _ in range(4)]
+        model_request = b'{"model":"small","max_tokens":395}'
+        seen = [(await play(app, *CHAT, headers=KEY, body=model_request)).status for _ in range(4)]
         assert seen == [200, 200, 200, 429]
 
     run: Callable[..., Awaitable[None]] = page["with_quota"]

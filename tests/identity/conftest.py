@@ -7,7 +7,7 @@ import pytest
 from argon2 import PasswordHasher
 from stores import clock, migrated_file, migrated_postgres, postgres_url, sqlite_url, store, store_url
 
-from llmgate.identity import Identity, Keys, Organisations, Passwords, Sessions, Users
+from llmgate.identity import Identity, Keys, Organizations, Passwords, Sessions, Users
 from llmgate.store import Store
 
 __all__ = ["clock", "migrated_file", "migrated_postgres", "postgres_url", "sqlite_url", "store", "store_url"]
@@ -18,7 +18,7 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 def services(store: Store) -> Identity:
     users = Users(store, Passwords(hasher=CHEAP))
-    return Identity(users, Sessions(store), Keys(store), Organisations(store))
+    return Identity(users, Sessions(store), Keys(store), Organizations(store))
 
 
 @pytest.fixture

@@ -187,27 +187,27 @@ async def test_a_role_that_is_taken_away_is_gone_from_the_key_at_once(identity: 
     assert (await identity.keys.verify(secret)).roles == {"reader"}
 
 
-async def test_an_organisations_key_lasts_as_long_as_the_membership(identity: Identity, ann: User) -> None:
-    acme = await identity.organisations.create("acme")
+async def test_an_organizations_key_lasts_as_long_as_the_membership(identity: Identity, ann: User) -> None:
+    acme = await identity.organizations.create("acme")
     with pytest.raises(NotFound):
-        await identity.keys.create(ann.id, "laptop", organisation_id=acme.id)
-    await identity.organisations.add_member(acme.id, ann.id)
-    _, secret = await identity.keys.create(ann.id, "laptop", organisation_id=acme.id)
-    assert (await identity.keys.verify(secret)).organisation_id == acme.id
-    await identity.organisations.remove_member(acme.id, ann.id)
+        await identity.keys.create(ann.id, "laptop", organization_id=acme.id)
+    await identity.organizations.add_member(acme.id, ann.id)
+    _, secret = await identity.keys.create(ann.id, "laptop", organization_id=acme.id)
+    assert (await identity.keys.verify(secret)).organization_id == acme.id
+    await identity.organizations.remove_member(acme.id, ann.id)
     assert await refused(identity.keys, secret)
-    await identity.organisations.add_member(acme.id, ann.id)
-    await identity.organisations.set_active(acme.id, False)
+    await identity.organizations.add_member(acme.id, ann.id)
+    await identity.organizations.set_active(acme.id, False)
     assert await refused(identity.keys, secret)
 
 
 async def test_keys_are_listed_until_they_are_revoked(identity: Identity, ann: User) -> None:
-    acme = await identity.organisations.create("acme")
-    await identity.organisations.add_member(acme.id, ann.id)
+    acme = await identity.organizations.create("acme")
+    await identity.organizations.add_member(acme.id, ann.id)
     own, _ = await identity.keys.create(ann.id, "own")
-    shared, _ = await identity.keys.create(ann.id, "shared", organisation_id=acme.id)
+    shared, _ = await identity.keys.create(ann.id, "shared", organization_id=acme.id)
     assert await identity.keys.of_user(ann.id) == [own, shared]
-    assert await identity.keys.of_organisation(acme.id) == [shared]
+    assert await identity.keys.of_organization(acme.id) == [shared]
     assert await identity.keys.by_id(own.id) == await identity.keys.by_uuid(own.uuid) == own
     await identity.keys.revoke(own.id)
     assert await identity.keys.of_user(ann.id) == [shared]
@@ -270,11 +270,11 @@ async def test_a_key_that_could_not_be_used_is_not_made(identity: Identity, ann:
 
 
 async def test_what_is_asked_of_no_key_is_not_found(identity: Identity) -> None:
-    for ask in (
+    for model_request in (
         identity.keys.create(99, "laptop"),
         identity.keys.revoke(99),
         identity.keys.by_id(99),
         identity.keys.by_uuid("x"),
     ):
         with pytest.raises(NotFound):
-            await ask
+            await model_request

@@ -29,7 +29,7 @@ def record(request_id: str = "r-1", tokens: int = 0, **others: Any) -> UsageReco
         "at": 1_800_000_000.0,
         "user_id": 1,
         "key_id": 7,
-        "organisation_id": None,
+        "organization_id": None,
         "surface": "",
         "route": "/v1",
         "upstream": "vllm",

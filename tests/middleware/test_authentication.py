@@ -43,7 +43,7 @@ def keys() -> Known:
     return Known("sk-", {"sk-ann": ANNS_KEY, "sk-bob": BOBS_KEY})
 
 
-async def ask(
+async def model_request(
     *headers: tuple[str, str], credentials: tuple[str, ...] = EVERYWHERE, **settings: object
 ) -> Told:
     settings.setdefault("verifiers", [sessions(), keys()])
@@ -68,26 +68,26 @@ def principal_of(told: Told) -> Principal | None:
     ],
 )
 async def test_a_good_credential_is_taken_from_every_place(header: tuple[str, str]) -> None:
-    told = await ask(header)
+    told = await model_request(header)
     assert told.status == 200
     assert principal_of(told) is ANNS_KEY
 
 
 async def test_a_session_is_taken_where_a_key_is() -> None:
-    assert principal_of(await ask(("authorization", "Bearer jwt-ann"))) is ANN
+    assert principal_of(await model_request(("authorization", "Bearer jwt-ann"))) is ANN
 
 
 async def test_each_verifier_is_asked_in_turn_until_one_knows_the_kind() -> None:
     first, second = sessions(), keys()
-    await ask(("x-api-key", "sk-ann"), verifiers=[first, second])
+    await model_request(("x-api-key", "sk-ann"), verifiers=[first, second])
     assert (first.asked, second.asked) == (["sk-ann"], ["sk-ann"])
-    await ask(("x-api-key", "jwt-ann"), verifiers=[first, second])
+    await model_request(("x-api-key", "jwt-ann"), verifiers=[first, second])
     assert second.asked == ["sk-ann"]
 
 
 async def test_a_credential_proven_before_costs_no_question() -> None:
     verifier = Known("sk-", {"sk-ann": ANNS_KEY}, remembers=True)
-    assert (await ask(("x-api-key", "sk-ann"), verifiers=[verifier])).status == 200
+    assert (await model_request(("x-api-key", "sk-ann"), verifiers=[verifier])).status == 200
     assert verifier.asked == []
 
 
@@ -100,7 +100,7 @@ async def test_a_bad_credential_is_401_and_never_anonymous(
     place: str, required: bool, credential: str
 ) -> None:
     prefix = {"authorization": "Bearer ", "cookie": "access_token="}.get(place, "")
-    told = await ask((place, prefix + credential), required=required)
+    told = await model_request((place, prefix + credential), required=required)
     assert told.status == 401
     assert told.header("www-authenticate") == "Bearer"
     assert told.error["type"] == "authentication_error"
@@ -109,22 +109,22 @@ async def test_a_bad_credential_is_401_and_never_anonymous(
 
 @pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", "Basic YW5uOnB3", "sk-ann", "Bearersk-ann"])
 async def test_an_authorization_header_of_another_form_is_401(value: str) -> None:
-    assert (await ask(("authorization", value), required=False)).status == 401
+    assert (await model_request(("authorization", value), required=False)).status == 401
 
 
 async def test_no_credential_is_401_where_one_is_required() -> None:
-    told = await ask()
+    told = await model_request()
     assert (told.status, told.error["code"]) == (401, "missing_api_key")
 
 
 async def test_no_credential_is_anonymous_where_none_is_required() -> None:
-    told = await ask(required=False)
+    told = await model_request(required=False)
     assert (told.status, principal_of(told)) == (200, None)
 
 
 async def test_a_place_that_is_not_named_is_not_looked_at() -> None:
     """A cookie must not sign in where the operator has not opened that door (CSRF)."""
-    told = await ask(("cookie", "access_token=sk-ann"), credentials=("bearer",))
+    told = await model_request(("cookie", "access_token=sk-ann"), credentials=("bearer",))
     assert told.status == 401
 
 
@@ -137,7 +137,7 @@ async def test_a_place_that_is_not_named_is_not_looked_at() -> None:
 )
 async def test_two_headers_of_one_name_are_401(headers: list[tuple[str, str]]) -> None:
     """Servers differ in which of the two they read, so neither is."""
-    assert "two" in (await ask(*headers)).error["message"]
+    assert "two" in (await model_request(*headers)).error["message"]
 
 
 async def test_two_credentials_of_one_user_are_one_user_and_the_key_counts() -> None:
@@ -145,24 +145,24 @@ async def test_two_credentials_of_one_user_are_one_user_and_the_key_counts() -> 
         [("authorization", "Bearer jwt-ann"), ("x-api-key", "sk-ann")],
         [("authorization", "Bearer sk-ann"), ("cookie", "access_token=jwt-ann")],
     ):
-        assert principal_of(await ask(*headers)) is ANNS_KEY
+        assert principal_of(await model_request(*headers)) is ANNS_KEY
 
 
 @pytest.mark.parametrize("second", ["sk-bob", "sk-eve"])
 async def test_a_good_credential_does_not_cover_for_a_foreign_or_bad_one(second: str) -> None:
-    assert (await ask(("authorization", "Bearer sk-ann"), ("x-api-key", second))).status == 401
+    assert (await model_request(("authorization", "Bearer sk-ann"), ("x-api-key", second))).status == 401
 
 
 async def test_a_role_is_needed_where_roles_are_named() -> None:
-    assert (await ask(("x-api-key", "sk-ann"), roles=["staff", "admin"])).status == 200
-    refused = await ask(("x-api-key", "sk-bob"), roles=["staff", "admin"])
+    assert (await model_request(("x-api-key", "sk-ann"), roles=["staff", "admin"])).status == 200
+    refused = await model_request(("x-api-key", "sk-bob"), roles=["staff", "admin"])
     assert (refused.status, refused.error["message"]) == (403, "This needs the role admin or staff.")
 
 
 async def test_every_use_of_a_key_is_told() -> None:
     used: list[int] = []
-    await ask(("x-api-key", "sk-bob"), on_use=used.append)
-    await ask(("authorization", "Bearer jwt-ann"), on_use=used.append)
+    await model_request(("x-api-key", "sk-bob"), on_use=used.append)
+    await model_request(("authorization", "Bearer jwt-ann"), on_use=used.append)
     assert used == [8]
 
 

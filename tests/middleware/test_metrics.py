@@ -10,10 +10,10 @@ from playbook import Answers, play
 from prometheus_client import generate_latest
 from starlette.types import Receive, Scope, Send
 
-from llmgate.observability.access_log import AccessLog
 from llmgate.exchange import Exchange, Principal
-from llmgate.observability.metrics import Instruments
 from llmgate.middleware import Metrics
+from llmgate.observability.access_log import AccessLog
+from llmgate.observability.metrics import Instruments
 from llmgate.usage.model import Certainty, Reading, Usage
 
 

@@ -9,7 +9,7 @@ from llmgate.middleware import Models
 CHAT = "/v1/chat/completions"
 
 
-async def ask(body: bytes, path: str = CHAT, **settings: object):
+async def model_request(body: bytes, path: str = CHAT, **settings: object):
     app = Answers()
     told = await play(Models(app, **settings), "POST", path, body=body)
     return told, app
@@ -19,7 +19,7 @@ async def ask(body: bytes, path: str = CHAT, **settings: object):
     "body", [b'{"messages":[]}', b'{"messages":[],"model":null}', b'{"messages":[],"model":""}']
 )
 async def test_a_default_fills_in_what_is_missing(body: bytes) -> None:
-    told, app = await ask(body, default="small")
+    told, app = await model_request(body, default="small")
     assert msgspec.json.decode(app.bodies[0]) == {"messages": [], "model": "small"}
     assert told.scope["llmgate"].model == "small"
     lengths = [value for name, value in app.scopes[0]["headers"] if name == b"content-length"]
@@ -27,39 +27,41 @@ async def test_a_default_fills_in_what_is_missing(body: bytes) -> None:
 
 
 async def test_an_alias_becomes_the_real_name_and_nothing_else_changes() -> None:
-    _, app = await ask(b'{"model":"gpt", "top_p":1.0e-1,"x": [1 ,2]}', aliases={"gpt": "Qwen/Qwen3"})
+    _, app = await model_request(
+        b'{"model":"gpt", "top_p":1.0e-1,"x": [1 ,2]}', aliases={"gpt": "Qwen/Qwen3"}
+    )
     assert app.bodies[0] == b'{"model":"Qwen/Qwen3","top_p":1.0e-1,"x":[1 ,2]}'
 
 
 async def test_a_body_that_needs_no_change_passes_byte_for_byte() -> None:
     body = b' {"model" : "Qwen", "x":\t1}\n'
-    _, app = await ask(body, aliases={"gpt": "Qwen"}, allowed=["Qwen"])
+    _, app = await model_request(body, aliases={"gpt": "Qwen"}, allowed=["Qwen"])
     assert app.bodies == [body]
 
 
 async def test_allowed_are_the_names_that_clients_use() -> None:
-    told, _ = await ask(b'{"model":"gpt"}', aliases={"gpt": "Qwen"}, allowed=["gpt"])
+    told, _ = await model_request(b'{"model":"gpt"}', aliases={"gpt": "Qwen"}, allowed=["gpt"])
     assert told.status == 200
-    told, app = await ask(b'{"model":"Qwen"}', aliases={"gpt": "Qwen"}, allowed=["gpt"])
+    told, app = await model_request(b'{"model":"Qwen"}', aliases={"gpt": "Qwen"}, allowed=["gpt"])
     assert (told.status, told.error["code"], told.error["param"]) == (404, "model_not_found", "model")
     assert app.bodies == []
 
 
 @pytest.mark.parametrize(("path", "body"), [(CHAT, b"{}"), ("/v1/audio/transcriptions", b"--form")])
 async def test_a_request_whose_model_cannot_be_read_is_not_let_past_a_list(path: str, body: bytes) -> None:
-    told, app = await ask(body, path, allowed=["whisper"])
+    told, app = await model_request(body, path, allowed=["whisper"])
     assert (told.status, told.error["message"]) == (400, "body.model: name the model")
     assert app.bodies == []
 
 
 @pytest.mark.parametrize("name", ["x" * 257, "a\\u0000b", "a\\nb", "\\u202e"])
 async def test_a_name_that_no_log_should_hold_is_refused(name: str) -> None:
-    told, _ = await ask(b'{"model":"%s"}' % name.encode())
+    told, _ = await model_request(b'{"model":"%s"}' % name.encode())
     assert (told.status, told.error["param"]) == (400, "model")
 
 
 async def test_what_is_no_model_endpoint_passes_unread() -> None:
-    _, app = await ask(b"\xff not JSON", "/v1/tokenize", default="small", allowed=[])
+    _, app = await model_request(b"\xff not JSON", "/v1/tokenize", default="small", allowed=[])
     assert app.bodies == [b"\xff not JSON"]
 
 

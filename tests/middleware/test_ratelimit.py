@@ -11,13 +11,13 @@ from stores import Clock
 from llmgate.exchange import Exchange, Principal
 from llmgate.middleware import RateLimit
 from llmgate.middleware.ratelimit import Limit
-from llmgate.usage.model import Certainty, Reading, Usage
 from llmgate.ratelimit.windows import LocalSlots, LocalWindows
+from llmgate.usage.model import Certainty, Reading, Usage
 
-ANN = Principal(1, "ann", key_id=7, organisation_id=3)
+ANN = Principal(1, "ann", key_id=7, organization_id=3)
 ANNS_OTHER_KEY = Principal(1, "ann", key_id=8)
 ANNS_SESSION = Principal(1, "ann", session_id="s")
-BOB = Principal(2, "bob", key_id=9, organisation_id=3)
+BOB = Principal(2, "bob", key_id=9, organization_id=3)
 HEADERS = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after")
 
 
@@ -31,7 +31,7 @@ def limiter(*limits: Limit, clock: Clock, app: object = None, **settings: object
     return RateLimit(app or Answers(), limits=limits, clock=clock, **settings)
 
 
-async def ask(
+async def model_request(
     app: RateLimit, principal: Principal | None = ANN, *, route: str = "chat", ip: str = "192.0.2.1"
 ) -> Told:
     return await play(app, llmgate=Exchange("1", 0.0, route=route, principal=principal), client=(ip, 1))
@@ -43,17 +43,17 @@ def said(told: Told) -> tuple[str | None, ...]:
 
 async def test_every_answer_tells_where_the_limit_stands(clock: Clock) -> None:
     app = limiter(Limit("key", "requests", 2, 60), clock=clock)
-    assert said(await ask(app)) == ("200", "2", "1", "1060", None)
+    assert said(await model_request(app)) == ("200", "2", "1", "1060", None)
     clock.pass_by(10)
-    assert said(await ask(app)) == ("200", "2", "0", "1060", None)
-    assert said(await ask(app)) == ("429", "2", "0", "1060", "50")
+    assert said(await model_request(app)) == ("200", "2", "0", "1060", None)
+    assert said(await model_request(app)) == ("429", "2", "0", "1060", "50")
 
 
 async def test_a_refusal_says_what_when_and_how_long(clock: Clock) -> None:
     inner = Answers()
     app = limiter(Limit("key", "requests", 1, 60), clock=clock, app=inner)
-    await ask(app)
-    told = await ask(app)
+    await model_request(app)
+    told = await model_request(app)
     assert told.error["message"] == "Rate limit reached: 1 requests in 60 s for this key. Try again in 60 s."
     assert (told.error["type"], told.error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
     assert told.scope["llmgate"].refused == "rate_limit"
@@ -62,28 +62,28 @@ async def test_a_refusal_says_what_when_and_how_long(clock: Clock) -> None:
 
 async def test_a_window_that_is_over_begins_anew(clock: Clock) -> None:
     app = limiter(Limit("key", "requests", 1, 60), clock=clock)
-    await ask(app)
+    await model_request(app)
     clock.pass_by(60)
-    assert said(await ask(app)) == ("200", "1", "0", "1120", None)
+    assert said(await model_request(app)) == ("200", "1", "0", "1120", None)
 
 
 async def test_retry_after_is_at_least_a_second(clock: Clock) -> None:
     app = limiter(Limit("key", "requests", 1, 60), clock=clock)
-    await ask(app)
+    await model_request(app)
     clock.pass_by(59.999)
-    assert (await ask(app)).header("retry-after") == "1"
+    assert (await model_request(app)).header("retry-after") == "1"
 
 
 async def test_a_moving_window_lets_no_burst_through_at_its_seam(clock: Clock) -> None:
     app = limiter(Limit("key", "requests", 2, 60, moving=True), clock=clock)
-    await ask(app)
+    await model_request(app)
     clock.pass_by(50)
-    assert said(await ask(app)) == ("200", "2", "0", "1060", None)
+    assert said(await model_request(app)) == ("200", "2", "0", "1060", None)
     clock.pass_by(5)
-    assert said(await ask(app)) == ("429", "2", "0", "1060", "5")
+    assert said(await model_request(app)) == ("429", "2", "0", "1060", "5")
     clock.pass_by(5.5)
-    assert (await ask(app)).status == 200
-    assert (await ask(app)).status == 429
+    assert (await model_request(app)).status == 200
+    assert (await model_request(app)).status == 429
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ async def test_a_moving_window_lets_no_burst_through_at_its_seam(clock: Clock) -
     [
         ("key", (ANN, ANN), (ANN, ANNS_OTHER_KEY)),
         ("user", (ANN, ANNS_OTHER_KEY), (ANN, BOB)),
-        ("organisation", (ANN, BOB), None),
+        ("organization", (ANN, BOB), None),
     ],
 )
 async def test_who_shares_a_count(
@@ -100,43 +100,49 @@ async def test_who_shares_a_count(
     for pair, second in ((together, 429), (apart, 200)):
         app = limiter(Limit(per, "requests", 1), clock=clock)
         if pair:
-            assert (await ask(app, pair[0])).status == 200
-            assert (await ask(app, pair[1])).status == second
+            assert (await model_request(app, pair[0])).status == 200
+            assert (await model_request(app, pair[1])).status == second
 
 
 async def test_addresses_routes_and_the_gate_as_a_whole_can_be_limited(clock: Clock) -> None:
     by_ip = limiter(Limit("ip", "requests", 1), clock=clock)
-    assert [(await ask(by_ip, ip=ip)).status for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.1")] == [
+    assert [(await model_request(by_ip, ip=ip)).status for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.1")] == [
         200,
         200,
         429,
     ]
     by_route = limiter(Limit("route", "requests", 1), clock=clock)
-    assert [(await ask(by_route, route=route)).status for route in ("a", "b", "a")] == [200, 200, 429]
+    assert [(await model_request(by_route, route=route)).status for route in ("a", "b", "a")] == [
+        200,
+        200,
+        429,
+    ]
     whole = limiter(Limit("gate", "requests", 1), clock=clock)
-    assert [(await ask(whole, BOB, route=route)).status for route in ("a", "b")] == [200, 429]
+    assert [(await model_request(whole, BOB, route=route)).status for route in ("a", "b")] == [200, 429]
 
 
 @pytest.mark.parametrize(
-    ("per", "principal"), [("key", ANNS_SESSION), ("organisation", ANNS_SESSION), ("user", None)]
+    ("per", "principal"), [("key", ANNS_SESSION), ("organization", ANNS_SESSION), ("user", None)]
 )
 async def test_a_limit_passes_over_requests_that_have_none_of_its_kind(
     per: str, principal: Principal | None, clock: Clock
 ) -> None:
     app = limiter(Limit(per, "requests", 1), clock=clock)
-    assert [said(await ask(app, principal)) for _ in range(2)] == [("200", None, None, None, None)] * 2
+    assert [said(await model_request(app, principal)) for _ in range(2)] == [
+        ("200", None, None, None, None)
+    ] * 2
 
 
 async def test_the_tightest_of_several_limits_is_told(clock: Clock) -> None:
     app = limiter(Limit("key", "requests", 5), Limit("user", "requests", 3, 3600), clock=clock)
-    assert said(await ask(app)) == ("200", "3", "2", "4600", None)
+    assert said(await model_request(app)) == ("200", "3", "2", "4600", None)
 
 
 async def test_limits_of_different_names_are_counted_apart(clock: Clock) -> None:
     storage, slots = LocalWindows(clock=clock), LocalSlots()
     one = limiter(Limit("key", "requests", 1, name="a"), clock=clock, storage=storage, slots=slots)
     two = limiter(Limit("key", "requests", 1, name="b"), clock=clock, storage=storage, slots=slots)
-    assert [(await ask(app)).status for app in (one, two, one)] == [200, 200, 429]
+    assert [(await model_request(app)).status for app in (one, two, one)] == [200, 200, 429]
 
 
 class Uses:
@@ -152,11 +158,11 @@ class Uses:
 
 async def test_tokens_close_a_window_once_they_are_used_up(clock: Clock) -> None:
     app = limiter(Limit("key", "tokens", 100), clock=clock, app=Uses(60))
-    assert said(await ask(app)) == ("200", "100", "100", "1000", None)
-    assert said(await ask(app)) == ("200", "100", "40", "1060", None)
-    assert said(await ask(app)) == ("429", "100", "0", "1060", "60")
+    assert said(await model_request(app)) == ("200", "100", "100", "1000", None)
+    assert said(await model_request(app)) == ("200", "100", "40", "1060", None)
+    assert said(await model_request(app)) == ("429", "100", "0", "1060", "60")
     clock.pass_by(60)
-    assert (await ask(app)).status == 200
+    assert (await model_request(app)).status == 200
 
 
 def test_tokens_in_a_moving_window_are_a_mistake_of_the_operator(clock: Clock) -> None:
@@ -179,9 +185,9 @@ class Waits:
 async def test_only_so_many_run_at_once(clock: Clock) -> None:
     inner, slots = Waits(), LocalSlots()
     app = limiter(Limit("key", "concurrent", 1), clock=clock, app=inner, slots=slots)
-    first = asyncio.create_task(ask(app))
+    first = asyncio.create_task(model_request(app))
     await inner.entered.wait()
-    told = await ask(app)
+    told = await model_request(app)
     assert (told.status, told.header("retry-after")) == (429, "1")
     assert told.error["message"] == "Too many requests at once: this key may run 1."
     inner.go_on.set()
@@ -194,7 +200,7 @@ async def test_a_slot_comes_back_however_the_request_ends(how: str, clock: Clock
     if how == "raises":
         inner.go_on.wait = inner.entered.wait = failing  # type: ignore[method-assign]
     app = limiter(Limit("key", "concurrent", 1), clock=clock, app=inner, slots=slots)
-    task = asyncio.create_task(ask(app))
+    task = asyncio.create_task(model_request(app))
     if how == "cancelled":
         await inner.entered.wait()
         task.cancel()
@@ -210,7 +216,7 @@ async def test_slots_taken_before_the_limit_that_refuses_come_back(clock: Clock)
     slots = LocalSlots()
     await slots.acquire(":user:1:1", 1)
     app = limiter(Limit("key", "concurrent", 5), Limit("user", "concurrent", 1), clock=clock, slots=slots)
-    assert (await ask(app)).status == 429
+    assert (await model_request(app)).status == 429
     assert slots.taken == 1
 
 
@@ -223,9 +229,9 @@ class Broken(MemoryStorage):
 
 async def test_a_storage_that_is_away_refuses_unless_told_otherwise(clock: Clock) -> None:
     limit = Limit("key", "requests", 1)
-    refused = await ask(limiter(limit, clock=clock, storage=Broken()))
+    refused = await model_request(limiter(limit, clock=clock, storage=Broken()))
     assert (refused.status, refused.error["code"]) == (503, "unavailable")
-    assert (await ask(limiter(limit, clock=clock, storage=Broken(), fail_open=True))).status == 200
+    assert (await model_request(limiter(limit, clock=clock, storage=Broken(), fail_open=True))).status == 200
 
 
 async def test_a_storage_that_goes_away_does_not_spoil_a_finished_answer(
@@ -238,6 +244,6 @@ async def test_a_storage_that_goes_away_does_not_spoil_a_finished_answer(
         async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
             raise ValueError("gone")
 
-    told = await ask(limiter(Limit("key", "tokens", 9), clock=clock, storage=Goes(), app=Uses(5)))
+    told = await model_request(limiter(Limit("key", "tokens", 9), clock=clock, storage=Goes(), app=Uses(5)))
     assert told.finished
     assert "do not count" in caplog.text

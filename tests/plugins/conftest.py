@@ -16,10 +16,10 @@ from servers import serve
 from starlette.types import Receive, Scope, Send
 from stores import Clock, clock, migrated_file
 
-from llmgate.gate.build import Gate, open_gate
 from llmgate.config import from_document
-from llmgate.gate.runtime import open_core
 from llmgate.exchange import read_body
+from llmgate.gate.build import Gate, open_gate
+from llmgate.gate.runtime import open_runtime
 
 __all__ = ["clock", "migrated_file"]
 
@@ -87,8 +87,8 @@ def open_config(
         change(document)
         config = from_document(document, file=file)
         async with AsyncExitStack() as stack:
-            core = await stack.enter_async_context(open_core(config, clock=clock))
-            gate = await stack.enter_async_context(open_gate(config, core))
+            runtime = await stack.enter_async_context(open_runtime(config, clock=clock))
+            gate = await stack.enter_async_context(open_gate(config, runtime))
             url = await stack.enter_async_context(serve(gate.apps[config.gate.listen[0]]))
             http = await stack.enter_async_context(
                 httpx.AsyncClient(base_url=url, trust_env=False, timeout=30)

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 import msgspec
-from backends import llama
+from real_backends import llama
 
 from plugins.conftest import OpenGate
 

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmgate.proxy.headers import HOP_BY_HOP, NOT_FORWARDED, forwarded_headers, request_headers, response_headers
+from llmgate.proxy.headers import (
+    HOP_BY_HOP,
+    NOT_FORWARDED,
+    forwarded_headers,
+    request_headers,
+    response_headers,
+)
 
 common = st.sampled_from([*sorted(NOT_FORWARDED), b"accept", b"content-type", b"x-stainless-lang"])
 names = common | st.text("abcxyz-09", min_size=1, max_size=9).map(str.encode)

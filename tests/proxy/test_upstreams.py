@@ -5,7 +5,15 @@ import asyncio
 import pytest
 
 from llmgate.errors import ConfigError, UpstreamFailed
-from llmgate.proxy.engines.base import ConnectFailed, ConnectTimedOut, FirstByteTimedOut, Origin, Timeouts, UpstreamBroke, UpstreamRequest
+from llmgate.proxy.engines.base import (
+    ConnectFailed,
+    ConnectTimedOut,
+    FirstByteTimedOut,
+    Origin,
+    Timeouts,
+    UpstreamBroke,
+    UpstreamRequest,
+)
 from llmgate.proxy.upstreams import Breaker, BreakerSettings, Lease, Upstream
 
 REQUEST = UpstreamRequest("POST", b"/v1/x", [], b"{}")

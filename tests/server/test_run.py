@@ -16,7 +16,7 @@ from servers import PATIENCE, Peer, ScriptedUpstream, connect
 from stores import migrated_file
 
 from llmgate.config import Address, load
-from llmgate.gate.runtime import open_core
+from llmgate.gate.runtime import open_runtime
 from llmgate.server.run import Process
 
 __all__ = ["migrated_file"]
@@ -94,7 +94,7 @@ async def opened(folder: Path, url: str) -> AsyncIterator[Serving]:
     serving = Serving(folder, None, url)  # type: ignore[arg-type]
     serving.write()
     config = load(serving.file)
-    async with open_core(config) as core, Process(serving.file, core) as process:
+    async with open_runtime(config) as runtime, Process(serving.file, runtime) as process:
         serving.process = process
         await process.start(config)
         yield serving

@@ -12,7 +12,7 @@ from stores import files_in
 from llmgate.errors import StoreError
 from llmgate.store import Store, migrate
 from llmgate.store.backup import backup
-from llmgate.store.schema import organisations
+from llmgate.store.schema import organizations
 
 from .test_engine import damage
 
@@ -20,12 +20,12 @@ from .test_engine import damage
 async def add(store: Store, name: str) -> None:
     async with store.begin() as conn:
         values = {"uuid": name, "name": name, "is_active": True, "created_at": 0.0}
-        await conn.execute(sa.insert(organisations).values(**values))
+        await conn.execute(sa.insert(organizations).values(**values))
 
 
 async def count(url: str) -> int:
     async with Store.open(url) as store, store.connect() as conn:
-        return int(await conn.scalar(sa.select(sa.func.count()).select_from(organisations)) or 0)
+        return int(await conn.scalar(sa.select(sa.func.count()).select_from(organizations)) or 0)
 
 
 async def test_a_copy_made_while_others_write_is_whole_and_opens(sqlite_url: str, tmp_path: Path) -> None:
@@ -98,4 +98,4 @@ async def _grow(url: str, name: str) -> None:
 
 async def _names(url: str) -> list[str]:
     async with Store.open(url) as store, store.connect() as conn:
-        return list(await conn.scalars(sa.select(organisations.c.name).order_by(organisations.c.id)))
+        return list(await conn.scalars(sa.select(organizations.c.name).order_by(organizations.c.id)))

@@ -12,17 +12,17 @@ from stores import Clock, files_in
 
 from llmgate.errors import BadRequest, StoreError
 from llmgate.store import Store, migrate
-from llmgate.store.schema import organisations
+from llmgate.store.schema import organizations
 
 
 async def add(conn: AsyncConnection, name: str) -> None:
     row = {"uuid": name, "name": name, "is_active": True, "created_at": 0.0}
-    await conn.execute(organisations.insert().values(row))
+    await conn.execute(organizations.insert().values(row))
 
 
 async def names(store: Store) -> list[str]:
     async with store.connect() as conn:
-        query = sa.select(organisations.c.name).order_by(organisations.c.id)
+        query = sa.select(organizations.c.name).order_by(organizations.c.id)
         return list((await conn.scalars(query)).all())
 
 
@@ -69,14 +69,14 @@ async def test_a_cancelled_transaction_is_undone_and_the_next_one_works(store: S
 async def test_a_hundred_writers_at_once_all_get_their_turn(store: Store) -> None:
     async def increment() -> None:
         async with store.begin() as conn:
-            row = (await conn.execute(sa.select(organisations).with_for_update())).one()
-            await conn.execute(organisations.update().values(created_at=row.created_at + 1))
+            row = (await conn.execute(sa.select(organizations).with_for_update())).one()
+            await conn.execute(organizations.update().values(created_at=row.created_at + 1))
 
     async with store.begin() as conn:
         await add(conn, "one")
     await asyncio.gather(*(increment() for _ in range(100)))
     async with store.connect() as conn:
-        assert await conn.scalar(sa.select(organisations.c.created_at)) == 100
+        assert await conn.scalar(sa.select(organizations.c.created_at)) == 100
 
 
 async def test_only_a_committed_change_moves_the_stamp(store: Store) -> None:
@@ -105,14 +105,14 @@ async def test_a_row_that_contradicts_another_is_a_store_error(store: Store) -> 
 async def test_a_number_that_no_column_holds_is_the_callers_mistake(store: Store, value: int) -> None:
     with pytest.raises(BadRequest):
         async with store.connect() as conn:
-            await conn.execute(sa.select(organisations).where(organisations.c.id == value))
+            await conn.execute(sa.select(organizations).where(organizations.c.id == value))
     assert await names(store) == []
 
 
 async def test_half_of_a_character_is_the_callers_mistake(store: Store) -> None:
     with pytest.raises(BadRequest):
         async with store.connect() as conn:
-            await conn.execute(sa.select(organisations).where(organisations.c.name == "\ud800"))
+            await conn.execute(sa.select(organizations).where(organizations.c.name == "\ud800"))
     assert await names(store) == []
 
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmgate.backends.request import Ask, endpoint_of, read_ask
 from llmgate.backends.dialect import DIALECTS, Dialect
+from llmgate.backends.request import ModelRequest, endpoint_of, parse_request
 from llmgate.usage.meter import Meter, meter_for
 from llmgate.usage.model import Endpoint
 
@@ -69,12 +69,14 @@ class Capture:
     def endpoint(self) -> Endpoint:
         return endpoint_of(self.method, self.path)
 
-    def ask(self) -> Ask:
+    def model_request(self) -> ModelRequest:
         """What the request asked for; what is not metered may have no body at all."""
-        return read_ask(self.endpoint, self.request if self.endpoint is not Endpoint.OTHER else b"{}")
+        return parse_request(self.endpoint, self.request if self.endpoint is not Endpoint.OTHER else b"{}")
 
     def meter(self) -> Meter:
-        return meter_for(self.dialect, self.ask(), status=self.status, content_type=self.content_type)
+        return meter_for(
+            self.dialect, self.model_request(), status=self.status, content_type=self.content_type
+        )
 
 
 def masked(stream: bytes) -> bytes:

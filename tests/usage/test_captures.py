@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from llmgate.errors import BadRequest
-from llmgate.backends.request import read_ask
 from llmgate.backends.dialect import DIALECTS
+from llmgate.backends.request import parse_request
+from llmgate.errors import BadRequest
 from llmgate.usage.meter import meter_for
 from llmgate.usage.model import Certainty, Endpoint, Reading, Usage
 
@@ -49,7 +49,7 @@ def test_every_answer_is_read_as_the_table_says(name: str) -> None:
 def test_a_request_that_backends_read_in_different_ways_is_refused(name: str) -> None:
     """Backends answered these with anything from 200 to 500; the gate says what is wrong, and where."""
     with pytest.raises(BadRequest, match=r"^body"):
-        load(name).ask()
+        load(name).model_request()
 
 
 @pytest.mark.parametrize("name", sorted(set(METERED) - SEVERAL))
@@ -202,8 +202,8 @@ def test_timings_and_usage_of_llama_cpp_agree() -> None:
 def test_an_unknown_backend_is_estimated_from_its_text() -> None:
     """The generic dialect asks for nothing; 16 bytes of text are 4 tokens, the request's 112 bytes 28."""
     capture = load("vllm/main/chat_stream.txt")
-    ask = read_ask(Endpoint.CHAT, capture.request)
-    meter = meter_for(DIALECTS["generic"], ask, status=200, content_type=b"text/event-stream")
+    model_request = parse_request(Endpoint.CHAT, capture.request)
+    meter = meter_for(DIALECTS["generic"], model_request, status=200, content_type=b"text/event-stream")
     assert meter.feed(capture.answer) is capture.answer
     estimated = Usage(-(-len(capture.request) // 4), 4)
     assert meter.reading(finished=True) == Reading(estimated, Certainty.ESTIMATED)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmgate.backends.request import Ask, read_ask, rewrite
 from llmgate.backends.dialect import DIALECTS, Dialect
+from llmgate.backends.request import ModelRequest, parse_request, rewrite
 from llmgate.usage.meter import inject, limit, meter_for
 from llmgate.usage.model import Certainty, Endpoint, Reading, Usage
 
@@ -18,12 +18,12 @@ EVENTS = b"text/event-stream; charset=utf-8"
 BOTH = {"include_usage": True, "continuous_usage_stats": True}
 
 
-def ask_for(endpoint: Endpoint = Endpoint.CHAT, **fields: object) -> Ask:
-    return read_ask(endpoint, json.dumps(fields).encode())
+def ask_for(endpoint: Endpoint = Endpoint.CHAT, **fields: object) -> ModelRequest:
+    return parse_request(endpoint, json.dumps(fields).encode())
 
 
-def injected(dialect: Dialect, ask: Ask) -> object:
-    body = msgspec.json.decode(rewrite(ask, **inject(dialect, ask)))
+def injected(dialect: Dialect, model_request: ModelRequest) -> object:
+    body = msgspec.json.decode(rewrite(model_request, **inject(dialect, model_request)))
     return body.get("stream_options", "none")
 
 
@@ -41,8 +41,8 @@ def injected(dialect: Dialect, ask: Ask) -> object:
 )
 def test_usage_is_asked_for(dialect: str, endpoint: Endpoint, options: object, expected: object) -> None:
     """As far as the dialect knows how, and beside the client's own options."""
-    ask = ask_for(endpoint, stream=True, stream_options=options)
-    assert injected(DIALECTS[dialect], ask) == expected
+    model_request = ask_for(endpoint, stream=True, stream_options=options)
+    assert injected(DIALECTS[dialect], model_request) == expected
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ def read(
     body: bytes,
     *,
     dialect: Dialect = VLLM,
-    ask: Ask | None = None,
+    model_request: ModelRequest | None = None,
     kind: bytes | None = JSON,
     finished: bool = True,
 ) -> Reading | None:
-    meter = meter_for(dialect, ask or ask_for(), status=200, content_type=kind)
+    meter = meter_for(dialect, model_request or ask_for(), status=200, content_type=kind)
     assert meter.feed(body) is body
     assert meter.end() == b""
     return meter.reading(finished)
@@ -165,7 +165,9 @@ def test_text_is_found_wherever_an_api_puts_it(body: object) -> None:
 def test_an_answer_of_nothing_still_made_a_token() -> None:
     """Estimates do not fall to nothing, save where the endpoint makes no tokens."""
     assert read(b"{}") == Reading(Usage(1, 1), Certainty.ESTIMATED)
-    assert read(b"{}", ask=ask_for(Endpoint.EMBEDDINGS)) == Reading(Usage(1, 0), Certainty.ESTIMATED)
+    assert read(b"{}", model_request=ask_for(Endpoint.EMBEDDINGS)) == Reading(
+        Usage(1, 0), Certainty.ESTIMATED
+    )
 
 
 @pytest.mark.parametrize("status", [301, 400, 404, 429, 500, 503])
@@ -183,12 +185,12 @@ def test_an_error_under_status_200_used_nothing_that_is_known() -> None:
 
 def test_other_endpoints_are_not_counted() -> None:
     """No reading, no record."""
-    assert read(b'{"usage":{"prompt_tokens":5}}', ask=ask_for(Endpoint.OTHER)) is None
+    assert read(b'{"usage":{"prompt_tokens":5}}', model_request=ask_for(Endpoint.OTHER)) is None
 
 
 def test_sound_is_not_kept_nor_taken_for_text() -> None:
     """An answer in audio makes no text to estimate from."""
-    reading = read(b"RIFF" * 1000, kind=b"audio/wav", ask=ask_for(Endpoint.AUDIO, input="hello"))
+    reading = read(b"RIFF" * 1000, kind=b"audio/wav", model_request=ask_for(Endpoint.AUDIO, input="hello"))
     assert reading == Reading(Usage(5, 1), Certainty.ESTIMATED)
 
 
@@ -202,8 +204,8 @@ def test_sound_is_not_kept_nor_taken_for_text() -> None:
 )
 def test_of_a_large_body_only_the_ends_are_kept(head: bytes, tail: bytes) -> None:
     """Embeddings come in megabytes; usage stands at either end."""
-    ask = ask_for(Endpoint.EMBEDDINGS)
-    meter = meter_for(VLLM, ask, status=200, content_type=JSON)
+    model_request = ask_for(Endpoint.EMBEDDINGS)
+    meter = meter_for(VLLM, model_request, status=200, content_type=JSON)
     for piece in [head, *[b"x" * 10_000] * 200, tail]:
         assert meter.feed(piece) is piece
     held = sum(len(piece) for piece in (*meter._pieces, meter._head, meter._tail))

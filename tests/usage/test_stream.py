@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmgate.backends.request import Ask, read_ask
 from llmgate.backends.dialect import DIALECTS, Dialect
+from llmgate.backends.request import ModelRequest, parse_request
 from llmgate.usage.meter import Meter, meter_for
 from llmgate.usage.model import Certainty, Endpoint, Reading, Usage
 from llmgate.usage.stream import skim, without_usage
@@ -29,12 +29,12 @@ SEPARATORS = st.sampled_from([(",", ":"), (", ", ": ")])
 
 
 def meter(dialect: Dialect = VLLM, endpoint: Endpoint = Endpoint.CHAT, **fields: object) -> Meter:
-    ask = ask_for(endpoint, **fields)
-    return meter_for(dialect, ask, status=200, content_type=b"text/event-stream")
+    model_request = ask_for(endpoint, **fields)
+    return meter_for(dialect, model_request, status=200, content_type=b"text/event-stream")
 
 
-def ask_for(endpoint: Endpoint, **fields: object) -> Ask:
-    return read_ask(endpoint, json.dumps({"stream": True, **fields}).encode())
+def ask_for(endpoint: Endpoint, **fields: object) -> ModelRequest:
+    return parse_request(endpoint, json.dumps({"stream": True, **fields}).encode())
 
 
 def event(fields: object, separators: tuple[str, str] = (",", ":")) -> bytes:

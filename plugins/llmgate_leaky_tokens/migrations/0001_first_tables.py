@@ -48,7 +48,7 @@ def _purchases() -> None:
         "leaky_tokens_purchases",
         sa.Column("id", sa.Text, nullable=False),
         sa.Column("user_id", ID, nullable=False),
-        sa.Column("organisation_id", ID),
+        sa.Column("organization_id", ID),
         sa.Column("provider", sa.Text, nullable=False),
         sa.Column("tokens", sa.BigInteger, nullable=False),
         sa.Column("idempotency_key", sa.Text),

@@ -12,8 +12,8 @@ import httpx
 import msgspec
 
 if TYPE_CHECKING:
-    from .dialect import Dialect
     from ..proxy.upstreams import Upstream
+    from .dialect import Dialect
 
 log = logging.getLogger("llmgate.proxy")
 

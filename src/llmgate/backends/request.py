@@ -56,7 +56,7 @@ _TYPES = MappingProxyType(
 )
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
+class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request to a model.
 
     `choices` counts the answers asked for (copies times prompts), `prompts` the prompts of a completions
@@ -98,7 +98,7 @@ def endpoint_of(method: str, path: str) -> Endpoint:
     return _ENDPOINTS.get("/".join(segments)) or _ENDPOINTS.get(segments[-1], Endpoint.OTHER)
 
 
-def read_ask(endpoint: Endpoint | Callable[[dict[str, Raw]], Endpoint], body: bytes) -> Ask:
+def parse_request(endpoint: Endpoint | Callable[[dict[str, Raw]], Endpoint], body: bytes) -> ModelRequest:
     """What `body` asks `endpoint` for; a function tells it from the fields of the body, where no path does.
 
     Raises `BadRequest`, naming the place, if the body is no JSON object in UTF-8 without duplicate keys, or
@@ -106,7 +106,7 @@ def read_ask(endpoint: Endpoint | Callable[[dict[str, Raw]], Endpoint], body: by
     A byte order mark is accepted, as backends do. An audio upload is a form, not JSON: an opaque ask.
     """
     if endpoint is Endpoint.AUDIO and not body.lstrip(_BOM + b" \t\r\n").startswith(b"{"):
-        return Ask(
+        return ModelRequest(
             endpoint=endpoint,
             model=None,
             stream=False,
@@ -131,7 +131,7 @@ def read_ask(endpoint: Endpoint | Callable[[dict[str, Raw]], Endpoint], body: by
     options = _get(fields, "stream_options", dict) or {}
     wants_usage = bool(_get(options, "include_usage", bool, "body.stream_options"))
     prompts = _count_prompts(fields) if endpoint is Endpoint.COMPLETIONS else 1
-    return Ask(
+    return ModelRequest(
         endpoint=endpoint,
         model=_get(fields, "model", str),
         stream=bool(_get(fields, "stream", bool)),
@@ -147,19 +147,21 @@ def read_ask(endpoint: Endpoint | Callable[[dict[str, Raw]], Endpoint], body: by
     )
 
 
-def rewrite(ask: Ask, **changes: object) -> bytes:
-    """The body of `ask` with top-level fields set, or removed where the value is `msgspec.UNSET`.
+def rewrite(model_request: ModelRequest, **changes: object) -> bytes:
+    """The body of `model_request` with top-level fields set, or removed where the value is `msgspec.UNSET`.
 
     The values of all other fields keep their bytes. Raises `BadRequest` for a body that is not JSON.
     """
-    if not ask.fields:
+    if not model_request.fields:
         raise BadRequest("body: a form cannot be rewritten; name the model as the backend knows it")
-    fields = {name: value for name, value in {**ask.fields, **changes}.items() if value is not UNSET}
+    fields = {
+        name: value for name, value in {**model_request.fields, **changes}.items() if value is not UNSET
+    }
     return msgspec.json.encode(fields)
 
 
 def read_fields(body: bytes) -> dict[str, Raw]:
-    """The members of a JSON object, their values as they were written. Raises `BadRequest` like `read_ask`."""
+    """The members of a JSON object, their values as they were written. Raises `BadRequest` like `parse_request`."""
     body = body.removeprefix(_BOM)
     try:
         if not body.isascii():

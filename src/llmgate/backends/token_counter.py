@@ -11,9 +11,9 @@ import msgspec
 from ..usage.model import Endpoint
 
 if TYPE_CHECKING:
-    from .request import Ask
-    from .dialect import Dialect
     from ..proxy.upstreams import Upstream
+    from .dialect import Dialect
+    from .request import ModelRequest
 
 log = logging.getLogger("llmgate.proxy")
 
@@ -35,13 +35,13 @@ class TokenCounter:
         self._dialect = dialect
         self._http = http
 
-    async def __call__(self, ask: Ask) -> int | None:
+    async def __call__(self, model_request: ModelRequest) -> int | None:
         """The tokens of the prompt, chat template included; None where the backend cannot or does not say."""
-        path, names = self._door(ask)
+        path, names = self._door(model_request)
         replica = self._upstream.any_ready()
         if path is None or replica is None:
             return None
-        body = {name: ask.fields[name] for name in names if name in ask.fields}
+        body = {name: model_request.fields[name] for name in names if name in model_request.fields}
         headers = {b"content-type": b"application/json", **self._upstream.own_headers()}
         try:
             answer = await self._http.post(
@@ -54,16 +54,16 @@ class TokenCounter:
             return None
         return counted.count if counted.count is not None else counted.input_tokens
 
-    def _door(self, ask: Ask) -> tuple[str | None, tuple[str, ...]]:
+    def _door(self, model_request: ModelRequest) -> tuple[str | None, tuple[str, ...]]:
         dialect = self._dialect
-        if ask.endpoint is Endpoint.CHAT and dialect.tokenize_path is not None:
+        if model_request.endpoint is Endpoint.CHAT and dialect.tokenize_path is not None:
             return dialect.tokenize_path, ("model", "messages", "tools", "chat_template_kwargs")
         if (
-            ask.endpoint is Endpoint.COMPLETIONS
-            and ask.prompts == 1
-            and bytes(ask.fields.get("prompt", b""))[:1] == b'"'
+            model_request.endpoint is Endpoint.COMPLETIONS
+            and model_request.prompts == 1
+            and bytes(model_request.fields.get("prompt", b""))[:1] == b'"'
         ):
             return dialect.tokenize_path, ("model", "prompt")
-        if ask.endpoint in (Endpoint.CHAT, Endpoint.MESSAGES):
+        if model_request.endpoint in (Endpoint.CHAT, Endpoint.MESSAGES):
             return dialect.count_path, ("model", "messages", "system", "tools")
         return None, ()

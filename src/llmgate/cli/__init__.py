@@ -23,7 +23,7 @@ COMMANDS = {
     "migrate": "Bring the store's tables to what this llmgate needs.",
     "routes": "List every method and path that the gate takes.",
     "user": "Add users, change them, and list them.",
-    "org": "Add organisations, their members, and list them.",
+    "org": "Add organizations, their members, and list them.",
     "key": "Create, list and revoke API keys.",
     "quota": "Set, show, reset and remove quotas.",
     "usage": "Show what was used, from the ledger: the total, groups, or single requests.",

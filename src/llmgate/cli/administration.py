@@ -10,16 +10,16 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from ..gate.build import identity_of
 from ..config import Config, load
 from ..errors import NotFound
+from ..gate.build import identity_of
+from ..gate.from_config import defaults_of
 from ..ledger import Quotas, Reports
 from ..store import Store
-from ..gate.from_config import defaults_of
 from .options import gate_file
 
 if TYPE_CHECKING:
-    from ..identity import Identity, Key, Organisation, User
+    from ..identity import Identity, Key, Organization, User
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,10 +41,10 @@ class Administration:
         with or_look_at(f'user "{name}"', "llmgate user list"):
             return await (users.by_email(name) if "@" in name else users.by_username(name))
 
-    async def organisation(self, name: str) -> Organisation:
-        """The organisation of this name. Raises `NotFound`."""
-        with or_look_at(f'organisation "{name}"', "llmgate org list"):
-            return await self.identity.organisations.by_name(name)
+    async def organization(self, name: str) -> Organization:
+        """The organization of this name. Raises `NotFound`."""
+        with or_look_at(f'organization "{name}"', "llmgate org list"):
+            return await self.identity.organizations.by_name(name)
 
     async def key(self, key_id: int) -> Key:
         """The key with this id. Raises `NotFound`."""
@@ -55,10 +55,10 @@ class Administration:
         """The names of these users; an id of None has none."""
         return {one: (await self.identity.users.by_id(one)).username for one in set(ids) if one is not None}
 
-    async def organisation_names(self, ids: Iterable[int | None]) -> dict[int | None, str]:
-        """The names of these organisations; an id of None has none."""
-        organisations = self.identity.organisations
-        return {one: (await organisations.by_id(one)).name for one in set(ids) if one is not None}
+    async def organization_names(self, ids: Iterable[int | None]) -> dict[int | None, str]:
+        """The names of these organizations; an id of None has none."""
+        organizations = self.identity.organizations
+        return {one: (await organizations.by_id(one)).name for one in set(ids) if one is not None}
 
 
 @asynccontextmanager

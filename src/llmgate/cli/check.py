@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import click
 import httpx
 
+from ..backends.dialect import DIALECTS
 from ..config import Config, load
 from ..errors import ConfigError, StoreError
 from ..plugin.loader import migrations_of
 from ..proxy.health import HealthSettings, probe
 from ..store import pending
-from ..backends.dialect import DIALECTS
+from .dry_run import dry_run
 from .options import gate_file, json_option
 from .output import print_json
-from .dry_run import rehearse
 
 if TYPE_CHECKING:
     from ..proxy.upstreams import Upstream
@@ -66,7 +66,7 @@ async def _check(path: Path, *, with_upstreams: bool) -> Findings:
         return findings
     try:
         await _check_store(config, findings)
-        async with rehearse(config) as gate:
+        async with dry_run(config) as gate:
             counts = {"routes": config.routes, "upstreams": config.upstreams, "plugins": config.plugins}
             found = ", ".join(f"{name}: {len(things)}" for name, things in counts.items())
             findings.good.append(f"{path}: good ({found})")
@@ -92,7 +92,7 @@ async def _check_upstreams(config: Config, upstreams: Iterable[Upstream], findin
     async with httpx.AsyncClient(trust_env=False) as http:
         for upstream in upstreams:
             settings = config.upstreams[upstream.name]
-            if settings.is_inner:
+            if settings.is_asgi_app:
                 findings.good.append(f"upstreams.{upstream.name}: the app that the gate is put around")
                 continue
             dialect = DIALECTS[settings.dialect]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..tools.conformance import CASES, Case, Finding, Target, Verdict, examine, first_model
 from ..proxy.engines.base import Origin
 from ..proxy.engines.httptools_engine import HttptoolsEngine
+from ..tools.conformance import CASES, Case, Finding, Target, Verdict, examine, first_model
 from .options import json_option
 from .output import print_json
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 import click
 
 from ..config import Address, Config, load
-from ..tools.demo import MODEL
-from ..tools.demo.process import running_backend
 from ..errors import ConfigError, NotFound
 from ..server import serve
 from ..server.listener import bind
 from ..server.log import log_to_stderr
 from ..store import migrate
+from ..tools.demo import MODEL
+from ..tools.demo.process import running_backend
 from .administration import administer
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _free_address(port: int) -> Address:
 
 
 def _gate_toml(address: Address, backend: str) -> str:
-    template = Template(files("llmgate.demo").joinpath("gate.toml").read_text())
+    template = Template(files("llmgate.tools.demo").joinpath("gate.toml").read_text())
     return template.substitute(listen=address, backend=backend, context=CONTEXT, model=MODEL)
 
 

@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 
 from msgspec.structs import replace
 
-from ..gate.build import Gate, open_gate
 from ..config import Config, Redis, SecretUrl, Store
-from ..gate.runtime import open_core
+from ..gate.build import Gate, open_gate
+from ..gate.runtime import open_runtime
 from ..plugin.loader import migrations_of
 from ..store import migrate
 
@@ -21,7 +21,7 @@ async def _nobody(*_: object) -> None:
 
 
 @asynccontextmanager
-async def rehearse(config: Config) -> AsyncIterator[Gate]:
+async def dry_run(config: Config) -> AsyncIterator[Gate]:
     """The gate of `config`, built as `llmgate serve` builds it, but on an empty store of its own.
 
     It neither listens nor asks the upstreams how they are. Raises `ConfigError` for what only building
@@ -41,5 +41,5 @@ async def rehearse(config: Config) -> AsyncIterator[Gate]:
             redis=Redis(),
             upstreams=quiet,
         )
-        async with open_core(alone, inner=_nobody) as core, open_gate(alone, core) as gate:
+        async with open_runtime(alone, inner=_nobody) as runtime, open_gate(alone, runtime) as gate:
             yield gate

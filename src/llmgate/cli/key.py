@@ -27,7 +27,7 @@ def command() -> None:
 @click.argument("user")
 @click.option("--name", required=True, help="What the key is for, to tell it from others.")
 @click.option(
-    "--organisation", metavar="NAME", help="Spend this organisation's quotas; USER must be a member."
+    "--organization", metavar="NAME", help="Spend this organization's quotas; USER must be a member."
 )
 @click.option("--expires-in-days", type=click.FloatRange(0, 36_500, min_open=True), metavar="DAYS")
 @click.option("--prefix", default=PREFIX, show_default=True, help="What the key begins with.")
@@ -39,7 +39,7 @@ async def create(
     user: str,
     *,
     name: str,
-    organisation: str | None,
+    organization: str | None,
     expires_in_days: float | None,
     prefix: str,
     quiet: bool,
@@ -51,7 +51,7 @@ async def create(
         owner.id,
         name,
         prefix=prefix,
-        organisation_id=None if organisation is None else (await gate.organisation(organisation)).id,
+        organization_id=None if organization is None else (await gate.organization(organization)).id,
         expires_at=None if expires_in_days is None else gate.store.clock() + expires_in_days * DAY,
     )
     if as_json:
@@ -65,27 +65,27 @@ async def create(
 
 @command.command("list")
 @click.option("--user", metavar="NAME", help="Only this user's.")
-@click.option("--organisation", metavar="NAME", help="Only this organisation's.")
+@click.option("--organization", metavar="NAME", help="Only this organization's.")
 @json_option
 @administration
 async def list_keys(
-    gate: Administration, *, user: str | None, organisation: str | None, as_json: bool
+    gate: Administration, *, user: str | None, organization: str | None, as_json: bool
 ) -> None:
     """List the keys that are not revoked, oldest first."""
     found = await gate.identity.keys.all()
     if user is not None:
         user_id = (await gate.user(user)).id
         found = [key for key in found if key.user_id == user_id]
-    if organisation is not None:
-        organisation_id = (await gate.organisation(organisation)).id
-        found = [key for key in found if key.organisation_id == organisation_id]
+    if organization is not None:
+        organization_id = (await gate.organization(organization)).id
+        found = [key for key in found if key.organization_id == organization_id]
     rows = await _rows(gate, found)
     columns = (
         "id",
         "key",
         "name",
         "user",
-        "organisation",
+        "organization",
         "uses",
         "last_used_at",
         "expires_at",
@@ -109,18 +109,18 @@ async def revoke(gate: Administration, key_id: int, *, as_json: bool) -> None:
 
 async def _rows(gate: Administration, keys: Sequence[Key]) -> list[Row]:
     users = await gate.usernames(key.user_id for key in keys)
-    organisations = await gate.organisation_names(key.organisation_id for key in keys)
-    return [_row(key, users[key.user_id], organisations.get(key.organisation_id)) for key in keys]
+    organizations = await gate.organization_names(key.organization_id for key in keys)
+    return [_row(key, users[key.user_id], organizations.get(key.organization_id)) for key in keys]
 
 
-def _row(key: Key, user: str, organisation: str | None) -> Row:
+def _row(key: Key, user: str, organization: str | None) -> Row:
     return {
         "id": key.id,
         "uuid": key.uuid,
         "key": key.masked,
         "name": key.name,
         "user": user,
-        "organisation": organisation,
+        "organization": organization,
         "uses": key.uses,
         "last_used_at": time_of(key.last_used_at),
         "expires_at": time_of(key.expires_at),

@@ -27,7 +27,7 @@ def command() -> None:
 def subject_options(work: Callable[..., Any]) -> Callable[..., Any]:
     """Whom a quota belongs to: exactly one of three options; `_subject` reads them."""
     for option in (
-        click.option("--organisation", metavar="NAME", help="Of this organisation."),
+        click.option("--organization", metavar="NAME", help="Of this organization."),
         click.option("--key", type=int, metavar="ID", help="Of this key."),
         click.option("--user", metavar="NAME", help="Of this user."),
     ):
@@ -53,7 +53,7 @@ async def set_quota(
     *,
     user: str | None,
     key: int | None,
-    organisation: str | None,
+    organization: str | None,
     tokens: int | None,
     requests: int | None,
     money: float | None,
@@ -64,7 +64,7 @@ async def set_quota(
     as_json: bool,
 ) -> None:
     """Set a quota. What was used of it already stays used."""
-    subject = await _subject(gate, user=user, key=key, organisation=organisation)
+    subject = await _subject(gate, user=user, key=key, organization=organization)
     named, limit = only(tokens=tokens, requests=requests, money=money)
     unit = Unit(named)
     if upstream and upstream not in gate.config.upstreams:
@@ -89,13 +89,13 @@ async def set_quota(
 @json_option
 @administration
 async def show_quotas(
-    gate: Administration, *, user: str | None, key: int | None, organisation: str | None, as_json: bool
+    gate: Administration, *, user: str | None, key: int | None, organization: str | None, as_json: bool
 ) -> None:
-    """Show where every quota of a user, key or organisation stands, those of gate.toml included.
+    """Show where every quota of a user, key or organization stands, those of gate.toml included.
 
     Only quotas with an ID are in the store, to be reset or removed.
     """
-    subject = await _subject(gate, user=user, key=key, organisation=organisation)
+    subject = await _subject(gate, user=user, key=key, organization=organization)
     rows = [_row(balance) for balance in await gate.quotas.of(subject)]
     show(rows, as_json=as_json, empty="No quotas yet, so nothing is limited: `llmgate quota set` sets one.")
 
@@ -125,7 +125,7 @@ async def _subject(gate: Administration, **given: Any) -> Subject:
     find: dict[str, Callable[[Any], Any]] = {
         "user": gate.user,
         "key": gate.key,
-        "organisation": gate.organisation,
+        "organization": gate.organization,
     }
     return Subject(kind, (await find[kind](name)).id)
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..config import Config, load
+from .dry_run import dry_run
 from .options import gate_file, json_option
 from .output import Row, show
-from .dry_run import rehearse
 
 if TYPE_CHECKING:
     from ..config import Route
@@ -32,7 +32,7 @@ def command(path: Path, *, as_json: bool) -> None:
 
 async def _rows(config: Config) -> list[Row]:
     routes = {f"routes[{index}]": route for index, route in enumerate(config.routes)}
-    async with rehearse(config) as gate:
+    async with dry_run(config) as gate:
         return [
             _row(str(address), entry, routes.get(entry.owner))
             for address, app in gate.apps.items()

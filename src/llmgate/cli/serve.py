@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..gate.routes import addresses_of
 from ..server import serve
 from ..server.log import log_to_stderr
-from ..gate.routes import addresses_of
 from .options import gate_file
 
 if TYPE_CHECKING:

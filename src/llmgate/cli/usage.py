@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GROUPS: dict[str, Group] = {
     "user": "user_id",
     "key": "key_id",
-    "organisation": "organisation_id",
+    "organization": "organization_id",
     "model": "model",
     "upstream": "upstream",
     "route": "route",
@@ -35,7 +35,7 @@ EMPTY = "No usage yet."
 @click.command()
 @click.option("--user", metavar="NAME", help="Only this user's.")
 @click.option("--key", type=int, metavar="ID", help="Only this key's.")
-@click.option("--organisation", metavar="NAME", help="Only this organisation's.")
+@click.option("--organization", metavar="NAME", help="Only this organization's.")
 @click.option("--upstream", metavar="NAME", help="Only on this upstream.")
 @click.option("--model", metavar="NAME", help="Only of this model.")
 @click.option(
@@ -56,7 +56,7 @@ async def command(
     *,
     user: str | None,
     key: int | None,
-    organisation: str | None,
+    organization: str | None,
     by: str | None,
     records: int | None,
     as_json: bool,
@@ -70,7 +70,7 @@ async def command(
     which = Filter(
         user_id=who if who is not None or owned is None else owned.user_id,
         key_id=None if owned is None else owned.id,
-        organisation_id=None if organisation is None else (await gate.organisation(organisation)).id,
+        organization_id=None if organization is None else (await gate.organization(organization)).id,
         **same,
     )
     if by is not None:
@@ -98,15 +98,15 @@ def _sums(totals: Totals) -> Row:
 
 
 async def _groups(gate: Administration, by: str, which: Filter) -> list[Row]:
-    """A line for each value; users and organisations by name, and None where a request had none."""
+    """A line for each value; users and organizations by name, and None where a request had none."""
     groups = await gate.reports.grouped(GROUPS[by], which)
     values = [value for value, _ in groups]
     names: dict[Any, Any] = {}
     match by:
         case "user":
             names = await gate.usernames(values)
-        case "organisation":
-            names = await gate.organisation_names(values)
+        case "organization":
+            names = await gate.organization_names(values)
         case "day":
             names = {value: dt.datetime.fromtimestamp(value, dt.UTC).date() for value in values}
     return [{by: names.get(value, value), **_sums(totals)} for value, totals in groups]

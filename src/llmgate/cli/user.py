@@ -61,9 +61,9 @@ async def list_users(gate: Administration, *, search: str, as_json: bool) -> Non
 async def show_user(gate: Administration, name: str, *, as_json: bool) -> None:
     """Show the user NAME."""
     user = await gate.user(name)
-    memberships = await gate.identity.organisations.of_user(user.id)
-    organisations = [membership.organisation.name for membership in memberships]
-    show_one({**_row(user), "organisations": organisations}, as_json=as_json)
+    memberships = await gate.identity.organizations.of_user(user.id)
+    organizations = [membership.organization.name for membership in memberships]
+    show_one({**_row(user), "organizations": organizations}, as_json=as_json)
 
 
 @command.command()

@@ -1,16 +1,32 @@
 """gate.toml: its settings as frozen types (`schema`), read with all problems at once (`load`)."""
 
-from .addresses import INNER_APP, Address, Network
+from .addresses import ASGI_APP, Address, Network
 from .describe import Setting, describe
 from .load import check_file, from_document, load
 from .paths import Operation
 from .read import convert_table
-from .schema import Breaker, Config, Gate, Health, Limit, Metrics, Passwords, PluginTable, Price, Quota, Redis, Route, Sessions, Store, Upstream
+from .schema import (
+    Breaker,
+    Config,
+    Gate,
+    Health,
+    Limit,
+    Metrics,
+    Passwords,
+    PluginTable,
+    Price,
+    Quota,
+    Redis,
+    Route,
+    Sessions,
+    Store,
+    Upstream,
+)
 from .secrets import Secret, SecretUrl
 from .values import BaseUrl, Model, Name, Prefix, UrlPath
 
 __all__ = [
-    "INNER_APP",
+    "ASGI_APP",
     "Address",
     "BaseUrl",
     "Breaker",

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from .messages import quoted
 from .paths import URL_PATH
 from .secrets import SecretUrl, Sources, secret_text
-from .messages import quoted
 
-INNER_APP: Final = "app:"
-"""In the place of an upstream's URLs: the app that `llmgate.embed.Gate` is put around."""
+ASGI_APP: Final = "app:"
+"""In the place of an upstream's URLs: the app that `llmgate.gate.embed.Gate` is put around."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 """A range of IP addresses."""
 
@@ -123,7 +123,7 @@ def parse_base_url(text: str, _: Sources) -> str:
 
 def parse_replica_url(text: str, sources: Sources) -> str:
     """A base URL, or `app:`."""
-    return text if text == INNER_APP else parse_base_url(text, sources)
+    return text if text == ASGI_APP else parse_base_url(text, sources)
 
 
 def parse_store_url(text: str, sources: Sources) -> SecretUrl:

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo
 
+from .messages import alternatives, found, number
 from .secrets import Secret
 from .values import PARSERS, Parser
-from .messages import alternatives, found, number
 
 UNIQUE = "unique"
 """`Meta(extra={UNIQUE: True})` on an array: no value may be there twice."""

@@ -17,9 +17,9 @@ import msgspec
 
 from ..errors import ConfigError
 from .annotations import REST, UNIQUE, Kind, default_of, kind_of
+from .messages import fits, found, join, toml_type, unknown_key
 from .secrets import PluginSettings, Sources
 from .values import Parser
-from .messages import fits, found, join, toml_type, unknown_key
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)

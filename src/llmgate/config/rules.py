@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .addresses import INNER_APP
+from .addresses import ASGI_APP
+from .messages import alternatives, dangling, join, quoted
 from .read import Unknowable, sound
 from .schema import Config, Gate, Limit, Quota, Route, Upstream
-from .messages import alternatives, dangling, join, quoted
 
 Finding = tuple[str, str]
 Rule = Callable[[Config, Any], Iterator[Finding]]
@@ -54,8 +54,8 @@ def output_fits_context(_: Config, upstream: Upstream) -> Iterator[Finding]:
 
 def inner_app_alone(_: Config, upstream: Upstream) -> Iterator[Finding]:
     """There is one app in this process, and no balancing between it and servers elsewhere."""
-    if INNER_APP in sound(upstream.urls) and len(upstream.urls) > 1:
-        yield "urls", f"{quoted(INNER_APP)} stands alone: put the servers into an upstream of their own"
+    if ASGI_APP in sound(upstream.urls) and len(upstream.urls) > 1:
+        yield "urls", f"{quoted(ASGI_APP)} stands alone: put the servers into an upstream of their own"
 
 
 def known_upstream(config: Config, table: Route | Quota) -> Iterator[Finding]:

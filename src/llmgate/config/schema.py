@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct, field
 
-from .addresses import INNER_APP, Address, Network
+from .addresses import ASGI_APP, Address, Network
 from .annotations import REST, UNIQUE
 from .paths import PUBLIC_API, Operation
 from .secrets import Secret, SecretUrl
@@ -162,7 +162,7 @@ class Upstream(Struct, frozen=True, kw_only=True):
         Some[ReplicaUrl],
         doc(
             "Roots of the replicas; the path of a route is added to them. "
-            "`app:` is the app that `llmgate.embed.Gate` is put around."
+            "`app:` is the app that `llmgate.gate.embed.Gate` is put around."
         ),
     ]
     dialect: Annotated[DialectName, doc("Family of the backend: how it reports usage and health.")] = (
@@ -193,9 +193,9 @@ class Upstream(Struct, frozen=True, kw_only=True):
     breaker: Breaker = Breaker()
 
     @property
-    def is_inner(self) -> bool:
+    def is_asgi_app(self) -> bool:
         """Whether this is the app that the gate is put around."""
-        return self.urls == (INNER_APP,)
+        return self.urls == (ASGI_APP,)
 
 
 class Price(Struct, frozen=True, kw_only=True):
@@ -253,7 +253,7 @@ class Limit(Struct, frozen=True, kw_only=True):
     UNITS: ClassVar[tuple[LimitUnit, ...]] = ("requests", "tokens", "concurrent")
 
     per: Annotated[
-        Literal["key", "user", "organisation", "ip", "route", "gate"],
+        Literal["key", "user", "organization", "ip", "route", "gate"],
         doc("Who shares one count."),
     ]
     requests: Annotated[Count | None, doc("Requests in a window.")] = None
@@ -275,11 +275,11 @@ class Limit(Struct, frozen=True, kw_only=True):
 
 
 class Quota(Struct, frozen=True, kw_only=True):
-    """What each user, key or organisation may spend that has no quota of its own in the store."""
+    """What each user, key or organization may spend that has no quota of its own in the store."""
 
     UNITS: ClassVar[tuple[QuotaUnit, ...]] = ("tokens", "requests", "money")
 
-    per: Annotated[Literal["user", "key", "organisation"], doc("Who spends.")]
+    per: Annotated[Literal["user", "key", "organization"], doc("Who spends.")]
     tokens: Annotated[Annotated[int, Meta(ge=0)] | None, doc("Tokens, in and out.")] = None
     requests: Annotated[Annotated[int, Meta(ge=0)] | None, doc("Requests.")] = None
     money: Annotated[Amount | None, doc("Money, by [prices.MODEL].")] = None

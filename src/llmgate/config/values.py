@@ -14,10 +14,19 @@ from types import MappingProxyType
 from typing import Annotated
 
 from ..backends.dialect import DIALECTS
-from .addresses import Address, Network, parse_address, parse_base_url, parse_network, parse_redis_url, parse_replica_url, parse_store_url
+from .addresses import (
+    Address,
+    Network,
+    parse_address,
+    parse_base_url,
+    parse_network,
+    parse_redis_url,
+    parse_replica_url,
+    parse_store_url,
+)
+from .messages import alternatives, quoted
 from .paths import Operation, parse_operation, parse_path, parse_prefix
 from .secrets import Secret, SecretUrl, Sources, secret_text
-from .messages import alternatives, quoted
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,31 +15,31 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .dynamic_upstreams import open_backends
-from ..config import INNER_APP, Address, Config, convert_table
-from .runtime import Core
-from .dispatcher import Entrance, nowhere
+from ..config import ASGI_APP, Address, Config, convert_table
 from ..errors import ConfigError, StoreError
 from ..identity import Identity, PasswordRules
 from ..ledger import Quotas, Reports
-from .stack import health_of, outer, route_app, upstream_of
+from ..observability.reconcile import comparing
 from ..plugin.loader import Services, load_plugin, migrations_of
-from ..proxy.health import HealthChecks
 from ..proxy.engines.httptools_engine import HttptoolsEngine
 from ..proxy.engines.httpx_engine import HttpxEngine
-from ..observability.reconcile import comparing
+from ..proxy.health import HealthChecks
 from ..store.migrations import check
-from .routes import addresses_of, tables_of
+from .dispatcher import Dispatcher, not_found
+from .dynamic_upstreams import open_dynamic_upstreams
 from .from_config import defaults_of, known_models, prices_of
+from .routes import addresses_of, tables_of
+from .runtime import Runtime
+from .stack import health_of, outer, route_app, upstream_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..config import Name, PluginTable
+    from ..plugin.operation import Surface
     from ..proxy.engines.base import Engine
     from ..proxy.upstreams import Upstream
     from ..store import Store
-    from ..plugin.operation import Surface
 
 log = logging.getLogger("llmgate")
 
@@ -51,7 +51,7 @@ class Gate:
     """A gate as gate.toml describes it: an ASGI app, and the table behind it, for each address."""
 
     config: Config
-    apps: Mapping[Address, Entrance]
+    apps: Mapping[Address, Dispatcher]
     services: Services
 
     @property
@@ -76,63 +76,65 @@ class _LateApp:
 
 
 @asynccontextmanager
-async def open_gate(config: Config, core: Core) -> AsyncIterator[Gate]:
+async def open_gate(config: Config, runtime: Runtime) -> AsyncIterator[Gate]:
     """Build the gate that `config` describes. Raises `ConfigError` with every clash and misfit found."""
     async with AsyncExitStack() as stack:
-        _check_inner(config, core)
+        _check_inner(config, runtime)
         upstreams = await _open_upstreams(config, stack)
         probed = {
             upstreams[name]: health
             for name, settings in config.upstreams.items()
             if (health := health_of(settings)) is not None
         }
-        await stack.enter_async_context(HealthChecks(probed, http=core.http))
-        identity = identity_of(config, core.store)
-        await stack.enter_async_context(_flushing(core, identity))
-        reports = Reports(core.store)
-        await stack.enter_async_context(comparing(config, reports, core.http, core.instruments))
+        await stack.enter_async_context(HealthChecks(probed, http=runtime.http))
+        identity = identity_of(config, runtime.store)
+        await stack.enter_async_context(_flushing(runtime, identity))
+        reports = Reports(runtime.store)
+        await stack.enter_async_context(comparing(config, reports, runtime.http, runtime.instruments))
         late = {route.name: _LateApp() for route in config.routes}
         services = Services(
             config=config,
-            store=core.store,
+            store=runtime.store,
             identity=identity,
-            ledger=core.ledger,
-            quotas=Quotas(core.store, defaults_of(config)),
+            ledger=runtime.ledger,
+            quotas=Quotas(runtime.store, defaults_of(config)),
             reports=reports,
             prices=prices_of(config),
             upstreams=upstreams,
             routes=late,
-            buckets=core.buckets,
-            http=core.http,
-            backends=partial(open_backends, config, core, addresses_of(config)),
+            buckets=runtime.buckets,
+            http=runtime.http,
+            backends=partial(open_dynamic_upstreams, config, runtime, addresses_of(config)),
         )
-        async with core.store.connect() as db:
+        async with runtime.store.connect() as db:
             await check(db, *migrations_of(config)[1:])
         surfaces = {
             name: await _open_plugin(name, table, services, stack) for name, table in config.plugins.items()
         }
         for route in config.routes:
-            late[route.name].app = route_app(route, config, core, upstreams[route.upstream], surfaces)
-        tables = tables_of(config, core, services, surfaces)
-        lost = outer(nowhere, config, core, identity, credentials=(), required=False, roles=())
+            late[route.name].app = route_app(route, config, runtime, upstreams[route.upstream], surfaces)
+        tables = tables_of(config, runtime, services, surfaces)
+        lost = outer(not_found, config, runtime, identity, credentials=(), required=False, roles=())
         trusted = config.gate.trusted_proxies
         apps = {
-            address: Entrance(table, nowhere=lost, trusted_proxies=trusted)
+            address: Dispatcher(table, not_found=lost, trusted_proxies=trusted)
             for address, table in tables.items()
         }
         # Nothing can fail any more: only now is the file in force for what outlives this gate.
-        core.ledger.set_defaults(defaults_of(config))
-        core.instruments.watch(core.ledger, upstreams.values(), known_models(config))
+        runtime.ledger.set_defaults(defaults_of(config))
+        runtime.instruments.watch(runtime.ledger, upstreams.values(), known_models(config))
         yield Gate(config, apps, services)
 
 
-def _check_inner(config: Config, core: Core) -> None:
+def _check_inner(config: Config, runtime: Runtime) -> None:
     """An upstream that is the app around which the gate is put needs such an app."""
-    if core.inner is None:
-        what = "is the app that llmgate.embed.Gate is put around; here is none: write the URL of a server"
-        inner = [name for name, upstream in config.upstreams.items() if upstream.is_inner]
+    if runtime.inner is None:
+        what = (
+            "is the app that llmgate.gate.embed.Gate is put around; here is none: write the URL of a server"
+        )
+        inner = [name for name, upstream in config.upstreams.items() if upstream.is_asgi_app]
         if inner:
-            raise ConfigError([f'upstreams.{name}.urls: "{INNER_APP}" {what}' for name in inner])
+            raise ConfigError([f'upstreams.{name}.urls: "{ASGI_APP}" {what}' for name in inner])
 
 
 async def _open_upstreams(config: Config, stack: AsyncExitStack) -> dict[str, Upstream]:
@@ -160,12 +162,12 @@ def identity_of(config: Config, store: Store) -> Identity:
 
 
 @asynccontextmanager
-async def _flushing(core: Core, identity: Identity) -> AsyncIterator[None]:
+async def _flushing(runtime: Runtime, identity: Identity) -> AsyncIterator[None]:
     """Write down now and then what is collected in memory: uses of keys, the access log, the state for metrics."""
 
     async def flush() -> None:
-        core.access_log.flush()
-        core.instruments.refresh()
+        runtime.access_log.flush()
+        runtime.instruments.refresh()
         try:
             await identity.keys.flush()
         except StoreError as error:

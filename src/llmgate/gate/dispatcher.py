@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ..config import Network
 
 
-class Entrance:
-    """The ASGI app of one address. `nowhere` answers what the table does not know.
+class Dispatcher:
+    """The ASGI app of one address. `not_found` answers what the table does not know.
 
     `trusted_proxies` are believed when they name the client in X-Forwarded-For. `in_flight` counts the
     requests that are inside.
@@ -29,7 +29,7 @@ class Entrance:
         self,
         table: Table,
         *,
-        nowhere: ASGIApp,
+        not_found: ASGIApp,
         trusted_proxies: Sequence[Network] = (),
         timer: Callable[[], float] = time.monotonic,
         new_id: Callable[[], str] = new_id,
@@ -37,7 +37,7 @@ class Entrance:
         self.table = table
         self.in_flight = 0
         self._last_out: asyncio.Event | None = None
-        self._nowhere = nowhere
+        self._nowhere = not_found
         self._trusted = trusted_proxies
         self._timer = timer
         self._new_id = new_id
@@ -79,7 +79,7 @@ class Entrance:
         return entry.app
 
 
-async def nowhere(scope: Scope, *_: Receive | Send) -> None:
+async def not_found(scope: Scope, *_: Receive | Send) -> None:
     """The app of a request that no route takes: raises what the table said."""
     raise scope["llmgate.refusal"]
 

@@ -6,7 +6,7 @@
         await backends.remove(backend)
 
 They are what an upstream and a route of gate.toml are, except that nobody has to trust who named their
-address: whatever is asked of them goes through a `Guard`.
+address: whatever is asked of them goes through a `AddressGuard`.
 """
 
 from __future__ import annotations
@@ -21,61 +21,63 @@ import httpx
 import msgspec
 
 from ..errors import BadRequest
-from .stack import health_of, route_app, upstream_of
+from ..proxy.address_guard import AddressGuard
 from ..proxy.engines.base import Origin
-from ..proxy.address_guard import Guard
-from ..proxy.health import HealthChecks
 from ..proxy.engines.httptools_engine import HttptoolsEngine
 from ..proxy.engines.transport import EngineTransport
+from ..proxy.health import HealthChecks
+from .stack import health_of, route_app, upstream_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from ..config import Address, Config, Network, Route
     from ..config import Upstream as UpstreamSettings
-    from .runtime import Core
     from ..proxy.upstreams import Upstream
+    from .runtime import Runtime
 
 EXAMINE = 3.0
 """Seconds that a server gets to show, before it is added, that it redirects nowhere."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Backend:
+class DynamicUpstream:
     """One of them: the upstream, and the layers of its route around the relay, without authentication."""
 
     upstream: Upstream
     app: ASGIApp
 
 
-class Backends:
-    """See the module's text. Made by `open_backends`; `http` asks through the guard as well."""
+class DynamicUpstreams:
+    """See the module's text. Made by `open_dynamic_upstreams`; `http` asks through the guard as well."""
 
-    def __init__(self, config: Config, core: Core, guard: Guard, engine: HttptoolsEngine) -> None:
+    def __init__(
+        self, config: Config, runtime: Runtime, guard: AddressGuard, engine: HttptoolsEngine
+    ) -> None:
         self._config = config
         self._engine = engine
         self._guard = guard
         self.http = httpx.AsyncClient(transport=EngineTransport(engine), trust_env=False)
-        self._core = replace(core, http=self.http)
-        self._open: dict[Backend, AsyncExitStack] = {}
+        self._runtime = replace(runtime, http=self.http)
+        self._open: dict[DynamicUpstream, AsyncExitStack] = {}
 
-    async def add(self, name: str, settings: UpstreamSettings, route: Route) -> Backend:
+    async def add(self, name: str, settings: UpstreamSettings, route: Route) -> DynamicUpstream:
         """Serve an upstream called `name` from now on, probed as its `settings` say.
 
         The route's path is part of the requests that its app takes, as it is of gate.toml's routes.
         """
         upstream = upstream_of(name, settings, self._engine)
         config = msgspec.structs.replace(self._config, upstreams={name: settings})
-        backend = Backend(upstream, route_app(route, config, self._core, upstream, {}))
+        backend = DynamicUpstream(upstream, route_app(route, config, self._runtime, upstream, {}))
         stack = AsyncExitStack()
         if (health := health_of(settings)) is not None:
             await stack.enter_async_context(HealthChecks({upstream: health}, http=self.http))
-        self._core.instruments.show(upstream)
-        stack.callback(self._core.instruments.hide, upstream)
+        self._runtime.instruments.show(upstream)
+        stack.callback(self._runtime.instruments.hide, upstream)
         self._open[backend] = stack
         return backend
 
-    async def remove(self, backend: Backend) -> None:
+    async def remove(self, backend: DynamicUpstream) -> None:
         """Forget an upstream. Requests that are under way are answered to their end."""
         await self._open.pop(backend).aclose()
 
@@ -105,14 +107,14 @@ class Backends:
 
 
 @asynccontextmanager
-async def open_backends(
-    config: Config, core: Core, own: Iterable[Address], *, allowed: Sequence[Network] = ()
-) -> AsyncIterator[Backends]:
+async def open_dynamic_upstreams(
+    config: Config, runtime: Runtime, own: Iterable[Address], *, allowed: Sequence[Network] = ()
+) -> AsyncIterator[DynamicUpstreams]:
     """Backends of a gate by `config` that listens at `own`. In `allowed` networks, every address may be asked."""
     ports = {address.port for address in own if address.path is None}
-    guard = Guard(own_ports=ports, allowed=allowed)
+    guard = AddressGuard(own_ports=ports, allowed=allowed)
     engine = HttptoolsEngine(guard=guard)
-    backends = Backends(config, core, guard, engine)
+    backends = DynamicUpstreams(config, runtime, guard, engine)
     try:
         yield backends
     finally:

@@ -1,6 +1,6 @@
 """The whole gate inside another server: around any ASGI app, with no proxy in between.
 
-    LLMGATE_CONFIG=gate.toml vllm serve MODEL --middleware llmgate.embed.Gate
+    LLMGATE_CONFIG=gate.toml vllm serve MODEL --middleware llmgate.gate.embed.Gate
 
     app = Gate(app, "gate.toml")                    # or around an app of one's own
 
@@ -18,12 +18,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .build import open_gate
-from ..config import INNER_APP, load
-from .runtime import open_core
+from ..config import ASGI_APP, load
 from ..errors import ConfigError, GateError, Unavailable, answer
 from ..plugin.loader import migrations_of
 from ..store import migrate
+from .build import open_gate
+from .runtime import open_runtime
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -116,8 +116,8 @@ class Gate:
         folder = os.environ.get(COUNTERS)
         counters = None if folder is None else Path(folder)
         async with (
-            open_core(config, inner=self._inner, counters=counters) as core,
-            open_gate(config, core) as gate,
+            open_runtime(config, inner=self._inner, counters=counters) as runtime,
+            open_gate(config, runtime) as gate,
         ):
             yield gate.apps[config.gate.listen[0]]
             await gate.drained()
@@ -161,8 +161,8 @@ def _named(path: str | Path | None) -> Path:
 def _fits(config: Config) -> None:
     """Inside another server there is one address, which is not the gate's; and the app has to be somewhere."""
     problems = []
-    if not any(upstream.is_inner for upstream in config.upstreams.values()):
-        problems.append(f'upstreams: nothing leads to the app: write urls = ["{INNER_APP}"] for one of them')
+    if not any(upstream.is_asgi_app for upstream in config.upstreams.values()):
+        problems.append(f'upstreams: nothing leads to the app: write urls = ["{ASGI_APP}"] for one of them')
     addresses = {f"routes[{index}]": route.listen for index, route in enumerate(config.routes)}
     addresses |= {f"plugins.{name}": plugin.listen for name, plugin in config.plugins.items()}
     addresses["metrics"] = config.metrics.listen

@@ -8,36 +8,36 @@ from typing import TYPE_CHECKING
 
 from ..config import Address, Config
 from ..errors import ConfigError
-from .stack import health_path_of, outer, rate_limit
 from ..observability.probes import Alive, InnerMetrics, Ready, Scrape
+from ..plugin.operation import OperationApp, Surface
 from ..proxy.asgi_upstream import ORIGIN
 from .router import Entry, Table
-from ..plugin.operation import OperationApp, Surface
+from .stack import health_path_of, outer, rate_limit
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from ..config import Name, Route
-    from .runtime import Core
     from ..plugin.loader import Services
+    from .runtime import Runtime
 
 DOCS = "the gate's documentation (`docs = false` in [gate] turns it off)"
 
 
 def tables_of(
-    config: Config, core: Core, services: Services, surfaces: Mapping[Name, Surface]
+    config: Config, runtime: Runtime, services: Services, surfaces: Mapping[Name, Surface]
 ) -> dict[Address, Table]:
     """The table of each address. Raises `ConfigError` with every clash."""
     entries: defaultdict[Address, list[Entry]] = defaultdict(list)
     for name, surface in surfaces.items():
         table = config.plugins[name]
         for address in _addresses(config, table.listen):
-            entries[address] += _operations(config, core, services, name, surface)
+            entries[address] += _operations(config, runtime, services, name, surface)
     for index, route in enumerate(config.routes):
         app = outer(
             services.routes[route.name],
             config,
-            core,
+            runtime,
             services.identity,
             credentials=route.credentials if route.authentication == "required" else (),
             required=True,
@@ -45,9 +45,9 @@ def tables_of(
         )
         for address in _addresses(config, route.listen):
             entries[address] += _allowed(route, app, f"routes[{index}]")
-    _add_probes(config, core, services, entries)
+    _add_probes(config, runtime, services, entries)
     if config.gate.docs and surfaces:
-        _add_docs(config, core, services, surfaces, entries)
+        _add_docs(config, runtime, services, surfaces, entries)
     problems: list[str] = []
     tables = {}
     for address, claims in entries.items():
@@ -71,17 +71,19 @@ def _addresses(config: Config, own: Address | None) -> tuple[Address, ...]:
     return config.gate.listen if own is None else (own,)
 
 
-def _operations(config: Config, core: Core, services: Services, name: Name, surface: Surface) -> list[Entry]:
+def _operations(
+    config: Config, runtime: Runtime, services: Services, name: Name, surface: Surface
+) -> list[Entry]:
     prefix = config.plugins[name].prefix
     entries = []
     for operation in surface.operations:
         app = operation.app or OperationApp(operation)
         if operation.app is None:  # an app of its own sends requests into a route, which has its limits
-            app = rate_limit(app, config.limits, core, name)
+            app = rate_limit(app, config.limits, runtime, name)
         app = outer(
             app,
             config,
-            core,
+            runtime,
             services.identity,
             credentials=operation.credentials,
             required=operation.required,
@@ -101,25 +103,27 @@ def _allowed(route: Route, app: ASGIApp, owner: str) -> list[Entry]:
     return entries
 
 
-def _add_probes(config: Config, core: Core, services: Services, entries: dict[Address, list[Entry]]) -> None:
+def _add_probes(
+    config: Config, runtime: Runtime, services: Services, entries: dict[Address, list[Entry]]
+) -> None:
     """Health and metrics, on every address of the gate unless metrics have one of their own."""
-    alive, ready = Alive(), Ready(core.ledger, services.upstreams, fail_open=core.fail_open)
-    inner = next((settings for settings in config.upstreams.values() if settings.is_inner), None)
-    app_metrics = None if inner is None else InnerMetrics(core.http, ORIGIN + config.metrics.path)
-    scrape = Scrape(core.instruments.registry, app_metrics)
+    alive, ready = Alive(), Ready(runtime.ledger, services.upstreams, fail_open=runtime.fail_open)
+    inner = next((settings for settings in config.upstreams.values() if settings.is_asgi_app), None)
+    app_metrics = None if inner is None else InnerMetrics(runtime.http, ORIGIN + config.metrics.path)
+    scrape = Scrape(runtime.instruments.registry, app_metrics)
     own = config.metrics.listen
     for address in {*config.gate.listen, *([own] if own is not None else [])}:
         probes: dict[str, ASGIApp] = {"/healthz": alive, "/readyz": ready}
         if config.metrics.enabled and (own is None or address == own):
             probes[config.metrics.path] = scrape
-        if core.inner is not None and inner is not None and (path := health_path_of(inner)) is not None:
-            probes[path] = core.inner
+        if runtime.inner is not None and inner is not None and (path := health_path_of(inner)) is not None:
+            probes[path] = runtime.inner
         entries[address] += [Entry("GET", path, app, "-", "the gate") for path, app in probes.items()]
 
 
 def _add_docs(
     config: Config,
-    core: Core,
+    runtime: Runtime,
     services: Services,
     surfaces: Mapping[Name, Surface],
     entries: dict[Address, list[Entry]],
@@ -137,5 +141,5 @@ def _add_docs(
     }
     for address, names in plugins.items():
         for path, page in documented[names].items():
-            app = outer(page, config, core, services.identity, credentials=(), required=False, roles=())
+            app = outer(page, config, runtime, services.identity, credentials=(), required=False, roles=())
             entries[address].append(Entry("GET", path, app, "-", DOCS))

@@ -13,30 +13,30 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from ..observability.access_log import AccessLog
-from ..ratelimit.leaky_bucket import open_buckets
 from ..ledger import Ledger
 from ..ledger.sqlite import SqliteCommitter
-from ..observability.metrics import Cells, Instruments
-from ..proxy.asgi_upstream import ORIGIN, InnerTransport
-from ..store import Store
+from ..observability.access_log import AccessLog
+from ..observability.metrics import Instruments, SharedValues
+from ..proxy.asgi_upstream import ORIGIN, AsgiTransport
+from ..ratelimit.leaky_bucket import open_buckets
 from ..ratelimit.redis import open_redis
-from .from_config import defaults_of
 from ..ratelimit.windows import LocalSlots, LocalWindows
+from ..store import Store
+from .from_config import defaults_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from .. import config
-    from ..ratelimit.leaky_bucket import Buckets
     from ..config import Config
     from ..ledger.commit import Committer
+    from ..ratelimit.leaky_bucket import Buckets
     from ..ratelimit.windows import Slots, Windows
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
-    """See the module's text. Made by `open_core`."""
+class Runtime:
+    """See the module's text. Made by `open_runtime`."""
 
     store: Store
     ledger: Ledger
@@ -53,13 +53,13 @@ class Core:
 
 
 @asynccontextmanager
-async def open_core(
+async def open_runtime(
     config: Config,
     *,
     counters: Path | None = None,
     inner: ASGIApp | None = None,
     clock: Callable[[], float] = time.time,
-) -> AsyncIterator[Core]:
+) -> AsyncIterator[Runtime]:
     """Open the store and what stands on it.
 
     `counters` is the folder in which several workers of a host count their metrics together; `inner` is
@@ -88,11 +88,11 @@ async def open_core(
         http = await stack.enter_async_context(_http(inner))
         buckets = await stack.enter_async_context(open_buckets(config.redis.url))
         windows, slots = await _shared(config, stack, clock)
-        cells = Cells.open(counters)
+        cells = SharedValues.open(counters)
         stack.callback(cells.close)
         access_log = AccessLog(sys.stdout.buffer)
         stack.callback(access_log.flush)
-        yield Core(
+        yield Runtime(
             store,
             ledger,
             Instruments(cells),
@@ -108,7 +108,7 @@ async def open_core(
 
 
 def _http(inner: ASGIApp | None) -> httpx.AsyncClient:
-    mounts = {} if inner is None else {ORIGIN: InnerTransport(inner)}
+    mounts = {} if inner is None else {ORIGIN: AsgiTransport(inner)}
     return httpx.AsyncClient(trust_env=False, mounts=mounts)
 
 

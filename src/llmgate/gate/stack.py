@@ -5,39 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..backends.context_length import ContextLengths
+from ..backends.dialect import DIALECTS
+from ..backends.model_list import ModelCards
+from ..backends.token_counter import TokenCounter
 from ..config import Config, Limit, Name, Route, Upstream
 from ..errors import ConfigError
 from ..middleware import Accounting, Authentication, Errors, Metrics, Models, Quota, RateLimit, RequestId
 from ..proxy import upstreams
-from ..backends.context_length import ContextLengths
-from ..backends.token_counter import TokenCounter
+from ..proxy.asgi_upstream import ORIGIN, AsgiUpstream
 from ..proxy.engines.base import Timeouts
 from ..proxy.health import HealthSettings
-from ..proxy.asgi_upstream import ORIGIN, Inner
-from ..backends.model_list import ModelCards
 from ..proxy.relay import Relay
 from .from_config import aliases_of, limit_of, prices_of
-from ..backends.dialect import DIALECTS
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from .runtime import Core
     from ..identity import Identity
-    from ..proxy.engines.base import Engine
     from ..plugin.operation import Surface
+    from ..proxy.engines.base import Engine
+    from .runtime import Runtime
 
 
 def route_app(
-    route: Route, config: Config, core: Core, upstream: upstreams.Upstream, surfaces: Mapping[Name, Surface]
+    route: Route,
+    config: Config,
+    runtime: Runtime,
+    upstream: upstreams.Upstream,
+    surfaces: Mapping[Name, Surface],
 ) -> ASGIApp:
     """Everything of a route that is inside of authentication. Raises `ConfigError` for unknown layers."""
     settings = config.upstreams[route.upstream]
     strip = route.path if route.upstream_path is not None else ""
     put = route.upstream_path or ""
     app: ASGIApp
-    if core.inner is not None and settings.is_inner:
-        app = Inner(core.inner, upstream, strip_prefix=strip, upstream_path=put)
+    if runtime.inner is not None and settings.is_asgi_app:
+        app = AsgiUpstream(runtime.inner, upstream, strip_prefix=strip, upstream_path=put)
     else:
         app = Relay(
             upstream,
@@ -53,17 +57,17 @@ def route_app(
             case "accounting":
                 app = Accounting(
                     app,
-                    ledger=core.ledger,
+                    ledger=runtime.ledger,
                     dialect=DIALECTS[settings.dialect],
                     upstream=route.upstream,
                     prices=prices_of(config),
                     max_body=config.gate.max_body,
-                    clock=core.store.clock,
+                    clock=runtime.store.clock,
                 )
             case "quota":
-                app = _quota(app, route, config, core, upstream)
+                app = _quota(app, route, config, runtime, upstream)
             case "ratelimit":
-                app = rate_limit(app, config.limits, core, route.name)
+                app = rate_limit(app, config.limits, runtime, route.name)
             case _:
                 app = _offered(app, route, name, surfaces)
     return Models(
@@ -75,7 +79,7 @@ def route_app(
     )
 
 
-def rate_limit(app: ASGIApp, limits: Iterable[Limit], core: Core, route: str) -> ASGIApp:
+def rate_limit(app: ASGIApp, limits: Iterable[Limit], runtime: Runtime, route: str) -> ASGIApp:
     """Hold `app`, which serves `route`, to those of gate.toml's [[limits]] that are for it."""
     mine = [limit_of(limit) for limit in limits if not limit.routes or route in limit.routes]
     if not mine:
@@ -83,16 +87,16 @@ def rate_limit(app: ASGIApp, limits: Iterable[Limit], core: Core, route: str) ->
     return RateLimit(
         app,
         limits=mine,
-        storage=core.windows,
-        slots=core.slots,
-        fail_open=core.limits_fail_open,
+        storage=runtime.windows,
+        slots=runtime.slots,
+        fail_open=runtime.limits_fail_open,
     )
 
 
 def outer(
     app: ASGIApp,
     config: Config,
-    core: Core,
+    runtime: Runtime,
     identity: Identity,
     *,
     credentials: Sequence[str],
@@ -109,23 +113,25 @@ def outer(
             roles=roles,
             on_use=identity.keys.touch,
         )
-    access_log = core.access_log if config.gate.access_log else None
-    return RequestId(Metrics(Errors(app), instruments=core.instruments, access_log=access_log))
+    access_log = runtime.access_log if config.gate.access_log else None
+    return RequestId(Metrics(Errors(app), instruments=runtime.instruments, access_log=access_log))
 
 
-def _quota(app: ASGIApp, route: Route, config: Config, core: Core, upstream: upstreams.Upstream) -> ASGIApp:
+def _quota(
+    app: ASGIApp, route: Route, config: Config, runtime: Runtime, upstream: upstreams.Upstream
+) -> ASGIApp:
     settings = config.upstreams[route.upstream]
     dialect = DIALECTS[settings.dialect]
     return Quota(
         app,
-        ledger=core.ledger,
+        ledger=runtime.ledger,
         dialect=dialect,
         prices=prices_of(config),
         context_length=settings.context_length,
-        context=ContextLengths(upstream, dialect, core.http),
+        context=ContextLengths(upstream, dialect, runtime.http),
         max_output_tokens=settings.max_output_tokens,
         upstream=route.upstream,
-        count=TokenCounter(upstream, dialect, core.http),
+        count=TokenCounter(upstream, dialect, runtime.http),
         refused_status=route.quota_status,
         max_body=config.gate.max_body,
     )
@@ -147,7 +153,7 @@ def upstream_of(name: str, settings: Upstream, engine: Engine) -> upstreams.Upst
     """An upstream as `settings` describe it, on `engine`."""
     return upstreams.Upstream(
         name,
-        [ORIGIN] if settings.is_inner else settings.urls,
+        [ORIGIN] if settings.is_asgi_app else settings.urls,
         engine=engine,
         timeouts=Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout),
         api_key=settings.api_key.reveal() if settings.api_key is not None else None,

@@ -1,4 +1,4 @@
-"""Who uses the gate: users, passwords, sessions, keys, organisations, for the core and every surface."""
+"""Who uses the gate: users, passwords, sessions, keys, organizations, for the core and every surface."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .keys import Key, Keys
-from .organizations import Member, Membership, Organisation, Organisations
+from .organizations import Member, Membership, Organization, Organizations
 from .passwords import PasswordRules, Passwords
 from .sessions import LIFETIME, Session, Sessions
 from .signing import Algorithm
@@ -25,8 +25,8 @@ __all__ = [
     "Keys",
     "Member",
     "Membership",
-    "Organisation",
-    "Organisations",
+    "Organization",
+    "Organizations",
     "PasswordRules",
     "Passwords",
     "Session",
@@ -43,7 +43,7 @@ class Identity:
     users: Users
     sessions: Sessions
     keys: Keys
-    organisations: Organisations
+    organizations: Organizations
 
     @classmethod
     def over(
@@ -61,5 +61,5 @@ class Identity:
             Users(store, Passwords(passwords or PasswordRules()), new_id=new_id),
             Sessions(store, lifetime=lifetime, algorithm=algorithm, issuer=issuer, new_id=new_id),
             Keys(store, new_id=new_id),
-            Organisations(store, new_id=new_id),
+            Organizations(store, new_id=new_id),
         )

@@ -22,7 +22,7 @@ def digest(credential: str) -> bytes:
     return sha256(credential.encode("utf-8", "surrogatepass")).digest()
 
 
-class Proven:
+class CredentialCache:
     """Principals by the digest of their credential, and digests known to be bad; both bounded.
 
     All is forgotten when `store.changes` moves. The two are kept apart so that a flood of bad credentials

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from ..errors import BadRequest, NotFound, Unauthenticated
 from ..exchange import Principal
-from ..store.schema import api_keys, memberships, organisations, user_roles, users
+from ..store.schema import api_keys, memberships, organizations, user_roles, users
+from .credential_cache import CredentialCache, digest
 from .validation import name_of
-from .credential_cache import Proven, digest
 
 if TYPE_CHECKING:
     from ..store import Store
@@ -40,7 +40,7 @@ class Key:
     id: int
     uuid: str
     user_id: int
-    organisation_id: int | None
+    organization_id: int | None
     name: str
     prefix: str
     last_four: str
@@ -67,7 +67,7 @@ class Keys:
     ) -> None:
         self._store = store
         self._new_id = new_id
-        self._proven = Proven(store, remembered)
+        self._proven = CredentialCache(store, remembered)
         self._used: dict[int, int] = {}
 
     async def create(
@@ -76,14 +76,14 @@ class Keys:
         name: str,
         *,
         prefix: str = PREFIX,
-        organisation_id: int | None = None,
+        organization_id: int | None = None,
         expires_at: float | None = None,
     ) -> tuple[Key, str]:
         """A new key and its secret, which nobody can read again: `prefix` and 64 hexadecimal digits.
 
-        A key with an organisation spends that organisation's quotas and lasts no longer than the user's
+        A key with an organization spends that organization's quotas and lasts no longer than the user's
         membership. Raises `BadRequest` for a bad name, prefix or time, `NotFound` if there is no such
-        user, or the user is not a member of the organisation.
+        user, or the user is not a member of the organization.
         """
         now = self._store.clock()
         name = name_of("name", name)
@@ -95,7 +95,7 @@ class Keys:
         row = {
             "uuid": str(self._new_id()),
             "user_id": user_id,
-            "organisation_id": organisation_id,
+            "organization_id": organization_id,
             "name": name,
             "hash": digest(secret).hex(),
             "prefix": prefix,
@@ -104,8 +104,8 @@ class Keys:
             "expires_at": expires_at,
         }
         async with self._store.begin() as conn:
-            if not await conn.scalar(_owner(user_id, organisation_id)):
-                raise NotFound("There is no such user, or not in this organisation.")
+            if not await conn.scalar(_owner(user_id, organization_id)):
+                raise NotFound("There is no such user, or not in this organization.")
             created = await conn.execute(api_keys.insert().values(row).returning(*_COLUMNS))
             return Key(*created.one()), secret
 
@@ -116,7 +116,7 @@ class Keys:
     async def verify(self, secret: str) -> Principal:
         """Who `secret` belongs to.
 
-        Raises `Unauthenticated` if it is unknown, expired or revoked, or its user, organisation or
+        Raises `Unauthenticated` if it is unknown, expired or revoked, or its user, organization or
         membership is not there or not active any more. Costs at most one query by an index.
         """
         if len(secret) > LONGEST:
@@ -150,9 +150,9 @@ class Keys:
         """The keys of a user that are not revoked, oldest first."""
         return await self._list(api_keys.c.user_id == user_id)
 
-    async def of_organisation(self, organisation_id: int) -> list[Key]:
-        """The keys of an organisation that are not revoked, oldest first."""
-        return await self._list(api_keys.c.organisation_id == organisation_id)
+    async def of_organization(self, organization_id: int) -> list[Key]:
+        """The keys of an organization that are not revoked, oldest first."""
+        return await self._list(api_keys.c.organization_id == organization_id)
 
     async def all(self) -> list[Key]:
         """Every key that is not revoked, oldest first."""
@@ -208,10 +208,10 @@ _COUNT_USES = (
 )
 
 
-def _owner(user_id: int, organisation_id: int | None) -> sa.Select[Any]:
+def _owner(user_id: int, organization_id: int | None) -> sa.Select[Any]:
     query = sa.select(users.c.id).where(users.c.id == user_id)
-    if organisation_id is not None:
-        member = memberships.c.organisation_id == organisation_id
+    if organization_id is not None:
+        member = memberships.c.organization_id == organization_id
         query = query.join(memberships, memberships.c.user_id == users.c.id).where(member)
     return query
 
@@ -220,20 +220,20 @@ def _good_key() -> sa.Select[Any]:
     """One row for each role of the user of a key, or one without a role; none if the key is not good."""
     membership = sa.and_(
         memberships.c.user_id == api_keys.c.user_id,
-        memberships.c.organisation_id == api_keys.c.organisation_id,
+        memberships.c.organization_id == api_keys.c.organization_id,
     )
     return (
-        sa.select(*api_keys.c["id", "organisation_id", "expires_at"], users.c.id.label("user_id"))
+        sa.select(*api_keys.c["id", "organization_id", "expires_at"], users.c.id.label("user_id"))
         .add_columns(users.c.username, user_roles.c.role)
         .join_from(api_keys, users, users.c.id == api_keys.c.user_id)
         .outerjoin(user_roles, user_roles.c.user_id == users.c.id)
-        .outerjoin(organisations, organisations.c.id == api_keys.c.organisation_id)
+        .outerjoin(organizations, organizations.c.id == api_keys.c.organization_id)
         .outerjoin(memberships, membership)
         .where(api_keys.c.hash == sa.bindparam("hashed"), api_keys.c.revoked_at.is_(None), users.c.is_active)
         .where(api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > sa.bindparam("now")))
         .where(
-            api_keys.c.organisation_id.is_(None)
-            | (organisations.c.is_active & memberships.c.user_id.is_not(None))
+            api_keys.c.organization_id.is_(None)
+            | (organizations.c.is_active & memberships.c.user_id.is_not(None))
         )
     )
 
@@ -246,7 +246,7 @@ def _principal(rows: Sequence[sa.Row[Any]]) -> Principal:
     first = rows[0]
     roles = frozenset(row.role for row in rows if row.role is not None)
     return Principal(
-        first.user_id, first.username, roles, key_id=first.id, organisation_id=first.organisation_id
+        first.user_id, first.username, roles, key_id=first.id, organization_id=first.organization_id
     )
 
 

@@ -1,4 +1,4 @@
-"""Organisations: users who share quotas and keys."""
+"""Organizations: users who share quotas and keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from ..errors import Conflict, NotFound
-from ..store.schema import memberships, organisations, users
+from ..store.schema import memberships, organizations, users
 from .validation import name_of
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ MEMBER = "member"
 
 
 @dataclass(frozen=True, slots=True)
-class Organisation:
-    """An organisation as stored. `created_at` is in seconds since the epoch."""
+class Organization:
+    """An organization as stored. `created_at` is in seconds since the epoch."""
 
     id: int
     uuid: str
@@ -34,7 +34,7 @@ class Organisation:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A user in an organisation; what the role means is for the surface to say."""
+    """A user in an organization; what the role means is for the surface to say."""
 
     user_id: int
     username: str
@@ -43,125 +43,125 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """An organisation of a user, and the user's role in it."""
+    """An organization of a user, and the user's role in it."""
 
-    organisation: Organisation
+    organization: Organization
     role: str
 
 
-class Organisations:
-    """The organisations in `store`."""
+class Organizations:
+    """The organizations in `store`."""
 
     def __init__(self, store: Store, *, new_id: Callable[[], object] = uuid.uuid4) -> None:
         self._store = store
         self._new_id = new_id
 
-    async def create(self, name: str) -> Organisation:
-        """A new organisation. Raises `BadRequest` for a bad name, `Conflict` for one that is taken."""
+    async def create(self, name: str) -> Organization:
+        """A new organization. Raises `BadRequest` for a bad name, `Conflict` for one that is taken."""
         row = {
             "uuid": str(self._new_id()),
             "name": name_of("name", name),
             "is_active": True,
             "created_at": self._store.clock(),
         }
-        insert = self._store.insert(organisations).values(row).on_conflict_do_nothing()
+        insert = self._store.insert(organizations).values(row).on_conflict_do_nothing()
         async with self._store.begin() as conn:
-            created = (await conn.execute(insert.returning(organisations))).first()
+            created = (await conn.execute(insert.returning(organizations))).first()
         if created is None:
             raise Conflict("The name is taken.", param="name")
-        return Organisation(*created)
+        return Organization(*created)
 
-    async def by_id(self, organisation_id: int) -> Organisation:
-        """The organisation with this id. Raises `NotFound`."""
-        return await self._find(organisations.c.id == organisation_id)
+    async def by_id(self, organization_id: int) -> Organization:
+        """The organization with this id. Raises `NotFound`."""
+        return await self._find(organizations.c.id == organization_id)
 
-    async def by_uuid(self, uuid: str) -> Organisation:
-        """The organisation with this UUID. Raises `NotFound`."""
-        return await self._find(organisations.c.uuid == uuid)
+    async def by_uuid(self, uuid: str) -> Organization:
+        """The organization with this UUID. Raises `NotFound`."""
+        return await self._find(organizations.c.uuid == uuid)
 
-    async def by_name(self, name: str) -> Organisation:
-        """The organisation of exactly this name. Raises `NotFound`."""
-        return await self._find(organisations.c.name == name)
+    async def by_name(self, name: str) -> Organization:
+        """The organization of exactly this name. Raises `NotFound`."""
+        return await self._find(organizations.c.name == name)
 
-    async def all(self) -> list[Organisation]:
-        """Every organisation, oldest first."""
+    async def all(self) -> list[Organization]:
+        """Every organization, oldest first."""
         async with self._store.connect() as conn:
-            rows = await conn.execute(sa.select(organisations).order_by(organisations.c.id))
-            return [Organisation(*row) for row in rows]
+            rows = await conn.execute(sa.select(organizations).order_by(organizations.c.id))
+            return [Organization(*row) for row in rows]
 
-    async def rename(self, organisation_id: int, name: str) -> None:
+    async def rename(self, organization_id: int, name: str) -> None:
         """Give it another name. Raises `BadRequest`, `NotFound`, and `Conflict` for a name that is taken."""
         name = name_of("name", name)
-        others = organisations.alias()
-        free = ~sa.exists().where(others.c.name == name, others.c.id != organisation_id)
+        others = organizations.alias()
+        free = ~sa.exists().where(others.c.name == name, others.c.id != organization_id)
         async with self._store.begin() as conn:
-            await _require(conn, organisation_id)
-            update = organisations.update().where(organisations.c.id == organisation_id, free)
+            await _require(conn, organization_id)
+            update = organizations.update().where(organizations.c.id == organization_id, free)
             if not (await conn.execute(update.values(name=name))).rowcount:
                 raise Conflict("The name is taken.", param="name")
 
-    async def set_active(self, organisation_id: int, active: bool) -> None:
+    async def set_active(self, organization_id: int, active: bool) -> None:
         """Let its keys be used, or (False) not. Raises `NotFound`."""
         async with self._store.change() as conn:
-            await _require(conn, organisation_id)
-            update = organisations.update().where(organisations.c.id == organisation_id)
+            await _require(conn, organization_id)
+            update = organizations.update().where(organizations.c.id == organization_id)
             await conn.execute(update.values(is_active=active))
 
-    async def members(self, organisation_id: int) -> list[Member]:
+    async def members(self, organization_id: int) -> list[Member]:
         """Its members by name. Raises `NotFound`."""
         query = (
             sa.select(users.c.id, users.c.username, memberships.c.role)
             .join_from(memberships, users)
-            .where(memberships.c.organisation_id == organisation_id)
+            .where(memberships.c.organization_id == organization_id)
             .order_by(users.c.username)
         )
         async with self._store.connect() as conn:
-            await _require(conn, organisation_id)
+            await _require(conn, organization_id)
             return [Member(*row) for row in await conn.execute(query)]
 
     async def of_user(self, user_id: int) -> list[Membership]:
-        """The organisations that a user is in, oldest first."""
+        """The organizations that a user is in, oldest first."""
         query = (
-            sa.select(organisations, memberships.c.role)
-            .join_from(memberships, organisations)
+            sa.select(organizations, memberships.c.role)
+            .join_from(memberships, organizations)
             .where(memberships.c.user_id == user_id)
-            .order_by(organisations.c.id)
+            .order_by(organizations.c.id)
         )
         async with self._store.connect() as conn:
-            return [Membership(Organisation(*row[:-1]), row.role) for row in await conn.execute(query)]
+            return [Membership(Organization(*row[:-1]), row.role) for row in await conn.execute(query)]
 
-    async def add_member(self, organisation_id: int, user_id: int, *, role: str = MEMBER) -> None:
+    async def add_member(self, organization_id: int, user_id: int, *, role: str = MEMBER) -> None:
         """Make a user a member, or give a member another role. Raises `BadRequest`, `NotFound`."""
         row = {
             "user_id": user_id,
-            "organisation_id": organisation_id,
+            "organization_id": organization_id,
             "role": name_of("role", role),
         }
         insert = self._store.insert(memberships).values(row)
         async with self._store.change() as conn:
-            await _require(conn, organisation_id)
+            await _require(conn, organization_id)
             if not await conn.scalar(sa.select(users.c.id).where(users.c.id == user_id)):
                 raise NotFound("There is no such user.")
-            key = [memberships.c.user_id, memberships.c.organisation_id]
+            key = [memberships.c.user_id, memberships.c.organization_id]
             await conn.execute(insert.on_conflict_do_update(index_elements=key, set_={"role": row["role"]}))
 
-    async def remove_member(self, organisation_id: int, user_id: int) -> None:
-        """End a membership, and with it the user's keys of this organisation. Raises `NotFound`."""
+    async def remove_member(self, organization_id: int, user_id: int) -> None:
+        """End a membership, and with it the user's keys of this organization. Raises `NotFound`."""
         delete = memberships.delete().where(
-            memberships.c.organisation_id == organisation_id, memberships.c.user_id == user_id
+            memberships.c.organization_id == organization_id, memberships.c.user_id == user_id
         )
         async with self._store.change() as conn:
             if not (await conn.execute(delete)).rowcount:
                 raise NotFound("There is no such member.")
 
-    async def _find(self, where: sa.ColumnElement[bool]) -> Organisation:
+    async def _find(self, where: sa.ColumnElement[bool]) -> Organization:
         async with self._store.connect() as conn:
-            row = (await conn.execute(sa.select(organisations).where(where))).first()
+            row = (await conn.execute(sa.select(organizations).where(where))).first()
         if row is None:
-            raise NotFound("There is no such organisation.")
-        return Organisation(*row)
+            raise NotFound("There is no such organization.")
+        return Organization(*row)
 
 
-async def _require(conn: AsyncConnection, organisation_id: int) -> None:
-    if not await conn.scalar(sa.select(organisations.c.id).where(organisations.c.id == organisation_id)):
-        raise NotFound("There is no such organisation.")
+async def _require(conn: AsyncConnection, organization_id: int) -> None:
+    if not await conn.scalar(sa.select(organizations.c.id).where(organizations.c.id == organization_id)):
+        raise NotFound("There is no such organization.")

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from ..errors import Unauthenticated
 from ..exchange import Principal
 from ..store.schema import sessions, user_roles, users
-from .credential_cache import Proven, digest
+from .credential_cache import CredentialCache, digest
 from .signing import Algorithm, SigningKeys
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Sessions:
         self._issuer = issuer
         self._new_id = new_id
         self._keys = SigningKeys(store, algorithm, new_id)
-        self._proven = Proven(store, remembered)
+        self._proven = CredentialCache(store, remembered)
 
     async def issue(self, user: User) -> Session:
         """Begin a session of `user`."""

@@ -1,4 +1,4 @@
-"""What a name may be: of a user, a key, an organisation, a role."""
+"""What a name may be: of a user, a key, an organization, a role."""
 
 from __future__ import annotations
 

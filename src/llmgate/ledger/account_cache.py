@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from .accounts import Account
 from .leases import Grant, Keep, Leases
 from .model import Subject
-from .workers import Buried, Workers
+from .workers import WorkerExpired, Workers
 
 if TYPE_CHECKING:
-    from ..store.change_stamp import Changes
+    from ..store.change_stamp import ChangeStamp
 
 log = logging.getLogger("llmgate.ledger")
 
@@ -28,7 +28,7 @@ IDLE_FOR = 300.0
 
 
 @dataclass(slots=True, eq=False)
-class Book:
+class CachedAccount:
     """All accounts of one subject. `stale`: the store must be asked before anything is decided by them."""
 
     subject: Subject
@@ -69,17 +69,17 @@ class Book:
             account.holder, account.given, account.spent, account.whole = holder, 0, 0, False
 
 
-class Books:
+class AccountCache:
     """The books of all subjects that were seen lately."""
 
     def __init__(
-        self, leases: Leases, workers: Workers, changes: Changes, *, clock: Callable[[], float]
+        self, leases: Leases, workers: Workers, changes: ChangeStamp, *, clock: Callable[[], float]
     ) -> None:
         self._leases = leases
         self._workers = workers
         self._changes = changes
         self._clock = clock
-        self._books: dict[Subject, Book] = {}
+        self._books: dict[Subject, CachedAccount] = {}
         self._stamp: int | None = None
         self._looking = asyncio.Lock()
         self._beating = asyncio.Lock()
@@ -125,16 +125,16 @@ class Books:
             found += [account for account in book.accounts.values() if account.covers(upstream, model)]
         return found
 
-    async def extend(self, account: Account, amount: int, *, ask: bool) -> None:
+    async def extend(self, account: Account, amount: int, *, model_request: bool) -> None:
         """Lease so much more of `account` that `amount` of it is room, where that is to be had.
 
-        With `ask`, other workers are asked for theirs where it is not.
+        With `model_request`, other workers are asked for theirs where it is not.
         """
         book = self._books.get(account.subject) or self._open(account.subject)
         async with book.lock:
             if account.room < amount:
                 await self._lease(book, book.keeps(account, amount))
-        if ask and account.room < amount and not account.whole:
+        if model_request and account.room < amount and not account.whole:
             await self._leases.contend(account.quota_id)
 
     async def beat(self) -> None:
@@ -144,7 +144,7 @@ class Books:
         async with self._beating:
             try:
                 await self._workers.beat()
-            except Buried as error:
+            except WorkerExpired as error:
                 log.warning("%s: its leases are gone", error)
                 self.outdate()
                 await self._workers.rejoin()
@@ -171,8 +171,8 @@ class Books:
                 await self._leases.close(book.accounts)
                 del self._books[subject]
 
-    def _open(self, subject: Subject) -> Book:
-        book = self._books[subject] = Book(subject, used_at=self._clock())
+    def _open(self, subject: Subject) -> CachedAccount:
+        book = self._books[subject] = CachedAccount(subject, used_at=self._clock())
         return book
 
     async def _look(self) -> None:
@@ -183,12 +183,12 @@ class Books:
                 self.outdate(await self._leases.changed())
                 self._stamp = stamp
 
-    async def _refresh(self, book: Book) -> None:
+    async def _refresh(self, book: CachedAccount) -> None:
         async with book.lock:
             if book.stale or self._clock() >= book.valid_until:
                 await self._lease(book, book.keeps())
 
-    async def _lease(self, book: Book, keeps: list[Keep]) -> None:
+    async def _lease(self, book: CachedAccount, keeps: list[Keep]) -> None:
         book.stale = False  # what makes it stale from here on may not be in what the store answers
         try:
             holder = self._workers.me

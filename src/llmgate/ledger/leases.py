@@ -86,7 +86,7 @@ class Leases:
     async def lease(self, subject: Subject, keeps: Iterable[Keep] = ()) -> list[Grant]:
         """Lease from every quota of `subject`: what this worker keeps, what it wants, and more if it is free.
 
-        Quotas that gate.toml gives to every subject of this kind are opened on first sight. Raises `Buried`
+        Quotas that gate.toml gives to every subject of this kind are opened on first sight. Raises `WorkerExpired`
         where this worker is not one of the living.
         """
         defaults = [default.allotment for default in self._defaults if default.kind == subject.kind]

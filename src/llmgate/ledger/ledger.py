@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..errors import QuotaExhausted, StoreError, Unavailable
+from .account_cache import AccountCache
 from .accounts import Account, Demand, Hold, place_hold
-from .account_cache import Books
 from .commit import Committer, GroupCommit
 from .journal import Journal, Slot
 from .leases import Leases
@@ -64,7 +64,7 @@ class Ledger:
     def __init__(
         self,
         leases: Leases,
-        books: Books,
+        books: AccountCache,
         journal: Journal,
         commits: GroupCommit,
         *,
@@ -106,7 +106,7 @@ class Ledger:
         """
         workers = Workers(store, journals or journals_of(store), worker_id, timer=timer)
         leases = Leases(store, workers, defaults)
-        books = Books(leases, workers, store.changes, clock=store.clock)
+        books = AccountCache(leases, workers, store.changes, clock=store.clock)
         async with (
             workers,
             GroupCommit(committer(), patience=patience, clock=timer, sleep=sleep) as commits,
@@ -219,7 +219,7 @@ class Ledger:
             if tries:
                 await self._sleep(LOOK_EVERY)
             wanted = demand.amount(short.allotment.unit, demand.wanted or demand.choices)
-            await self._books.extend(short, wanted, ask=tries == 0)
+            await self._books.extend(short, wanted, model_request=tries == 0)
             tries += 1
 
 

@@ -50,7 +50,7 @@ class Window(StrEnum):
 
 
 class Subject(NamedTuple):
-    """Whom a quota belongs to: `kind` is "user", "key" or "organisation", `id` the integer id of its row."""
+    """Whom a quota belongs to: `kind` is "user", "key" or "organization", `id` the integer id of its row."""
 
     kind: str
     id: int
@@ -125,7 +125,7 @@ class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     at: float
     user_id: int | None
     key_id: int | None
-    organisation_id: int | None
+    organization_id: int | None
     surface: str
     route: str
     upstream: str

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..store import Store
 
 Group = Literal[
-    "user_id", "key_id", "organisation_id", "upstream", "model", "route", "endpoint", "certainty", "day"
+    "user_id", "key_id", "organization_id", "upstream", "model", "route", "endpoint", "certainty", "day"
 ]
 DAY = 86_400
 
@@ -28,7 +28,7 @@ class Filter:
 
     user_id: int | None = None
     key_id: int | None = None
-    organisation_id: int | None = None
+    organization_id: int | None = None
     surface: str | None = None
     route: str | None = None
     upstream: str | None = None

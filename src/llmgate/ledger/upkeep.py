@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 from ..errors import StoreError
 
 if TYPE_CHECKING:
-    from ..store.change_stamp import Changes
-    from .account_cache import Books
+    from ..store.change_stamp import ChangeStamp
+    from .account_cache import AccountCache
     from .commit import GroupCommit
     from .journal import Abandoned
     from .workers import Workers
@@ -31,9 +31,9 @@ class Upkeep:
     def __init__(
         self,
         workers: Workers,
-        books: Books,
+        books: AccountCache,
         commits: GroupCommit,
-        changes: Changes,
+        changes: ChangeStamp,
         *,
         sleep: Callable[[float], Awaitable[None]],
         timer: Callable[[], float],
@@ -65,7 +65,7 @@ class Upkeep:
             done = False
             try:
                 await self._record(found)
-                await self._workers.bury([found.worker])
+                await self._workers.evict([found.worker])
                 done = True
             finally:
                 found.close(remove=done)

@@ -38,7 +38,7 @@ FENCED_AFTER = 6.0
 """Seconds without a heartbeat after which a worker no longer trusts its own leases."""
 
 
-class Buried(StoreError):
+class WorkerExpired(StoreError):
     """This worker was thought dead, and what it had leased is gone."""
 
 
@@ -80,7 +80,7 @@ class Workers:
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            await self.bury([self.me])
+            await self.evict([self.me])
         except StoreError as error:
             log.warning("leases stay out until this worker is found dead: %s", error)
         finally:
@@ -97,7 +97,7 @@ class Workers:
     async def beat(self) -> None:
         """Say that this worker lives, and bury those that have not said so for too long.
 
-        Raises `Buried` if that was done to this worker; it may `rejoin`.
+        Raises `WorkerExpired` if that was done to this worker; it may `rejoin`.
         """
         began = self._timer()
         async with self._store.begin() as db:
@@ -105,7 +105,7 @@ class Workers:
                 sa.update(workers).where(workers.c.id == self.me).values(seen_at=self._now())
             )
             if me.rowcount == 0:
-                raise Buried("this worker has not reached the database for too long")
+                raise WorkerExpired("this worker has not reached the database for too long")
             # Found and deleted in one statement: one who beats meanwhile is not buried.
             silent = sa.delete(workers).where(workers.c.seen_at < self._now() - DEAD_AFTER)
             await self._bury(db, list(await db.scalars(silent.returning(workers.c.id))))
@@ -128,18 +128,18 @@ class Workers:
                 listed = set(await db.scalars(sa.select(workers.c.id)))
             # A worker makes its journal before it joins: one without has died.
             if dead := listed - present(self._journals):
-                await self.bury(dead)
+                await self.evict(dead)
 
-    async def bury(self, dead: Iterable[str]) -> None:
+    async def evict(self, dead: Iterable[str]) -> None:
         """Return the leases of these workers, which are known to be dead."""
         async with self._store.begin() as db:
             await self._bury(db, list(dead))
 
     async def count(self, db: AsyncConnection) -> int:
-        """How many workers live. Raises `Buried` if this one does not; it will, until `db` commits."""
+        """How many workers live. Raises `WorkerExpired` if this one does not; it will, until `db` commits."""
         query = sa.select(workers.c.id).where(workers.c.id == self.me).with_for_update(read=True)
         if await db.scalar(query) is None:
-            raise Buried("this worker was thought dead")
+            raise WorkerExpired("this worker was thought dead")
         return await db.scalar(sa.select(sa.func.count()).select_from(workers)) or 1
 
     async def _bury(self, db: AsyncConnection, dead: list[str]) -> None:

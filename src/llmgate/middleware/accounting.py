@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..backends.request import endpoint_of
 from ..errors import AnswerCut, Refusal, StoreError, Unavailable, answer
 from ..exchange import ClientGone, Exchange, exchange_of
 from ..ledger.model import Outcome, UsageRecord
 from ..ledger.prices import Prices
-from ..backends.request import endpoint_of
 from ..usage.meter import inject, meter_for, unanswered
 from ..usage.model import Certainty, Endpoint, Reading, Usage
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from ..backends.dialect import Dialect
+    from ..backends.request import ModelRequest
     from ..errors import Header
     from ..ledger.ledger import Ledger
-    from ..backends.request import Ask
-    from ..backends.dialect import Dialect
     from ..usage.meter import Meter
 
 log = logging.getLogger("llmgate.ledger")
@@ -74,17 +74,17 @@ class Accounting:
             return
         exchange = exchange_of(scope)
         try:
-            ask = exchange.ask or await exchange.read(scope, receive, self._max_body)
+            model_request = exchange.model_request or await exchange.read(scope, receive, self._max_body)
         except Refusal as refusal:
             await answer(scope, send, refusal)
             return
         except ClientGone:
             return
-        if changes := inject(self.dialect, ask):
+        if changes := inject(self.dialect, model_request):
             scope = exchange.edit(scope, changes)
         headers = [pair for pair in scope["headers"] if pair[0] not in UNREADABLE]
         try:
-            metered = _Metered(self, exchange, ask, send)
+            metered = _Metered(self, exchange, model_request, send)
         except Unavailable as refusal:
             await answer(scope, send, refusal)
             return
@@ -104,10 +104,12 @@ class _Metered:
     used so far is noted in the ledger's journal now and then, for the case that the process dies.
     """
 
-    def __init__(self, layer: Accounting, exchange: Exchange, ask: Ask, send: Send) -> None:
+    def __init__(
+        self, layer: Accounting, exchange: Exchange, model_request: ModelRequest, send: Send
+    ) -> None:
         self._layer = layer
         self._exchange = exchange
-        self._ask = ask
+        self._ask = model_request
         self._send = send
         self._meter: Meter | None = None
         self._start: Message | None = None
@@ -115,7 +117,7 @@ class _Metered:
         self._held = b""
         self._settled = False
         self._noted = layer.timer()
-        self._draft = _draft(layer, exchange, ask)
+        self._draft = _draft(layer, exchange, model_request)
         self._slot = layer.ledger.begin(self._draft, exchange.hold)
 
     async def send(self, message: Message) -> None:
@@ -246,7 +248,7 @@ def _content_type(headers: Iterable[Header]) -> bytes | None:
     return None
 
 
-def _draft(layer: Accounting, exchange: Exchange, ask: Ask) -> UsageRecord:
+def _draft(layer: Accounting, exchange: Exchange, model_request: ModelRequest) -> UsageRecord:
     """The record of a request that has not used anything yet."""
     principal = exchange.principal
     return UsageRecord(
@@ -254,12 +256,12 @@ def _draft(layer: Accounting, exchange: Exchange, ask: Ask) -> UsageRecord:
         at=layer.clock(),
         user_id=principal.user_id if principal else None,
         key_id=principal.key_id if principal else None,
-        organisation_id=principal.organisation_id if principal else None,
+        organization_id=principal.organization_id if principal else None,
         surface=exchange.surface,
         route=exchange.route,
         upstream=exchange.upstream or layer.upstream,
         model=exchange.model,
-        endpoint=ask.endpoint,
+        endpoint=model_request.endpoint,
         input_tokens=0,
         output_tokens=0,
         cached_tokens=0,

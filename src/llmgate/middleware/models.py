@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ..backends.request import endpoint_of
 from ..errors import BadRequest, NotFound, Refusal, answer
 from ..exchange import ClientGone, exchange_of
-from ..backends.request import endpoint_of
 from ..usage.model import Endpoint
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from ..backends.request import Ask
+    from ..backends.request import ModelRequest
 
 
 class Models:
@@ -47,20 +47,20 @@ class Models:
             return
         exchange = exchange_of(scope)
         try:
-            ask = exchange.ask or await exchange.read(scope, receive, self._max_body)
-            model = self._resolve(ask)
+            model_request = exchange.model_request or await exchange.read(scope, receive, self._max_body)
+            model = self._resolve(model_request)
         except Refusal as refusal:
             await answer(scope, send, refusal)
             return
         except ClientGone:
             return
-        if model is not None and model != ask.model and ask.fields:
+        if model is not None and model != model_request.model and model_request.fields:
             scope = exchange.edit(scope, {"model": model})
         exchange.model = model or ""
         await self.app(scope, exchange.receive, send)
 
-    def _resolve(self, ask: Ask) -> str | None:
-        name = ask.model or self._default
+    def _resolve(self, model_request: ModelRequest) -> str | None:
+        name = model_request.model or self._default
         if self._allowed is not None and name is None:
             raise BadRequest("body.model: name the model", param="model")
         if self._allowed is not None and name not in self._allowed:

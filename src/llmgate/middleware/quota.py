@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from ..backends.dialect import DIALECTS
+from ..backends.request import endpoint_of
 from ..errors import QuotaExhausted, Refusal, answer
 from ..exchange import ClientGone, Exchange, Principal, exchange_of
 from ..ledger.accounts import Demand
 from ..ledger.model import Subject
 from ..ledger.prices import Prices
-from ..backends.request import endpoint_of
-from ..backends.dialect import DIALECTS
 from ..usage.meter import limit
 from ..usage.model import Endpoint
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from ..ledger.ledger import Ledger
-    from ..backends.request import Ask
     from ..backends.dialect import Dialect
+    from ..backends.request import ModelRequest
+    from ..ledger.ledger import Ledger
 
 GENERATING = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
 
@@ -29,7 +29,7 @@ GENERATING = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES,
 class TokenCounter(Protocol):
     """Asks a backend how many tokens a prompt has."""
 
-    def __call__(self, ask: Ask) -> Awaitable[int | None]:
+    def __call__(self, model_request: ModelRequest) -> Awaitable[int | None]:
         """The prompt's tokens; None where the backend cannot say."""
 
 
@@ -41,7 +41,7 @@ class ContextOf(Protocol):
 
 
 class Quota:
-    """Holds what a request may use on every quota of its user, key and organisation, before it goes on.
+    """Holds what a request may use on every quota of its user, key and organization, before it goes on.
 
     A request that would pass a limit gets its `max_tokens` lowered to what is left, or is refused with
     `refused_status` (402, or 429 where a surface's guide says so; never with Retry-After). The context length
@@ -87,8 +87,8 @@ class Quota:
             return
         exchange = exchange_of(scope)
         try:
-            ask = exchange.ask or await exchange.read(scope, receive, self._max_body)
-            changes = await self._hold(exchange, ask)
+            model_request = exchange.model_request or await exchange.read(scope, receive, self._max_body)
+            changes = await self._hold(exchange, model_request)
         except QuotaExhausted as refusal:
             await answer(scope, send, QuotaExhausted(refusal.message, status=self._refused_status))
             return
@@ -105,12 +105,12 @@ class Quota:
             if exchange.hold is not None:
                 exchange.hold.release()
 
-    async def _hold(self, exchange: Exchange, ask: Ask) -> dict[str, object]:
+    async def _hold(self, exchange: Exchange, model_request: ModelRequest) -> dict[str, object]:
         """Place the hold; returns what has to change in the body for the answer to stay within it."""
         if exchange.principal is None:
             return {}
-        output = ask.max_output
-        if output is None and ask.endpoint in GENERATING:
+        output = model_request.max_output
+        if output is None and model_request.endpoint in GENERATING:
             output = self._max_output_tokens
         context = self._context_length
         if context is None and self._context is not None:
@@ -118,23 +118,29 @@ class Quota:
         count = self._count
         exchange.hold = await self._ledger.reserve(
             self._subjects(exchange.principal),
-            self._demand(ask, output, context, exchange.model),
+            self._demand(model_request, output, context, exchange.model),
             upstream=self._upstream,
             model=exchange.model,
-            count=None if count is None or ask.opaque_input else lambda: count(ask),
+            count=None if count is None or model_request.opaque_input else lambda: count(model_request),
         )
         if exchange.hold.max_output is not None:
             output = exchange.hold.max_output
-        return {} if output is None else limit(self._dialect, ask, output)
+        return {} if output is None else limit(self._dialect, model_request, output)
 
-    def _demand(self, ask: Ask, output: int | None, context: int | None, model: str) -> Demand:
-        if ask.endpoint not in GENERATING:
+    def _demand(
+        self, model_request: ModelRequest, output: int | None, context: int | None, model: str
+    ) -> Demand:
+        if model_request.endpoint not in GENERATING:
             output = 0
-        prompt = ask.prompt_bound
+        prompt = model_request.prompt_bound
         if context is not None:
-            prompt = context * ask.prompts if ask.opaque_input else min(prompt, context * ask.prompts)
+            prompt = (
+                context * model_request.prompts
+                if model_request.opaque_input
+                else min(prompt, context * model_request.prompts)
+            )
             output = context if output is None else min(output, context)
-        return Demand(prompt, output, ask.choices, self._prices.of(model))
+        return Demand(prompt, output, model_request.choices, self._prices.of(model))
 
 
 def subjects_of(principal: Principal) -> tuple[Subject, ...]:
@@ -142,6 +148,6 @@ def subjects_of(principal: Principal) -> tuple[Subject, ...]:
     subjects = [Subject("user", principal.user_id)]
     if principal.key_id is not None:
         subjects.append(Subject("key", principal.key_id))
-    if principal.organisation_id is not None:
-        subjects.append(Subject("organisation", principal.organisation_id))
+    if principal.organization_id is not None:
+        subjects.append(Subject("organization", principal.organization_id))
     return tuple(subjects)

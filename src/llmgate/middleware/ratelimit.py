@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llmgate")
 
-Per = Literal["key", "user", "organisation", "ip", "route", "gate"]
+Per = Literal["key", "user", "organization", "ip", "route", "gate"]
 What = Literal["requests", "tokens", "concurrent"]
 WHAT: tuple[What, ...] = ("requests", "tokens", "concurrent")
 
@@ -64,7 +64,7 @@ class RateLimit:
     """Refuses what comes too fast with 429 and Retry-After, and tells on every answer where the tightest
     limit stands: `X-RateLimit-Limit`, `-Remaining`, and `-Reset` (seconds since the epoch).
 
-    Limits per key, user or organisation pass over requests that have none; `per = "ip"` counts the peer's
+    Limits per key, user or organization pass over requests that have none; `per = "ip"` counts the peer's
     address as the server reports it. A request counts on the limits before the one that refuses it.
     `storage` is where windows are, maybe one of the `limits` library; while it does not answer, requests are
     refused with 503, unless `fail_open`. Without `storage` and `slots`, the process counts for itself.
@@ -222,8 +222,8 @@ def _who(per: Per, scope: Scope, exchange: Exchange) -> str | None:
             number = principal.key_id if principal else None
         case "user":
             number = principal.user_id if principal else None
-        case "organisation":
-            number = principal.organisation_id if principal else None
+        case "organization":
+            number = principal.organization_id if principal else None
         case "ip":
             client = scope.get("client")
             return client[0] if client else "-"

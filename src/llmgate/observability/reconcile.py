@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
 
+from ..backends.dialect import DIALECTS
 from ..errors import GateError, StoreError, UpstreamFailed
 from ..ledger import Filter, Reports
-from ..backends.dialect import DIALECTS
 
 if TYPE_CHECKING:
+    from ..backends.dialect import Dialect
     from ..config import Config, Upstream
     from .metrics import Instruments
-    from ..backends.dialect import Dialect
 
 log = logging.getLogger("llmgate")
 
@@ -130,7 +130,7 @@ async def _counted(name: str, settings: Upstream, http: httpx.AsyncClient) -> li
     dialect = DIALECTS[settings.dialect]
     headers = {"authorization": f"Bearer {settings.api_key.reveal()}"} if settings.api_key is not None else {}
 
-    async def ask(url: str) -> Tokens:
+    async def model_request(url: str) -> Tokens:
         try:
             answer = await http.get(url + METRICS_PATH, headers=headers, timeout=TIMEOUT)
             answer.raise_for_status()
@@ -138,7 +138,7 @@ async def _counted(name: str, settings: Upstream, http: httpx.AsyncClient) -> li
         except (httpx.HTTPError, GateError) as error:
             raise UpstreamFailed(f'upstream "{name}": {url}{METRICS_PATH}: {error}') from error
 
-    return list(await asyncio.gather(*map(ask, settings.urls)))
+    return list(await asyncio.gather(*map(model_request, settings.urls)))
 
 
 def read_counters(text: str, dialect: Dialect) -> Tokens:

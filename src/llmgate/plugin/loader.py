@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     import httpx
     from starlette.types import ASGIApp
 
-    from ..gate.dynamic_upstreams import Backends
-    from ..ratelimit.leaky_bucket import Buckets
     from ..config import Config, Network
+    from ..gate.dynamic_upstreams import DynamicUpstreams
     from ..identity import Identity
     from ..ledger.ledger import Ledger
     from ..ledger.prices import Prices
     from ..ledger.quotas import Quotas
     from ..ledger.reports import Reports
     from ..proxy.upstreams import Upstream
+    from ..ratelimit.leaky_bucket import Buckets
     from ..store import Store
     from .operation import Surface
 
@@ -66,13 +66,13 @@ class Services:
     buckets: Buckets
     http: httpx.AsyncClient
     """For all that is not the data path: webhooks, for example."""
-    backends: OpenBackends
+    backends: OpenDynamicUpstreams
 
 
-class OpenBackends(Protocol):
-    """Opens `Backends` for this gate."""
+class OpenDynamicUpstreams(Protocol):
+    """Opens `DynamicUpstreams` for this gate."""
 
-    def __call__(self, *, allowed: Sequence[Network] = ()) -> AbstractAsyncContextManager[Backends]:
+    def __call__(self, *, allowed: Sequence[Network] = ()) -> AbstractAsyncContextManager[DynamicUpstreams]:
         """They last as long as the context. In the networks of `allowed`, every address may be asked."""
 
 

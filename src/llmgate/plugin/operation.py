@@ -18,9 +18,9 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from ..backends.request import read_fields
 from ..errors import BadRequest, ErrorShape, Header, OpenAIError, Refusal, answer, openai_shape
 from ..exchange import ClientGone, Exchange, Principal, exchange_of, read_body
-from ..backends.request import read_fields
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

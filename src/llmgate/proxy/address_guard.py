@@ -39,7 +39,7 @@ _NAT64 = bytes.fromhex("0064ff9b") + bytes(8)
 _6TO4 = b"\x20\x02"
 
 
-class Guard:
+class AddressGuard:
     """Judges addresses. `own_ports` are those that the gate listens on; what is in `allowed` is always let through."""
 
     def __init__(

@@ -26,7 +26,7 @@ FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding"})
 """What an engine would write for a server elsewhere; here the request is still the one that came."""
 
 
-class Inner:
+class AsgiUpstream:
     """Hands requests to `app` by the relay's rules: the caller's credentials go, `upstream`'s own key comes in.
 
     `strip_prefix` is taken off the path and `upstream_path` put in its place. The answer passes untouched, and
@@ -80,7 +80,7 @@ class Inner:
         return inner
 
 
-class InnerTransport(httpx.AsyncBaseTransport):
+class AsgiTransport(httpx.AsyncBaseTransport):
     """For what the gate itself asks of the app: its health, its metrics, the tokens of a prompt."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -12,7 +12,7 @@ from ..errors import BadRequest, Refusal, answer
 from ..exchange import ClientGone, exchange_of, too_large
 from .engines.base import UpstreamRequest
 from .headers import forwarded_headers, request_headers
-from .streaming import Passage, Upload, Watch
+from .streaming import DisconnectWatcher, ProxiedRequest, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +58,7 @@ class Relay:
         self._forwarded = forwarded
         self._own_request_id = own_request_id
         self._max_body = max_body
-        self._watch = Watch()
+        self._watch = DisconnectWatcher()
         self._upstream_path_of = lru_cache(PATHS)(self._judged)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,7 +72,7 @@ class Relay:
         exchange.upstream = upstream.name
         try:
             # No variable here holds the request or its body: this call lasts as long as the answer.
-            await Passage(exchange, receive, send).run(
+            await ProxiedRequest(exchange, receive, send).run(
                 upstream, self._request(scope, exchange, receive, await receive()), self._watch
             )
         except Refusal as refusal:

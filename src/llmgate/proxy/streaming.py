@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("llmgate.proxy")
 
-LOOK = 0.1
-"""Seconds between the looks of `Watch`. Nearly every short answer is over before it is looked at, and never pays
-for a task that waits for its client to leave; a client that leaves earlier is noticed when that begins."""
+POLL_INTERVAL_S = 0.1
+"""How often `DisconnectWatcher` polls. Nearly every short answer is over before the first poll and never pays for a
+task that waits for its client to leave; a client that leaves earlier is noticed when that begins."""
 
 
 class Upload:
@@ -60,30 +60,30 @@ class Upload:
         return piece
 
 
-class Watch:
+class DisconnectWatcher:
     """Over the clients of all passages of a relay that nothing watches yet: one timer for all of them."""
 
     def __init__(self) -> None:
-        self._waiting: set[Passage] = set()
+        self._waiting: set[ProxiedRequest] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, passage: Passage) -> None:
+    def add(self, passage: ProxiedRequest) -> None:
         """It is under way."""
         self._waiting.add(passage)
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(LOOK, self._look, loop)
+            self._timer = loop.call_later(POLL_INTERVAL_S, self._look, loop)
 
-    def discard(self, passage: Passage) -> None:
+    def discard(self, passage: ProxiedRequest) -> None:
         """It is over."""
         self._waiting.discard(passage)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._waiting = {passage for passage in self._waiting if not passage.watch(loop)}
-        self._timer = loop.call_later(LOOK, self._look, loop) if self._waiting else None
+        self._timer = loop.call_later(POLL_INTERVAL_S, self._look, loop) if self._waiting else None
 
 
-class Passage:
+class ProxiedRequest:
     """One request under way.
 
     Waiting for the upstream ends when the client leaves; `send` is never cancelled, since a layer above may be
@@ -102,7 +102,7 @@ class Passage:
         self._watcher: asyncio.Task[None] | None = None
         self._gone = False
 
-    async def run(self, upstream: Upstream, request: UpstreamRequest, watch: Watch) -> None:
+    async def run(self, upstream: Upstream, request: UpstreamRequest, watch: DisconnectWatcher) -> None:
         """Send `request`, forward the answer; returns early if the client leaves.
 
         Raises `Refusal` before the answer has begun, `AnswerCut` after.

@@ -48,16 +48,16 @@ class RedisPipe:
         line = self._line
         if line is None or line.closed:
             line = await self._connect()
-        return _checked(await line.ask(words))
+        return _checked(await line.model_request(words))
 
     async def eval(self, script: Script, key: str, *arguments: Word) -> Reply:
         """What `script` returns for one key."""
         line = self._line
         if line is None or line.closed:
             line = await self._connect()
-        reply = await line.ask(("EVALSHA", script.digest, 1, key, *arguments))
+        reply = await line.model_request(("EVALSHA", script.digest, 1, key, *arguments))
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-            reply = await line.ask(("EVAL", script.source, 1, key, *arguments))
+            reply = await line.model_request(("EVAL", script.source, 1, key, *arguments))
         return _checked(reply)
 
     async def aclose(self) -> None:
@@ -92,7 +92,7 @@ class RedisPipe:
             raise StoreError(f"redis ({self._host}:{self._port}): cannot be reached: {error!r}") from error
         try:
             for command in self._hello:
-                _checked(await line.ask(command))
+                _checked(await line.model_request(command))
         except BaseException:
             line.drop("redis: the connection was given up")
             raise
@@ -112,7 +112,7 @@ class _Line(asyncio.Protocol):
         self._asked: deque[tuple[asyncio.Future[object], float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def ask(self, words: Sequence[Word]) -> asyncio.Future[object]:
+    def model_request(self, words: Sequence[Word]) -> asyncio.Future[object]:
         """Send a command with the others of this turn; the future is its answer, an error reply included."""
         future: asyncio.Future[object] = self._loop.create_future()
         if self.closed:

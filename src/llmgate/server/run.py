@@ -12,11 +12,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
-from ..gate.build import Gate, open_gate
 from ..config import Address, Config, load
-from ..gate.runtime import Core, open_core
 from ..errors import ConfigError, StoreError
+from ..gate.build import Gate, open_gate
 from ..gate.routes import addresses_of
+from ..gate.runtime import Runtime, open_runtime
 from .listener import Listener
 
 log = logging.getLogger("llmgate")
@@ -35,7 +35,7 @@ async def serve(path: Path, config: Config, *, ready: Callable[[], None]) -> Non
     A second signal does not wait for streams. `ready` is called once it listens. Raises `ConfigError` and
     `StoreError` if it cannot start.
     """
-    async with open_core(config) as core, Process(path, core) as process:
+    async with open_runtime(config) as runtime, Process(path, runtime) as process:
         await process.start(config)
         ready()
         await process.stopped()
@@ -47,9 +47,11 @@ class Process:
     Entered, it obeys SIGHUP (reload), SIGTERM and SIGINT (stop); left, it has answered what was open.
     """
 
-    def __init__(self, path: Path, core: Core, *, listen: Callable[[Address], Listener] = Listener) -> None:
+    def __init__(
+        self, path: Path, runtime: Runtime, *, listen: Callable[[Address], Listener] = Listener
+    ) -> None:
         self._path = path
-        self._core = core
+        self._runtime = runtime
         self._listen = listen
         self._stop = asyncio.Event()
         self._listeners: dict[Address, Listener] = {}
@@ -133,7 +135,7 @@ class Process:
         stack = AsyncExitStack()
         try:
             fresh += (self._listen(address) for address in wanted - self._listeners.keys())
-            gate = await stack.enter_async_context(open_gate(config, self._core))
+            gate = await stack.enter_async_context(open_gate(config, self._runtime))
         except BaseException:
             await stack.aclose()
             for listener in fresh:

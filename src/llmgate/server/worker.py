@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from ..config import load
-from ..gate.runtime import open_core
 from ..errors import ConfigError, StoreError
+from ..gate.runtime import open_runtime
 from .channel import Begin, Channel, Failed, Ready, Reload
 from .listener import Listener
 from .run import Process
@@ -58,8 +58,8 @@ async def _work(channel: Channel) -> None:
     try:
         config = load(path, workers=begin.workers)
         async with (
-            open_core(config, counters=Path(begin.counters)) as core,
-            Process(path, core, listen=inherited.listen) as process,
+            open_runtime(config, counters=Path(begin.counters)) as runtime,
+            Process(path, runtime, listen=inherited.listen) as process,
         ):
             await process.start(config)
             channel.send(Ready())

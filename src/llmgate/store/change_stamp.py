@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SIZE = 8  # bytes: one aligned machine word, so that a reader never sees half of a new stamp
 
 
-class Changes(Protocol):
+class ChangeStamp(Protocol):
     """Tells that something changed, not what. Stamps are only ever compared for equality."""
 
     def current(self) -> int:
@@ -33,7 +33,7 @@ class Changes(Protocol):
         """Tell the processes that `bump` does not reach, when the transaction of `conn` commits."""
 
 
-class LocalChanges:
+class LocalChangeStamp:
     """A stamp that only this process sees."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class LocalChanges:
         """Nobody else looks."""
 
 
-class FileChanges:
+class FileChangeStamp:
     """A stamp in a memory-mapped file, for every process of this machine that maps the same file.
 
     The stamp is random rather than counted: two processes that bump at once need no lock between them,

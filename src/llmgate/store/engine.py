@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from ..errors import StoreError
 from . import db_errors as faults
-from .change_stamp import Changes, FileChanges
+from .change_stamp import ChangeStamp, FileChangeStamp
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
@@ -44,7 +44,7 @@ _FORMS = "sqlite:///gate.db or postgresql://user:password@host/name"
 class Store:
     """An open database. Made by `Store.open`; `changes` is the stamp that identity and quotas move."""
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, changes: Changes, clock: Clock) -> None:
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, changes: ChangeStamp, clock: Clock) -> None:
         self.changes = changes
         self.clock = clock
         self._writer = writer
@@ -253,7 +253,7 @@ def _translated(engine: AsyncEngine) -> AsyncEngine:
 
 
 @asynccontextmanager
-async def _changes_of(url: URL) -> AsyncIterator[Changes]:
+async def _changes_of(url: URL) -> AsyncIterator[ChangeStamp]:
     """The stamp that all processes on the database at `url` share."""
     if url.get_backend_name() != "sqlite":
         from .pg_notify import listening  # noqa: PLC0415 - needs the extra `cluster`
@@ -263,7 +263,7 @@ async def _changes_of(url: URL) -> AsyncIterator[Changes]:
         return
     path = Path(f"{url.database}.changes")
     try:
-        changes = FileChanges(path)
+        changes = FileChangeStamp(path)
     except OSError as error:
         raise StoreError(
             f"store: {path} cannot be used: {error.strerror}; give the gate access to it"

@@ -44,7 +44,7 @@ _GONE = (
 """What a lost connection looks like; the last one where it is lost in the middle of a statement."""
 
 
-class NotifiedChanges:
+class NotifiedChangeStamp:
     """See the module's text. Made by `listening`; `timer` tells seconds of the monotonic clock."""
 
     def __init__(self, dsn: str, *, timer: Callable[[], float]) -> None:
@@ -110,9 +110,9 @@ class NotifiedChanges:
 @asynccontextmanager
 async def listening(
     url: URL, *, timer: Callable[[], float] = time.monotonic
-) -> AsyncIterator[NotifiedChanges]:
+) -> AsyncIterator[NotifiedChangeStamp]:
     """The stamp of the database at `url`, moved by whoever changes it, for as long as the context lasts."""
-    changes = NotifiedChanges(driver_url(url), timer=timer)
+    changes = NotifiedChangeStamp(driver_url(url), timer=timer)
     task = asyncio.create_task(changes.listen(), name="llmgate-changes")
     try:
         with contextlib.suppress(TimeoutError):

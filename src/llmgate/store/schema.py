@@ -73,8 +73,8 @@ user_roles = Table(
     Column("role", Text, primary_key=True),
 )
 
-organisations = Table(
-    "organisations",
+organizations = Table(
+    "organizations",
     metadata,
     _id(),
     Column("uuid", Text, nullable=False, unique=True),
@@ -88,9 +88,9 @@ memberships = Table(
     "memberships",
     metadata,
     _owner("user_id", "users", primary_key=True),
-    _owner("organisation_id", "organisations", primary_key=True),
+    _owner("organization_id", "organizations", primary_key=True),
     _required("role", Text),
-    Index(None, "organisation_id"),
+    Index(None, "organization_id"),
 )
 
 sessions = Table(
@@ -124,7 +124,7 @@ api_keys = Table(
     _id(),
     Column("uuid", Text, nullable=False, unique=True),
     _owner("user_id", "users"),
-    _owner("organisation_id", "organisations", nullable=True),
+    _owner("organization_id", "organizations", nullable=True),
     _required("name", Text),
     Column("hash", Text, nullable=False, unique=True),
     _required("prefix", Text),
@@ -135,7 +135,7 @@ api_keys = Table(
     Column("last_used_at", Double),
     _required("uses", BigInteger, "0"),
     Index(None, "user_id"),
-    Index(None, "organisation_id"),
+    Index(None, "organization_id"),
     **NEVER_REUSED,
 )
 
@@ -143,7 +143,7 @@ quotas = Table(
     "quotas",
     metadata,
     _id(),
-    _required("subject_kind", Text),  # user, key, organisation
+    _required("subject_kind", Text),  # user, key, organization
     _required("subject_id", Id),
     _required("unit", Text),  # tokens, requests, money (millionths of the currency unit)
     _required("upstream", Text, ""),  # '': any
@@ -191,7 +191,7 @@ usage = Table(
     _required("at", Double),
     Column("user_id", Id),
     Column("key_id", Id),
-    Column("organisation_id", Id),
+    Column("organization_id", Id),
     _required("route", Text),
     _required("surface", Text, ""),
     _required("upstream", Text),

@@ -14,8 +14,8 @@ from .stream import StreamMeter, StrippingMeter
 from .tally import body_reading, estimate
 
 if TYPE_CHECKING:
-    from ..backends.request import Ask
     from ..backends.dialect import Dialect
+    from ..backends.request import ModelRequest
 
 _LIMIT_OF = MappingProxyType(
     {
@@ -59,21 +59,21 @@ class Meter(Protocol):
         """
 
 
-def inject(dialect: Dialect, ask: Ask) -> dict[str, object]:
+def inject(dialect: Dialect, model_request: ModelRequest) -> dict[str, object]:
     """The changes for `rewrite` that make the backend report usage on this stream; {} if it will anyhow.
 
     The client's own stream options are kept.
     """
-    if not _asks_for_usage(dialect, ask):
+    if not _asks_for_usage(dialect, model_request):
         return {}
-    options: dict[str, object] = dict(members_of(ask.fields.get("stream_options")) or {})
+    options: dict[str, object] = dict(members_of(model_request.fields.get("stream_options")) or {})
     options["include_usage"] = True
     if dialect.continuous:
         options["continuous_usage_stats"] = True
     return {"stream_options": options}
 
 
-def limit(dialect: Dialect, ask: Ask, most: int) -> dict[str, object]:
+def limit(dialect: Dialect, model_request: ModelRequest, most: int) -> dict[str, object]:
     """The changes for `rewrite` that stop every choice after `most` tokens; {} if the body says so already.
 
     Every limit given that is higher comes down, since backends differ in which of two they obey; where
@@ -81,31 +81,39 @@ def limit(dialect: Dialect, ask: Ask, most: int) -> dict[str, object]:
     """
     lowest = 1 if dialect.zero_is_unlimited else 0
     most = max(most, lowest)
-    obeyed = dialect.chat_limits if ask.endpoint is Endpoint.CHAT else _LIMIT_OF.get(ask.endpoint, ())
-    given = {name: number for name, number in ask.limits.items() if number >= lowest}
+    obeyed = (
+        dialect.chat_limits
+        if model_request.endpoint is Endpoint.CHAT
+        else _LIMIT_OF.get(model_request.endpoint, ())
+    )
+    given = {name: number for name, number in model_request.limits.items() if number >= lowest}
     changes: dict[str, object] = {name: most for name, number in given.items() if number > most}
     if obeyed and given.keys().isdisjoint(obeyed):
         changes[obeyed[0]] = most
     return changes
 
 
-def meter_for(dialect: Dialect, ask: Ask, *, status: int, content_type: bytes | None) -> Meter:
+def meter_for(
+    dialect: Dialect, model_request: ModelRequest, *, status: int, content_type: bytes | None
+) -> Meter:
     """The meter for an answer with this status and content type (None if it names none)."""
-    if ask.endpoint is Endpoint.OTHER:
+    if model_request.endpoint is Endpoint.OTHER:
         return FixedMeter(None)
     if not 200 <= status < 300:
         return FixedMeter(Reading(Usage(0, 0), Certainty.EXACT))
     kind = (content_type or b"").lower()
     if not kind.startswith(b"text/event-stream"):
-        return BodyMeter(dialect, ask, is_text=not kind or kind.startswith((b"text/", b"application/json")))
-    if _asks_for_usage(dialect, ask):
-        return StrippingMeter(dialect, ask)
-    return StreamMeter(dialect, ask)
+        return BodyMeter(
+            dialect, model_request, is_text=not kind or kind.startswith((b"text/", b"application/json"))
+        )
+    if _asks_for_usage(dialect, model_request):
+        return StrippingMeter(dialect, model_request)
+    return StreamMeter(dialect, model_request)
 
 
-def unanswered(ask: Ask) -> Reading:
+def unanswered(model_request: ModelRequest) -> Reading:
     """The reading of a request that was cut before an answer began: its prompt, estimated."""
-    return Reading(estimate(ask, 0, finished=False), Certainty.ESTIMATED)
+    return Reading(estimate(model_request, 0, finished=False), Certainty.ESTIMATED)
 
 
 class FixedMeter:
@@ -140,10 +148,10 @@ class BodyMeter:
     __slots__ = ("_ask", "_dialect", "_head", "_is_text", "_pieces", "_size", "_tail", "model")
     streams = strips = finished = False
 
-    def __init__(self, dialect: Dialect, ask: Ask, *, is_text: bool) -> None:
+    def __init__(self, dialect: Dialect, model_request: ModelRequest, *, is_text: bool) -> None:
         self.model: str | None = None
         self._dialect = dialect
-        self._ask = ask
+        self._ask = model_request
         self._is_text = is_text
         self._pieces: list[bytes] = []
         self._size = 0
@@ -200,6 +208,6 @@ def _usage_at(fragment: bytes, at: int) -> Usage | None:
     return usage_of(msgspec.json.encode(found))
 
 
-def _asks_for_usage(dialect: Dialect, ask: Ask) -> bool:
-    has_asked = ask.wants_usage and (ask.wants_continuous or not dialect.continuous)
-    return ask.stream and ask.endpoint in dialect.include_usage and not has_asked
+def _asks_for_usage(dialect: Dialect, model_request: ModelRequest) -> bool:
+    has_asked = model_request.wants_usage and (model_request.wants_continuous or not dialect.continuous)
+    return model_request.stream and model_request.endpoint in dialect.include_usage and not has_asked

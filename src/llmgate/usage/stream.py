@@ -12,8 +12,8 @@ from .sse import EventSplitter, data_of
 from .tally import Tally
 
 if TYPE_CHECKING:
-    from ..backends.request import Ask
     from ..backends.dialect import Dialect
+    from ..backends.request import ModelRequest
     from .model import Reading
 
 _KEY = b'"usage"'
@@ -37,9 +37,9 @@ class StreamMeter:
     streams = True
     strips = False
 
-    def __init__(self, dialect: Dialect, ask: Ask) -> None:
+    def __init__(self, dialect: Dialect, model_request: ModelRequest) -> None:
         self.finished = False
-        self._tally = Tally(dialect, ask)
+        self._tally = Tally(dialect, model_request)
         self._splitter = EventSplitter()
 
     @property
@@ -86,12 +86,12 @@ class StrippingMeter(StreamMeter):
     __slots__ = ("_between", "_held", "_keeps_final", "_may_skim", "_moves")
     strips = True
 
-    def __init__(self, dialect: Dialect, ask: Ask) -> None:
-        super().__init__(dialect, ask)
-        self._keeps_final = ask.wants_usage
-        self._moves = () if ask.wants_usage else dialect.moves_to_usage
+    def __init__(self, dialect: Dialect, model_request: ModelRequest) -> None:
+        super().__init__(dialect, model_request)
+        self._keeps_final = model_request.wants_usage
+        self._moves = () if model_request.wants_usage else dialect.moves_to_usage
         self._held = b""
-        self._may_skim = dialect.continuous and ask.choices == 1
+        self._may_skim = dialect.continuous and model_request.choices == 1
         self._between = False  # nothing is held, and what comes next begins an event
 
     def feed(self, data: bytes) -> bytes:

@@ -7,26 +7,36 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .model import Certainty, Endpoint, Reading, Usage
-from .report import NO_CHOICES, NULL, body_text_bytes, choices_of, delta_bytes, is_error, members_of, string_of, usage_of
+from .report import (
+    NO_CHOICES,
+    NULL,
+    body_text_bytes,
+    choices_of,
+    delta_bytes,
+    is_error,
+    members_of,
+    string_of,
+    usage_of,
+)
 
 if TYPE_CHECKING:
     from msgspec import Raw
 
-    from ..backends.request import Ask
     from ..backends.dialect import Dialect
+    from ..backends.request import ModelRequest
 
 BYTES_PER_TOKEN = 4
 """What an estimate takes a token to be: common tokenizers make 3 to 5 bytes of English text."""
 _SILENT = frozenset({Endpoint.EMBEDDINGS, Endpoint.RERANK, Endpoint.POOLING})
 
 
-def estimate(ask: Ask, text_bytes: int, *, finished: bool) -> Usage:
+def estimate(model_request: ModelRequest, text_bytes: int, *, finished: bool) -> Usage:
     """A quarter of a token for each byte of the request and of the text that came back.
 
     An answer that finished has made one token at least, unless its endpoint makes none.
     """
-    made = 0 if ask.endpoint in _SILENT else max(int(finished), tokens_in(text_bytes))
-    return Usage(input_tokens=tokens_in(ask.prompt_bound), output_tokens=made)
+    made = 0 if model_request.endpoint in _SILENT else max(int(finished), tokens_in(text_bytes))
+    return Usage(input_tokens=tokens_in(model_request.prompt_bound), output_tokens=made)
 
 
 def tokens_in(size: int) -> int:
@@ -34,7 +44,7 @@ def tokens_in(size: int) -> int:
     return -(-size // BYTES_PER_TOKEN)
 
 
-def body_reading(dialect: Dialect, ask: Ask, members: dict[str, Raw]) -> Reading:
+def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[str, Raw]) -> Reading:
     """The reading of a whole JSON answer.
 
     Where the backend reports the first of several choices only (llama_server/chat_n2_logprobs.txt), the
@@ -45,16 +55,18 @@ def body_reading(dialect: Dialect, ask: Ask, members: dict[str, Raw]) -> Reading
     if usage is None:
         if is_error(members):
             return Reading(Usage(0, 0), Certainty.PARTIAL)
-        return Reading(estimate(ask, body_text_bytes(members), finished=True), Certainty.ESTIMATED)
+        return Reading(estimate(model_request, body_text_bytes(members), finished=True), Certainty.ESTIMATED)
     if dialect.sums_choices or len(choices := choices_of(members)) < 2:
         return Reading(usage, Certainty.EXACT)
-    made, known = usage.output_tokens, ask.prompts == 1
-    at_limit = choices[0].finish_reason == "length" and made == ask.max_output
+    made, known = usage.output_tokens, model_request.prompts == 1
+    at_limit = choices[0].finish_reason == "length" and made == model_request.max_output
     for choice in choices[1:]:
         same = at_limit and choice.finish_reason == "length"
         made += usage.output_tokens if same else max(1, tokens_in(choice.text_bytes))
         known = known and same
-    whole = Usage(usage.input_tokens * ask.prompts, made, usage.cached_tokens, usage.reasoning_tokens)
+    whole = Usage(
+        usage.input_tokens * model_request.prompts, made, usage.cached_tokens, usage.reasoning_tokens
+    )
     return Reading(whole, Certainty.EXACT if known else Certainty.ESTIMATED)
 
 
@@ -76,10 +88,10 @@ class Tally:
         "model",
     )
 
-    def __init__(self, dialect: Dialect, ask: Ask) -> None:
+    def __init__(self, dialect: Dialect, model_request: ModelRequest) -> None:
         self._dialect = dialect
-        self._ask = ask
-        self._is_typed = ask.endpoint in (Endpoint.RESPONSES, Endpoint.MESSAGES)
+        self._ask = model_request
+        self._is_typed = model_request.endpoint in (Endpoint.RESPONSES, Endpoint.MESSAGES)
         self.model: str | None = None
         self._seen = False
         self._failed = False

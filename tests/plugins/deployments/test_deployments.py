@@ -30,7 +30,7 @@ def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
     async def resolve(host: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
-    monkeypatch.setattr("llmgate.proxy.guard.resolve_name", resolve)
+    monkeypatch.setattr("llmgate.proxy.address_guard.resolve_name", resolve)
 
 
 @pytest.mark.usefixtures("no_names")
@@ -233,7 +233,7 @@ async def test_a_name_that_later_means_another_address_is_not_followed_there(
     async def resolve(host: str, port: int) -> list[str]:
         return list(meaning)
 
-    monkeypatch.setattr("llmgate.proxy.guard.resolve_name", resolve)
+    monkeypatch.setattr("llmgate.proxy.address_guard.resolve_name", resolve)
     async with open_bku() as running:
         admin = await log_in(running.http, ADA)
         url = ollama.url.replace("127.0.0.1", "rebinding.example.com")

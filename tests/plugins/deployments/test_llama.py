@@ -1,7 +1,7 @@
 """A deployment that is a real llama.cpp server: chats, streams, and counts that are the model's own."""
 
 import httpx
-from backends import llama
+from real_backends import llama
 
 from .conftest import ADA, API, OpenBku, add, key_of, log_in
 

@@ -14,10 +14,10 @@ from servers import serve
 from starlette.types import Receive, Scope, Send
 from stores import Clock
 
-from llmgate.gate.build import Gate, open_gate
 from llmgate.config import from_document
-from llmgate.gate.runtime import Core, open_core
 from llmgate.exchange import read_body
+from llmgate.gate.build import Gate, open_gate
+from llmgate.gate.runtime import Runtime, open_runtime
 from llmgate.identity import ADMIN
 from llmgate.ledger import Allotment, Subject, Unit, UsageRecord
 
@@ -80,7 +80,7 @@ class Running:
     ports: dict[int, str]
     http: httpx.AsyncClient
     gate: Gate
-    core: Core
+    runtime: Runtime
     clock: Clock
 
     @property
@@ -97,15 +97,15 @@ class Running:
             await self.services.identity.users.grant(user.id, ADMIN)
         return Account(user.id, user.uuid, {"Authorization": f"Bearer {answer.json()['token']}"})
 
-    async def organisation(self, *members: Account, tokens: int | None = None, name: str = "acme") -> str:
-        """The UUID of a new organisation, with this many tokens for openai."""
-        organisations = self.services.identity.organisations
-        made = await organisations.create(name)
+    async def organization(self, *members: Account, tokens: int | None = None, name: str = "acme") -> str:
+        """The UUID of a new organization, with this many tokens for openai."""
+        organizations = self.services.identity.organizations
+        made = await organizations.create(name)
         for member in members:
-            await organisations.add_member(made.id, member.id)
+            await organizations.add_member(made.id, member.id)
         if tokens is not None:
             allotment = Allotment(Unit.TOKENS, tokens, upstream="openai")
-            await self.services.quotas.set(Subject("organisation", made.id), allotment)
+            await self.services.quotas.set(Subject("organization", made.id), allotment)
         uuid: str = made.uuid
         return uuid
 
@@ -151,8 +151,8 @@ async def open_leaky_gate(
             upstream |= {"urls": [url], "api_key": "sk-of-the-provider"}
         change(document)
         config = from_document(document, file=CONFIG)
-        core = await stack.enter_async_context(open_core(config, clock=clock))
-        gate = await stack.enter_async_context(open_gate(config, core))
+        runtime = await stack.enter_async_context(open_runtime(config, clock=clock))
+        gate = await stack.enter_async_context(open_gate(config, runtime))
         ports = {}
         for address in config.gate.listen:
             port = int(str(address).rpartition(":")[2])
@@ -160,4 +160,4 @@ async def open_leaky_gate(
         http = await stack.enter_async_context(
             httpx.AsyncClient(base_url=ports[8080], trust_env=False, timeout=30)
         )
-        yield Running(ports, http, gate, core, clock)
+        yield Running(ports, http, gate, runtime, clock)

@@ -34,7 +34,7 @@ async def people(store: Store) -> list[User]:
     return [await users.register(name, None) for name in ("ada", "bob", "eve")]
 
 
-async def ask(operation: Callable[[Any], Any], kind: type[msgspec.Struct], **query: object) -> Any:
+async def model_request(operation: Callable[[Any], Any], kind: type[msgspec.Struct], **query: object) -> Any:
     """The answer of an operation, as JSON has it."""
     call: Any = SimpleNamespace(query=msgspec.convert({"provider": "openai", **_camel(query)}, kind))
     return msgspec.to_builtins(await operation(call))
@@ -81,7 +81,7 @@ async def test_usage_lists_the_latest_first(store: Store, analytics: Analytics, 
     await note(store, ada, 1, upstream="qwen")
     await note(store, ada, 2, surface="")
     await note(store, ada, 3, outcome="failed")
-    assert await ask(analytics.usage, UsageQuery) == {
+    assert await model_request(analytics.usage, UsageQuery) == {
         "provider": "openai",
         "count": 2,
         "items": [
@@ -104,8 +104,8 @@ async def test_usage_lists_the_latest_first(store: Store, analytics: Analytics, 
 async def test_usage_has_a_limit(store: Store, analytics: Analytics, people: list[User]) -> None:
     for number in range(25):
         await note(store, people[0], number + 1, ago=number)
-    assert (await ask(analytics.usage, UsageQuery))["count"] == 20
-    few = await ask(analytics.usage, UsageQuery, limit=2)
+    assert (await model_request(analytics.usage, UsageQuery))["count"] == 20
+    few = await model_request(analytics.usage, UsageQuery, limit=2)
     assert [item["tokens"] for item in few["items"]] == [1, 2]
 
 
@@ -117,7 +117,7 @@ async def test_a_report_adds_up_a_window(store: Store, analytics: Analytics, peo
     await note(store, bob, 400)
     await note(store, eve, 900, outcome="refused")
     await note(store, eve, 5000, ago=HOUR)
-    assert await ask(analytics.report, ReportQuery) == {
+    assert await model_request(analytics.report, ReportQuery) == {
         "provider": "openai",
         "windowStart": "2026-02-05T11:00:00Z",
         "windowEnd": "2026-02-05T12:00:00Z",
@@ -139,14 +139,14 @@ async def test_a_report_of_a_part(store: Store, analytics: Analytics, people: li
     """`sampleLimit` takes the latest events only, `topUsers` shows so many users; the sums stay whole."""
     for number, user in enumerate(people):
         await note(store, user, 10 * (number + 1), ago=number)
-    sample = await ask(analytics.report, ReportQuery, sample_limit=2)
+    sample = await model_request(analytics.report, ReportQuery, sample_limit=2)
     assert (sample["totalEvents"], sample["totalTokens"]) == (2, 30)
-    top = await ask(analytics.report, ReportQuery, top_users=1)
+    top = await model_request(analytics.report, ReportQuery, top_users=1)
     assert (top["uniqueUsers"], top["totalTokens"], len(top["topUsers"])) == (3, 60, 1)
 
 
 async def test_a_report_of_nothing(analytics: Analytics) -> None:
-    report = await ask(analytics.report, ReportQuery, window_minutes=5)
+    report = await model_request(analytics.report, ReportQuery, window_minutes=5)
     assert (report["totalEvents"], report["averageTokens"], report["topUsers"]) == (0, 0.0, [])
 
 
@@ -159,7 +159,7 @@ async def test_a_window_far_over_the_ones_before_is_an_anomaly(
     await note(store, people[0], 5000)
     await note(store, people[0], 9999, ago=5 * HOUR)
     await note(store, people[0], 9999, outcome="refused")
-    assert await ask(analytics.anomalies, AnomalyQuery) == {
+    assert await model_request(analytics.anomalies, AnomalyQuery) == {
         "provider": "openai",
         "currentWindowStart": "2026-02-05T11:00:00Z",
         "currentWindowEnd": "2026-02-05T12:00:00Z",
@@ -169,9 +169,9 @@ async def test_a_window_far_over_the_ones_before_is_an_anomaly(
         "threshold": 2.0,
         "anomaly": True,
     }
-    calm = await ask(analytics.anomalies, AnomalyQuery, threshold_multiplier=3.5)
+    calm = await model_request(analytics.anomalies, AnomalyQuery, threshold_multiplier=3.5)
     assert (calm["threshold"], calm["anomaly"]) == (3.5, False)
-    recent = await ask(analytics.anomalies, AnomalyQuery, baseline_windows=1)
+    recent = await model_request(analytics.anomalies, AnomalyQuery, baseline_windows=1)
     assert (recent["baselineAverage"], recent["ratio"]) == (1000.0, 5.0)
 
 
@@ -179,7 +179,7 @@ async def test_without_a_past_nothing_is_unusual(
     store: Store, analytics: Analytics, people: list[User]
 ) -> None:
     await note(store, people[0], 5000)
-    found = await ask(analytics.anomalies, AnomalyQuery)
+    found = await model_request(analytics.anomalies, AnomalyQuery)
     assert (found["currentTokens"], found["ratio"], found["anomaly"]) == (5000, 0.0, False)
 
 
@@ -193,9 +193,9 @@ async def test_queries_read_the_partial_index_alone(store: Store, analytics: Ana
         "before_cursor_execute",
         lambda _conn, _cursor, statement, parameters, *_: statements.append((statement, parameters)),
     )
-    await ask(analytics.usage, UsageQuery)
-    await ask(analytics.report, ReportQuery)
-    await ask(analytics.anomalies, AnomalyQuery)
+    await model_request(analytics.usage, UsageQuery)
+    await model_request(analytics.report, ReportQuery)
+    await model_request(analytics.anomalies, AnomalyQuery)
     async with store.connect() as db:
         for statement, parameters in list(statements):
             if "FROM usage" in statement:

@@ -261,46 +261,46 @@ async def test_a_provider_out_of_reach_is_502_until_its_circuit_opens(open_gate:
         assert (await running.consume(account, 1000, provider="qwen")).status_code == 200
 
 
-# --- organisations
+# --- organizations
 
 
-async def test_an_organisation_pays_for_its_members(running: Running) -> None:
+async def test_an_organization_pays_for_its_members(running: Running) -> None:
     account = await running.account()
-    organisation = await running.organisation(account, tokens=500)
-    assert (await running.consume(account, 100, orgId=organisation)).status_code == 200
+    organization = await running.organization(account, tokens=500)
+    assert (await running.consume(account, 100, orgId=organization)).status_code == 200
     assert await running.left(account) == 1000
     answer = await running.http.get(
         "/api/v1/tokens/quota/org",
-        params={"orgId": organisation, "provider": "openai"},
+        params={"orgId": organization, "provider": "openai"},
         headers=account.bearer,
     )
     assert answer.json()["remainingTokens"] == 400
-    assert (await running.consume(account, 401, orgId=organisation)).status_code == 402
+    assert (await running.consume(account, 401, orgId=organization)).status_code == 402
 
 
-async def test_others_do_not_spend_what_is_an_organisations(running: Running) -> None:
+async def test_others_do_not_spend_what_is_an_organizations(running: Running) -> None:
     account, stranger = await running.account(), await running.account("stranger")
-    organisation = await running.organisation(account, tokens=500)
-    assert (await running.consume(stranger, 1, orgId=organisation)).status_code == 403
+    organization = await running.organization(account, tokens=500)
+    assert (await running.consume(stranger, 1, orgId=organization)).status_code == 403
 
 
-async def test_an_organisation_that_is_not_active_pays_nothing(running: Running) -> None:
+async def test_an_organization_that_is_not_active_pays_nothing(running: Running) -> None:
     account = await running.account()
-    organisation = await running.organisation(account, tokens=500)
-    organisations = running.services.identity.organisations
-    await organisations.set_active((await organisations.by_uuid(organisation)).id, active=False)
-    assert (await running.consume(account, 1, orgId=organisation)).status_code == 403
+    organization = await running.organization(account, tokens=500)
+    organizations = running.services.identity.organizations
+    await organizations.set_active((await organizations.by_uuid(organization)).id, active=False)
+    assert (await running.consume(account, 1, orgId=organization)).status_code == 403
 
 
-async def test_a_key_of_an_organisation_spends_that_ones_quota_alone(running: Running) -> None:
+async def test_a_key_of_an_organization_spends_that_ones_quota_alone(running: Running) -> None:
     account = await running.account()
     mine, other = (
-        await running.organisation(account, tokens=500),
-        await running.organisation(account, tokens=500, name="other"),
+        await running.organization(account, tokens=500),
+        await running.organization(account, tokens=500, name="other"),
     )
-    organisation = await running.services.identity.organisations.by_uuid(mine)
+    organization = await running.services.identity.organizations.by_uuid(mine)
     _, secret = await running.services.identity.keys.create(
-        account.id, "acme's", organisation_id=organisation.id
+        account.id, "acme's", organization_id=organization.id
     )
     key = {"X-Api-Key": secret}
     body = {"userId": account.uuid, "provider": "openai", "tokens": 50, "prompt": "Hello"}

@@ -73,9 +73,9 @@ async def test_a_quota_is_asked_for_by_a_uuid_and_a_provider(running: Running, q
 
 async def test_quotas_are_the_users_own(running: Running) -> None:
     account, stranger = await running.account(), await running.account("stranger")
-    organisation = await running.organisation(account, tokens=5000)
+    organization = await running.organization(account, tokens=5000)
     mine = {"userId": account.uuid, "provider": "openai"}
-    ours = {"orgId": organisation, "provider": "openai"}
+    ours = {"orgId": organization, "provider": "openai"}
     for path, query in ((QUOTA, mine), (f"{QUOTA}/org", ours)):
         statuses = [
             (await running.http.get(path, params=query, headers=headers)).status_code
@@ -84,14 +84,14 @@ async def test_quotas_are_the_users_own(running: Running) -> None:
         assert statuses == [200, 403, 401]
 
 
-async def test_an_organisations_quota(running: Running) -> None:
+async def test_an_organizations_quota(running: Running) -> None:
     """The guide's answer, key by key; 404 where there is none."""
     account = await running.account()
-    organisation = await running.organisation(account, tokens=5000)
-    query = {"orgId": organisation, "provider": "openai"}
+    organization = await running.organization(account, tokens=5000)
+    query = {"orgId": organization, "provider": "openai"}
     answer = await running.http.get(f"{QUOTA}/org", params=query, headers=account.bearer)
     assert answer.json() == {
-        "orgId": organisation,
+        "orgId": organization,
         "provider": "openai",
         "totalTokens": 5000,
         "remainingTokens": 5000,
@@ -104,12 +104,12 @@ async def test_an_organisations_quota(running: Running) -> None:
 
 async def test_administrators_set_quotas(running: Running) -> None:
     account, admin = await running.account(), await running.account("root", admin=True)
-    organisation = await running.organisation(account)
+    organization = await running.organization(account)
     body = {"userId": account.uuid, "provider": "openai", "totalTokens": 77}
     assert (await running.http.put(QUOTA, json=body, headers=account.bearer)).status_code == 403
     assert (await running.http.put(QUOTA, json=body, headers=admin.bearer)).json()["totalTokens"] == 77
     assert await running.left(account) == 77
-    body = {"orgId": organisation, "provider": "openai", "totalTokens": 500}
+    body = {"orgId": organization, "provider": "openai", "totalTokens": 500}
     answer = await running.http.put(f"{QUOTA}/org", json=body, headers=admin.bearer)
     assert answer.json()["remainingTokens"] == 500
 

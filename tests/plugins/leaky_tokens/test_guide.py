@@ -17,7 +17,7 @@ ADDED = {"email", "createdAt", "expiresAt"}
 """What the system answers to registration and login besides what its guide shows."""
 PLACEHOLDERS = {
     "user": "550e8400-e29b-41d4-a716-446655440000",
-    "organisation": "10000000-0000-0000-0000-000000000001",
+    "organization": "10000000-0000-0000-0000-000000000001",
     "key": "660e8400-e29b-41d4-a716-446655440001",
     "purchase": "770e8400-e29b-41d4-a716-446655440002",
 }
@@ -120,10 +120,10 @@ async def learn(running: Running, reader: Reader, path: str, command: str, said:
     if path.endswith("/register"):
         reader.known["user"], reader.env["JWT_TOKEN"] = said["userId"], said["token"]
         user = await running.services.identity.users.by_uuid(said["userId"])
-        organisation = await running.organisation(tokens=5000)
-        by_uuid = await running.services.identity.organisations.by_uuid(organisation)
-        await running.services.identity.organisations.add_member(by_uuid.id, user.id)
-        reader.known["organisation"] = organisation
+        organization = await running.organization(tokens=5000)
+        by_uuid = await running.services.identity.organizations.by_uuid(organization)
+        await running.services.identity.organizations.add_member(by_uuid.id, user.id)
+        reader.known["organization"] = organization
     elif path.endswith("/login"):
         reader.env["JWT_TOKEN"] = said["token"]
     elif path.endswith("/api-keys") and "POST" in command:

@@ -89,12 +89,12 @@ async def test_the_same_key_for_something_else_is_409(running: Running) -> None:
     assert answer.json().keys() == {"message", "timestamp"}
 
 
-async def test_an_organisations_quota_grows(running: Running) -> None:
+async def test_an_organizations_quota_grows(running: Running) -> None:
     account = await running.account()
-    organisation = await running.organisation(account, tokens=500)
-    state = await ended(running, account, (await buy(running, account, orgId=organisation)).json()["sagaId"])
-    assert state["orgId"] == organisation
-    query = {"orgId": organisation, "provider": "openai"}
+    organization = await running.organization(account, tokens=500)
+    state = await ended(running, account, (await buy(running, account, orgId=organization)).json()["sagaId"])
+    assert state["orgId"] == organization
+    query = {"orgId": organization, "provider": "openai"}
     answer = await running.http.get("/api/v1/tokens/quota/org", params=query, headers=account.bearer)
     assert answer.json()["totalTokens"] == 1500
     assert (await running.quota(account))["totalTokens"] == 1000

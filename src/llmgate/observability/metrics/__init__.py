@@ -5,7 +5,7 @@ does not name is counted as "other". Several workers of a host count together (s
 scraped answers for all of them.
 """
 
-from .shared_values import Cells
 from .instruments import Instruments
+from .shared_values import SharedValues
 
-__all__ = ["Cells", "Instruments"]
+__all__ = ["Instruments", "SharedValues"]

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .shared_values import Cells, Key
 from .families import FAMILIES, Family
+from .shared_values import Key, SharedValues
 
 
 class Exposition(Collector):
     """Adds up the rows in `cells`, after `refresh` has written down this process's state."""
 
-    def __init__(self, cells: Cells, refresh: Callable[[], None]) -> None:
+    def __init__(self, cells: SharedValues, refresh: Callable[[], None]) -> None:
         self._cells = cells
         self._refresh = refresh
 

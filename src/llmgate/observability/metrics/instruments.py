@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 
 from . import families as f
-from .shared_values import Cells, Key
 from .exposition import Exposition
+from .shared_values import Key, SharedValues
 
 if TYPE_CHECKING:
     from ...exchange import Exchange
@@ -64,9 +64,9 @@ class Instruments:
     `cells` are those that the workers of a host share; on its own, a process counts in its memory.
     """
 
-    def __init__(self, cells: Cells | None = None) -> None:
+    def __init__(self, cells: SharedValues | None = None) -> None:
         self.registry = CollectorRegistry()
-        self._cells = cells or Cells.open(None)
+        self._cells = cells or SharedValues.open(None)
         self._models: frozenset[str] = frozenset()
         self._ledger: Ledger | None = None
         self._upstreams: list[Upstream] = []

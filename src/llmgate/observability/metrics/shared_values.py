@@ -36,7 +36,7 @@ class Row(NamedTuple):
     lives: bool
 
 
-class Cells:
+class SharedValues:
     """The rows of this process, and a look at those of the others. Made by `Cells.open`."""
 
     def __init__(self, page: _Page | None = None) -> None:
@@ -46,7 +46,7 @@ class Cells:
             self._rows.update(page.rows())
 
     @classmethod
-    def open(cls, folder: Path | None) -> Cells:
+    def open(cls, folder: Path | None) -> SharedValues:
         """Rows in a file in `folder`, which the other processes use too; in plain memory without a folder."""
         return cls(None if folder is None else _Page.claim(folder))
 

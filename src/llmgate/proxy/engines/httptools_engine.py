@@ -12,12 +12,12 @@ from collections import defaultdict
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .connection import Connection
 from .base import ConnectFailed, ConnectTimedOut, UpstreamBroke
+from .connection import Connection
 
 if TYPE_CHECKING:
+    from ..address_guard import AddressGuard
     from .base import Origin, Timeouts, UpstreamRequest
-    from ..address_guard import Guard
     from .response import Response
 
 SWEEP = 0.1
@@ -39,7 +39,11 @@ class HttptoolsEngine:
     """
 
     def __init__(
-        self, *, tls: ssl.SSLContext | None = None, idle_age: float = IDLE_AGE, guard: Guard | None = None
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        idle_age: float = IDLE_AGE,
+        guard: AddressGuard | None = None,
     ) -> None:
         self._given_tls = tls
         self._guard = guard
@@ -95,7 +99,7 @@ class HttptoolsEngine:
         except OSError as error:
             raise ConnectFailed(f"{origin.url}: {error}") from error
 
-    async def _open_guarded(self, guard: Guard, origin: Origin) -> Connection:
+    async def _open_guarded(self, guard: AddressGuard, origin: Origin) -> Connection:
         failure = OSError("no address")
         for address in await guard.addresses(origin.host, origin.port):
             try:

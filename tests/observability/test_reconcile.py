@@ -1,0 +1,181 @@
+"""The ledger against what the backends count themselves."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from stores import Clock, clock, migrated_file, sqlite_url, store
+
+from llmgate.backends.dialect import DIALECTS
+from llmgate.config import Config, Upstream, load
+from llmgate.errors import UpstreamFailed
+from llmgate.ledger import Reports, UsageRecord
+from llmgate.observability.reconcile import Tokens, comparable, compare, read_counters
+from llmgate.store import Store
+from llmgate.store.schema import usage
+
+__all__ = ["clock", "migrated_file", "sqlite_url", "store"]
+
+CAPTURES = Path(__file__).parent / "data" / "captures"
+
+
+@pytest.fixture
+def store_url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+def settings(dialect: str = "llama_server", *urls: str) -> Upstream:
+    return Upstream(urls=urls or ("http://one",), dialect=dialect)
+
+
+def backend(counters: Iterator[dict[str, tuple[int, int, int]]]) -> httpx.AsyncClient:
+    """A client for which each host's metrics are the next in `counters`: prompt, cached, generated."""
+    current: dict[str, tuple[int, int, int]] = {}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal current
+        if request.url.host not in current:
+            current = dict(next(counters))
+        prompt, cached, output = current.pop(request.url.host)
+        text = f"llamacpp:prompt_tokens_total {prompt}\nllamacpp:prompt_tokens_cached_total {cached}\n"
+        return httpx.Response(200, text=f"{text}llamacpp:tokens_predicted_total {output}\n")
+
+    return httpx.AsyncClient(transport=httpx.MockTransport(answer))
+
+
+async def settle(store: Store, at: float, input_tokens: int, output_tokens: int) -> None:
+    names = {"surface": "", "route": "/v1", "upstream": "up", "model": "m", "endpoint": "chat"}
+    counts = {"cached_tokens": 0, "reasoning_tokens": 0, "cost": 0, "status": 200, "duration": 0.1}
+    record = UsageRecord(
+        request_id=f"r{at}",
+        at=at,
+        user_id=None,
+        key_id=None,
+        organization_id=None,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        certainty="exact",
+        outcome="finished",
+        first_byte=None,
+        **names,
+        **counts,
+    )
+    async with store.begin() as db:
+        await db.execute(usage.insert().values({c.name: getattr(record, c.name) for c in usage.columns}))
+
+
+def body(capture: str) -> str:
+    return (CAPTURES / capture).read_bytes().partition(b"\r\n\r\n")[2].decode()
+
+
+def test_counters_are_found_in_what_llama_server_answers() -> None:
+    text = body("llama_server/metrics.txt")
+    assert read_counters(text, DIALECTS["llama_server"]) == Tokens(37, 16)
+
+
+def test_counters_are_found_in_what_vllm_answers() -> None:
+    text = (CAPTURES / "vllm" / "metrics_after.txt").read_text()
+    assert read_counters(text, DIALECTS["vllm"]) == Tokens(577, 3871)
+
+
+@pytest.mark.parametrize("text", ["", "llamacpp:prompt_tokens_total 1\n", "<html>", "a{b 1\n"])
+def test_metrics_without_the_counters_are_refused(text: str) -> None:
+    with pytest.raises(UpstreamFailed):
+        read_counters(text, DIALECTS["llama_server"])
+
+
+async def test_a_window_counts_what_both_sides_counted_in_it(store: Store, clock: Clock) -> None:
+    """Cached tokens are a part of the prompt; replicas are added up; what is older does not count."""
+    http = backend(iter([{"one": (100, 0, 10), "two": (5, 5, 5)}, {"one": (150, 7, 30), "two": (8, 5, 6)}]))
+    await settle(store, clock.now - 1, 999, 999)
+
+    async def sleep(seconds: float) -> None:
+        await settle(store, clock.now + 1, 40, 20)
+        clock.pass_by(seconds)
+
+    comparison = await compare(
+        "up",
+        settings("llama_server", "http://one", "http://two"),
+        Reports(store),
+        http,
+        window=10,
+        clock=clock,
+        sleep=sleep,
+    )
+    assert comparison.backend == Tokens(60, 21)
+    assert comparison.ledger == Tokens(40, 20)
+    assert comparison.drift == Tokens(20, 1)
+
+
+async def test_a_replica_that_was_restarted_cannot_be_compared(store: Store, clock: Clock) -> None:
+    http = backend(iter([{"one": (100, 0, 10)}, {"one": (3, 0, 1)}]))
+
+    async def sleep(seconds: float) -> None:
+        clock.pass_by(seconds)
+
+    with pytest.raises(UpstreamFailed, match="was restarted"):
+        await compare("up", settings(), Reports(store), http, window=10, clock=clock, sleep=sleep)
+
+
+async def test_a_backend_that_does_not_answer_is_named(store: Store) -> None:
+    refusing = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(501)))
+    with pytest.raises(UpstreamFailed, match=r'upstream "up": http://one/metrics: .*501'):
+        await compare("up", settings(), Reports(store), refusing, window=10)
+
+
+def test_only_backends_that_count_can_be_compared() -> None:
+    config = Config(
+        upstreams={"a": settings("llama_server"), "b": settings("vllm"), "c": settings("generic")}
+    )
+    assert list(comparable(config)) == ["a", "b"]
+
+
+GATE = """
+[upstreams.local]
+urls = ["{llama}"]
+dialect = "llama_server"
+
+[[routes]]
+path = "/v1"
+upstream = "local"
+authentication = "none"
+middleware = ["accounting"]
+"""
+
+
+async def test_against_a_real_backend_nothing_drifts(llama: str, sqlite_url: str, tmp_path: Path) -> None:
+    """Plain, streamed and cached: what llama.cpp's server counts is what the ledger has."""
+    from servers import serve
+
+    from llmgate.gate.build import open_gate
+    from llmgate.gate.runtime import open_runtime
+
+    file = Path(sqlite_url.removeprefix("sqlite:///")).parent / "gate.toml"
+    file.write_text(GATE.format(llama=llama))
+    config = load(file)
+    async with open_runtime(config) as runtime, open_gate(config, runtime) as gate:
+        (entrance,) = gate.apps.values()
+
+        async def use(_: float) -> None:
+            async with serve(entrance) as url, httpx.AsyncClient(trust_env=False, timeout=60) as client:
+                for stream in (False, True, False):
+                    body = {"model": "smollm2", "max_tokens": 8, "stream": stream}
+                    messages = [{"role": "user", "content": "Count to five."}]
+                    answer = await client.post(
+                        f"{url}/v1/chat/completions", json={**body, "messages": messages}
+                    )
+                    assert answer.status_code == 200
+
+        waits = iter([use])
+
+        async def sleep(seconds: float) -> None:
+            for work in waits:
+                await work(seconds)
+                return
+
+        comparison = await compare(
+            "local", config.upstreams["local"], Reports(runtime.store), runtime.http, window=1, sleep=sleep
+        )
+    assert comparison.ledger.output > 3
+    assert comparison.drift == Tokens(0, 0)

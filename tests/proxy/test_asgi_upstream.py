@@ -1,0 +1,136 @@
+"""What the app that the gate is put around gets to see, and what the gate asks of it."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from playbook import Told, play
+from starlette.types import Message, Receive, Scope, Send
+
+from llmgate.errors import AnswerCut, StoreError
+from llmgate.proxy.asgi_upstream import ORIGIN, AsgiTransport, AsgiUpstream
+from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
+from llmgate.proxy.upstreams import Upstream
+
+
+def upstream(**settings: Any) -> Upstream:
+    return Upstream("own", [ORIGIN], engine=HttptoolsEngine(), **settings)
+
+
+class App:
+    """Says hello, and keeps the scope it was asked in."""
+
+    def __init__(self) -> None:
+        self.scope: Scope = {}
+        self.in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"server", b"own")]})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+
+async def test_the_answer_passes_as_it_is() -> None:
+    """Message by message, without a copy."""
+    told = await play(AsgiUpstream(App(), upstream()), "GET", "/v1/models")
+    assert (told.status, told.body) == (200, b"hello")
+    assert told.messages[0]["headers"] == [(b"server", b"own")]
+
+
+async def test_credentials_go_and_framing_stays() -> None:
+    """The request is still the one that came: its host and its length hold."""
+    app = App()
+    headers = {"authorization": "Bearer k", "x-api-key": "k", "cookie": "access_token=k; a=b", "host": "gate"}
+    await play(
+        AsgiUpstream(app, upstream(api_key="own")),
+        "POST",
+        "/v1/chat/completions",
+        body=b"{}",
+        headers=headers,
+    )
+    got = dict(app.scope["headers"])
+    assert got[b"authorization"] == b"Bearer own"
+    assert got[b"cookie"] == b"a=b"
+    assert got[b"host"] == b"gate"
+    assert got[b"x-request-id"].decode() == app.scope["llmgate"].id
+    assert b"x-api-key" not in got
+
+
+@pytest.mark.parametrize(
+    ("strip", "put", "path", "seen"),
+    [
+        ("", "", "/v1/models", "/v1/models"),
+        ("/llm", "/v1", "/llm/models", "/v1/models"),
+        ("/llm", "/", "/llm/models", "/models"),
+        ("/llm", "/", "/llm", "/"),
+        ("/", "/v1", "/modèles", "/v1/modèles"),
+    ],
+)
+async def test_the_path_is_the_upstreams(strip: str, put: str, path: str, seen: str) -> None:
+    """As the relay would ask for it; the raw path says the same."""
+    app = App()
+    await play(AsgiUpstream(app, upstream(), strip_prefix=strip, upstream_path=put), "GET", path)
+    assert app.scope["path"] == seen
+    raw = app.scope.get("raw_path")
+    assert raw is None or httpx.URL(f"http://a{raw.decode()}").path == seen
+    assert app.scope["path_params"] == {}
+
+
+async def test_it_is_counted_as_in_flight_however_it_ends() -> None:
+    """For the metrics of upstreams, which know nothing of apps."""
+    own = upstream()
+    seen: list[int] = []
+
+    async def breaks(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(own.replicas[0].in_flight)
+        raise RuntimeError("broken")
+
+    told = await play(AsgiUpstream(breaks, own), "GET", "/")
+    assert (told.status, seen, own.replicas[0].in_flight) == (500, [1], 0)
+    assert b"broken" not in told.body
+
+
+async def test_an_app_that_fails_in_the_middle_cuts_its_answer() -> None:
+    """Nothing is appended, and nothing is made to look finished."""
+
+    async def breaks(scope: Scope, receive: Receive, send: Send) -> None:
+        await App()(scope, receive, send)
+        raise RuntimeError("broken")
+
+    told = Told()
+    with pytest.raises(AnswerCut):
+        await play(AsgiUpstream(breaks, upstream()), "GET", "/", told=told)
+    assert (told.status, told.body) == (200, b"hello")
+
+
+async def test_what_the_gate_raises_from_within_the_app_passes() -> None:
+    """A layer above could not write its books: that is not the app's failure."""
+
+    async def full(message: Message) -> None:
+        raise StoreError("full")
+
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    with pytest.raises(StoreError):
+        await AsgiUpstream(App(), upstream())(scope, play, full)  # type: ignore[arg-type]
+
+
+async def test_an_app_that_hangs_does_not_hold_the_gates_own_questions() -> None:
+    """httpx's transport for apps would wait for ever."""
+
+    async def hangs(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.Event().wait()
+
+    async with httpx.AsyncClient(transport=AsgiTransport(hangs)) as http:
+        with pytest.raises(httpx.ReadTimeout, match=r"0\.01 s"):
+            await http.get(ORIGIN, timeout=0.01)
+
+
+async def test_an_app_that_breaks_is_an_answer_to_the_gate() -> None:
+    """500, as a server would have made of it."""
+
+    async def breaks(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("broken")
+
+    async with httpx.AsyncClient(transport=AsgiTransport(breaks)) as http:
+        assert (await http.get(ORIGIN)).status_code == 500

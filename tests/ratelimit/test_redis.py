@@ -1,0 +1,259 @@
+"""Windows and slots in Redis: one count for all workers, leases that end, and no long waits.
+
+`LLMGATE_TEST_REDIS` is the URL of a server; each test uses keys of its own, which expire. Without a server
+these tests are skipped, and fail where CI is set.
+"""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator
+from typing import Self
+
+import pytest
+from servers import until
+from starlette.types import Message, Receive, Scope, Send
+from stores import Clock
+
+from llmgate.errors import StoreError
+from llmgate.middleware.ratelimit import Limit, RateLimit
+
+pytest.importorskip("hiredis", reason="hiredis is not installed (the extra `cluster`)")
+
+from llmgate.ratelimit.redis import RedisSlots, RedisWindows, open_redis
+from llmgate.ratelimit.redis_pipe import RedisPipe
+
+REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
+LONG = 30.0
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"llmgate-test:{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[RedisPipe]:
+    pipe = RedisPipe(REDIS, timeout=LONG)
+    try:
+        await pipe.run("PING")
+    except StoreError as error:
+        reason = f"no Redis answers at {REDIS}: {error}"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    yield pipe
+    await pipe.aclose()
+
+
+class Relay:
+    """Stands between a pipe and Redis, and can be deaf, or gone."""
+
+    def __init__(self) -> None:
+        self.deaf = False
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # transports close in the turn after
+
+    def cut(self) -> None:
+        """Close every connection, as a server that restarts does."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address = REDIS.removeprefix("redis://").partition("/")[0].partition(":")
+        back_reader, back_writer = await asyncio.open_connection(address[0], int(address[2] or 6379))
+        self._writers += [writer, back_writer]
+        for source, sink in ((reader, back_writer), (back_reader, writer)):
+            task = asyncio.create_task(self._copy(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            if not self.deaf:
+                sink.write(data)
+        sink.close()
+
+
+async def test_two_workers_count_in_one_window(redis: RedisPipe, prefix: str, clock: Clock) -> None:
+    one, two = (RedisWindows(redis, prefix=prefix, clock=clock) for _ in range(2))
+    counted = [await one.count("k", 60), await two.count("k", 60), await one.count("k", 60, 3)]
+    assert [window.used for window in counted] == [1, 2, 5]
+    assert (await two.look("k")).used == 5
+    assert await one.look("another") == (0, clock.now)
+
+
+async def test_a_window_ends_a_span_after_it_was_opened_by_whoever(
+    redis: RedisPipe, prefix: str, clock: Clock
+) -> None:
+    one, two = (RedisWindows(redis, prefix=prefix, clock=clock) for _ in range(2))
+    await one.count("k", 60)
+    for window in (await two.count("k", 9999), await one.look("k")):
+        assert clock.now + 55 < window.reset <= clock.now + 60
+
+
+async def test_a_moving_window_holds_no_more_than_its_limit(
+    redis: RedisPipe, prefix: str, clock: Clock
+) -> None:
+    one, two = (RedisWindows(redis, prefix=prefix, clock=clock) for _ in range(2))
+    entered = [await each.enter("k", 3, 60) for each in (one, two, one, two)]
+    assert [(good, window.used) for good, window in entered] == [(True, 1), (True, 2), (True, 3), (False, 3)]
+    assert all(clock.now + 55 < window.reset <= clock.now + 60 for _, window in entered)
+
+
+async def test_slots_are_counted_across_workers(redis: RedisPipe, prefix: str) -> None:
+    one, two = RedisSlots(redis, prefix=prefix), RedisSlots(redis, prefix=prefix)
+    assert await one.acquire("user", 2)
+    assert await two.acquire("user", 2)
+    assert not await one.acquire("user", 2)
+    assert await one.acquire("somebody else", 2)
+    await two.release("user")
+    assert await one.acquire("user", 2)
+
+
+async def test_the_slots_of_a_worker_that_died_are_free_when_its_lease_ends(
+    redis: RedisPipe, prefix: str
+) -> None:
+    """Redis keeps the time, so the lease is short here, and its end is waited for by asking."""
+    dead, alive = RedisSlots(redis, prefix=prefix, lease=0.05), RedisSlots(redis, prefix=prefix, lease=LONG)
+    assert await dead.acquire("user", 1)
+    async with asyncio.timeout(5):
+        while not await alive.acquire("user", 1):
+            pass
+
+
+async def test_a_slot_that_is_renewed_stays_taken(redis: RedisPipe, prefix: str) -> None:
+    holder, other = RedisSlots(redis, prefix=prefix, lease=LONG), RedisSlots(redis, prefix=prefix)
+    await holder.acquire("user", 1)
+    before = await redis.run("ZSCORE", f"{prefix}:slots:user", f"{holder._worker}:0")
+    await holder.renew()
+    after = await redis.run("ZSCORE", f"{prefix}:slots:user", f"{holder._worker}:0")
+    assert isinstance(before, bytes)
+    assert isinstance(after, bytes)
+    assert float(after) > float(before)
+    assert not await other.acquire("user", 1)
+
+
+async def test_many_at_once_never_take_more_slots_than_there_are(redis: RedisPipe, prefix: str) -> None:
+    workers = [RedisSlots(redis, prefix=prefix) for _ in range(4)]
+    taken = await asyncio.gather(*(workers[turn % 4].acquire("user", 7) for turn in range(100)))
+    assert sum(taken) == 7
+
+
+async def test_a_redis_that_is_not_there_is_named(prefix: str) -> None:
+    async with open_redis("redis://127.0.0.1:1", prefix=prefix) as shared:
+        with pytest.raises(StoreError, match=r"redis \(127\.0\.0\.1:1\): cannot be reached"):
+            await shared.windows.count("k", 60)
+
+
+@pytest.mark.usefixtures("redis")
+async def test_a_redis_that_does_not_answer_is_waited_for_until_the_timeout(prefix: str) -> None:
+    async with Relay() as relay, open_redis(relay.url, timeout=0.05, prefix=prefix) as shared:
+        assert (await shared.windows.count("k", 60)).used == 1
+        relay.deaf = True
+        answers = await asyncio.gather(
+            *(shared.windows.count("k", 60) for _ in range(20)), return_exceptions=True
+        )
+        assert all(isinstance(answer, StoreError) and "no answer within" in str(answer) for answer in answers)
+        relay.deaf = False
+        assert (await shared.windows.count("k", 60)).used == 2
+
+
+@pytest.mark.usefixtures("redis")
+async def test_a_lost_connection_is_opened_again_by_the_next_question(prefix: str) -> None:
+    async with Relay() as relay, open_redis(relay.url, prefix=prefix) as shared:
+        assert (await shared.windows.count("k", 60)).used == 1
+        line = shared.windows._redis._line
+        assert line is not None
+        relay.cut()
+        await until(lambda: line.closed)
+        assert (await shared.windows.count("k", 60)).used == 2
+
+
+@pytest.mark.usefixtures("redis")
+async def test_giving_a_slot_back_never_fails(prefix: str) -> None:
+    """The answer is out by then: there is nobody to tell."""
+    async with Relay() as relay, open_redis(relay.url, timeout=0.05, prefix=prefix) as shared:
+        await shared.slots.acquire("user", 1)
+        relay.deaf = True
+        await shared.slots.release("user")
+
+
+async def test_a_question_that_nobody_waits_for_any_more_mixes_no_answers_up(
+    redis: RedisPipe, prefix: str
+) -> None:
+    await redis.run("SET", f"{prefix}:a", "1", "EX", 60)
+    given_up = asyncio.create_task(redis.run("GET", f"{prefix}:a"))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    assert await redis.run("ECHO", "mine") == b"mine"
+
+
+async def test_what_redis_refuses_is_an_error_with_its_words(redis: RedisPipe) -> None:
+    with pytest.raises(StoreError, match="unknown command"):
+        await redis.run("LLMGATE")
+    assert await redis.run("PING") == b"PONG"
+
+
+async def test_a_script_that_redis_has_forgotten_is_sent_again(redis: RedisPipe, prefix: str) -> None:
+    from llmgate.ratelimit.redis import Script
+
+    script = Script(f"return '{prefix}'")
+    assert await redis.eval(script, "k") == prefix.encode()
+    assert await redis.eval(script, "k") == prefix.encode()
+
+
+async def test_a_password_is_sent_and_a_wrong_one_refused() -> None:
+    pipe = RedisPipe(REDIS.replace("redis://", "redis://:geheim@"), timeout=LONG)
+    with pytest.raises(StoreError, match=r"AUTH|WRONGPASS"):
+        await pipe.run("PING")
+    await pipe.aclose()
+
+
+async def test_what_is_no_redis_is_dropped() -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    pipe = RedisPipe(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=LONG)
+    with pytest.raises(StoreError):
+        await pipe.run("PING")
+    await pipe.aclose()
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize(("fail_open", "status"), [(False, 503), (True, 200)])
+async def test_without_redis_requests_are_refused_or_go_through_as_the_operator_chose(
+    prefix: str, fail_open: bool, status: int
+) -> None:
+    async with open_redis("redis://127.0.0.1:1", prefix=prefix) as shared:
+        limits = [Limit("gate", "requests", 5), Limit("gate", "concurrent", 5)]
+        app = RateLimit(fine, limits=limits, storage=shared.windows, slots=shared.slots, fail_open=fail_open)
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await app({"type": "http", "method": "GET", "path": "/", "headers": []}, never, send)
+        assert sent[0]["status"] == status
+
+
+async def fine(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def never() -> Message:
+    raise AssertionError("nobody asked")
