@@ -14,11 +14,11 @@ from pathlib import Path
 import click
 
 from llmgate import cli
+from llmgate.backends.endpoint import Endpoint
 from llmgate.backends.request import endpoint_of
 from llmgate.config import Setting, describe
 from llmgate.config.schema import PUBLIC_API, Config
 from llmgate.observability.metrics.families import FAMILIES
-from llmgate.usage.model import Endpoint
 
 HERE = Path(__file__).parent
 PLUGINS = HERE.parent.parent / "plugins"

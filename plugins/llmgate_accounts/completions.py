@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
 
+from llmgate.backends.endpoint import Endpoint
 from llmgate.errors import BadRequest, Refusal, answer
 from llmgate.exchange import ClientGone, exchange_of
-from llmgate.usage.model import Endpoint
 
 if TYPE_CHECKING:
     from msgspec import Raw

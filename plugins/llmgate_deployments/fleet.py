@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmgate.config import Upstream
-    from llmgate.gate.dynamic_upstreams import DynamicUpstreams
+    from llmgate.plugin.loader import DynamicUpstreams
     from llmgate.store import Store
 
 RECHECK = 60.0

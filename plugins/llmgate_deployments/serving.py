@@ -14,7 +14,7 @@ from llmgate.errors import UpstreamFailed
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from llmgate.gate.dynamic_upstreams import DynamicUpstream
+    from llmgate.plugin.loader import DynamicUpstream
     from llmgate.store.engine import Clock
 
     from .fleet import Deployment

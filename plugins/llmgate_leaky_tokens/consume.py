@@ -17,10 +17,11 @@ from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
 
+from llmgate.backends.endpoint import Endpoint
 from llmgate.errors import QuotaExhausted
 from llmgate.ledger import Demand, Outcome, Prices, Subject, UsageRecord
 from llmgate.plugin.operation import Reply
-from llmgate.usage.model import Certainty, Endpoint, Usage
+from llmgate.usage.model import Certainty, Usage
 
 from .words import InsufficientQuota, ProviderFailed, ProviderUnavailable, Tokens, moment
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from llmgate.backends.endpoint import Endpoint
 from llmgate.backends.request import parse_request
 from llmgate.config import UrlPath
 from llmgate.errors import UpstreamFailed
 from llmgate.proxy.engines.base import UpstreamError, UpstreamRequest
 from llmgate.usage.meter import meter_for
-from llmgate.usage.model import Endpoint
 
 from .words import ProviderFailed, ProviderUnavailable
 

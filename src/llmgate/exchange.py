@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Scope
 
+    from .backends.endpoint import Endpoint
     from .backends.request import ModelRequest
     from .ledger.accounts import Hold
-    from .usage.model import Endpoint, Reading
+    from .usage.model import Reading
 
 
 LONGEST_NAME = 256

@@ -4,7 +4,7 @@ import pytest
 from usage.captures import load
 
 from llmgate.backends.dialect import DIALECTS
-from llmgate.usage.model import Endpoint
+from llmgate.backends.endpoint import Endpoint
 
 
 def test_every_dialect_is_found_by_its_name() -> None:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
+from llmgate.backends.endpoint import Endpoint
 from llmgate.backends.request import ModelRequest, endpoint_of, parse_request, rewrite
 from llmgate.errors import BadRequest
-from llmgate.usage.model import Endpoint
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),

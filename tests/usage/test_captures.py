@@ -5,10 +5,11 @@ import json
 import pytest
 
 from llmgate.backends.dialect import DIALECTS
+from llmgate.backends.endpoint import Endpoint
 from llmgate.backends.request import parse_request
 from llmgate.errors import BadRequest
 from llmgate.usage.meter import meter_for
-from llmgate.usage.model import Certainty, Endpoint, Reading, Usage
+from llmgate.usage.model import Certainty, Reading, Usage
 
 from . import captures
 from .captures import Capture, load, masked

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmgate.backends.dialect import DIALECTS, Dialect
+from llmgate.backends.endpoint import Endpoint
 from llmgate.backends.request import ModelRequest, parse_request, rewrite
 from llmgate.usage.meter import inject, limit, meter_for
-from llmgate.usage.model import Certainty, Endpoint, Reading, Usage
+from llmgate.usage.model import Certainty, Reading, Usage
 
 VLLM, LLAMA, LLAMA_CPP = DIALECTS["vllm"], DIALECTS["llama_server"], DIALECTS["llama_cpp_python"]
 JSON = b"application/json"

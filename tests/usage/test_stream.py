@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmgate.backends.dialect import DIALECTS, Dialect
+from llmgate.backends.endpoint import Endpoint
 from llmgate.backends.request import ModelRequest, parse_request
 from llmgate.usage.meter import Meter, meter_for
-from llmgate.usage.model import Certainty, Endpoint, Reading, Usage
+from llmgate.usage.model import Certainty, Reading, Usage
 from llmgate.usage.stream import skim, without_usage
 
 VLLM, OPENAI, LLAMA = DIALECTS["vllm"], DIALECTS["openai"], DIALECTS["llama_server"]

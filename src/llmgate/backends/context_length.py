@@ -12,8 +12,8 @@ import httpx
 import msgspec
 
 if TYPE_CHECKING:
-    from ..proxy.upstreams import Upstream
     from .dialect import Dialect
+    from .upstream import Upstream
 
 log = logging.getLogger("llmgate.proxy")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..usage.model import Endpoint
+from .endpoint import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import msgspec
 from msgspec import Raw, Struct
 
-from ..usage.model import Endpoint
+from .endpoint import Endpoint
 
 _PLAIN = frozenset(
     {

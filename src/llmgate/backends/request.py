@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from ..errors import BadRequest
-from ..usage.model import Endpoint
+from .endpoint import Endpoint
 from .opaque import is_opaque
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import httpx
 import msgspec
 
-from ..usage.model import Endpoint
+from .endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from ..proxy.upstreams import Upstream
     from .dialect import Dialect
     from .request import ModelRequest
+    from .upstream import Upstream
 
 log = logging.getLogger("llmgate.proxy")
 

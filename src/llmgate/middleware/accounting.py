@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..backends.endpoint import Endpoint
 from ..backends.request import endpoint_of
 from ..errors import AnswerCut, Refusal, StoreError, Unavailable, answer
 from ..exchange import ClientGone, Exchange, exchange_of
 from ..ledger.model import Outcome, UsageRecord
 from ..ledger.prices import Prices
 from ..usage.meter import inject, meter_for, unanswered
-from ..usage.model import Certainty, Endpoint, Reading, Usage
+from ..usage.model import Certainty, Reading, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

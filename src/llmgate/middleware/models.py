@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ..backends.endpoint import Endpoint
 from ..backends.request import endpoint_of
 from ..errors import BadRequest, NotFound, Refusal, answer
 from ..exchange import ClientGone, exchange_of
-from ..usage.model import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

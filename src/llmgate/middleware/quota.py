@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ..backends.dialect import DIALECTS
+from ..backends.endpoint import Endpoint
 from ..backends.request import endpoint_of
 from ..errors import QuotaExhausted, Refusal, answer
 from ..exchange import ClientGone, Exchange, Principal, exchange_of
@@ -12,7 +13,6 @@ from ..ledger.accounts import Demand
 from ..ledger.model import Subject
 from ..ledger.prices import Prices
 from ..usage.meter import limit
-from ..usage.model import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import httpx
     from starlette.types import ASGIApp
 
-    from ..config import Config, Network
-    from ..gate.dynamic_upstreams import DynamicUpstreams
+    from ..config import Config, Network, Route
+    from ..config import Upstream as UpstreamSettings
     from ..identity import Identity
     from ..ledger.ledger import Ledger
     from ..ledger.prices import Prices
@@ -67,6 +67,35 @@ class Services:
     http: httpx.AsyncClient
     """For all that is not the data path: webhooks, for example."""
     backends: OpenDynamicUpstreams
+
+
+class DynamicUpstream(Protocol):
+    """An upstream added while the gate runs, with the layers of its route around the relay."""
+
+    @property
+    def upstream(self) -> Upstream:
+        """Its replicas and how they are."""
+
+    @property
+    def app(self) -> ASGIApp:
+        """Limits, quotas, accounting and the relay, without authentication."""
+
+
+class DynamicUpstreams(Protocol):
+    """Upstreams that are not in gate.toml. `http` asks through the guard of addresses as well."""
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """For probes and lists; not for the data path."""
+
+    async def add(self, name: str, settings: UpstreamSettings, route: Route) -> DynamicUpstream:
+        """Serve an upstream called `name` from now on, probed as its `settings` say."""
+
+    async def remove(self, backend: Any) -> None:
+        """Forget an upstream that `add` returned. Requests that are under way are answered to their end."""
+
+    async def examine(self, url: str) -> None:
+        """Raise `BadRequest` if the server at `url` may not be asked, or sends those who ask elsewhere."""
 
 
 class OpenDynamicUpstreams(Protocol):

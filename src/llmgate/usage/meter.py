@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from .model import Certainty, Endpoint, Reading, Usage
+from ..backends.endpoint import Endpoint
+from .model import Certainty, Reading, Usage
 from .report import members_of, string_of, usage_of
 from .stream import StreamMeter, StrippingMeter
 from .tally import body_reading, estimate

@@ -1,26 +1,10 @@
-"""The words of token accounting: which endpoint, how many tokens, and how sure the count is."""
+"""The words of token accounting: how many tokens, and how sure the count is."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 from msgspec import Struct
-
-
-class Endpoint(StrEnum):
-    """What kind of answer an API path gives, as far as counting is concerned."""
-
-    __hash__ = str.__hash__  # that of other strings, which enums do not have
-
-    CHAT = "chat"
-    COMPLETIONS = "completions"
-    EMBEDDINGS = "embeddings"
-    RESPONSES = "responses"
-    MESSAGES = "messages"
-    RERANK = "rerank"
-    POOLING = "pooling"
-    AUDIO = "audio"
-    OTHER = "other"
 
 
 class Certainty(StrEnum):

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .model import Certainty, Endpoint, Reading, Usage
+from ..backends.endpoint import Endpoint
+from .model import Certainty, Reading, Usage
 from .report import (
     NO_CHOICES,
     NULL,
