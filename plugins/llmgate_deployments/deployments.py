@@ -109,7 +109,7 @@ class Deployments:
         serving = await self._fleet.one(deployment.id)
         started = self._timer()
         try:
-            models = await serving.model_request()
+            models = await serving.fetch_models()
         except UpstreamFailed:
             return self._health(deployment, "unhealthy")
         milliseconds = round((self._timer() - started) * 1000, 1)

@@ -70,7 +70,7 @@ class Serving:
         async with self._asking:
             if self._clock() >= self._ask_again_at:
                 try:
-                    self._models = await self.model_request()
+                    self._models = await self.fetch_models()
                 except UpstreamFailed:
                     self._models = None
                 self._ask_again_at = self._clock() + REMEMBER
@@ -78,7 +78,7 @@ class Serving:
             raise self._silent()
         return self._models
 
-    async def model_request(self) -> list[str]:
+    async def fetch_models(self) -> list[str]:
         """The names of its models, as it says now. Raises `UpstreamFailed`."""
         try:
             answer = await self._http.get(self._url + LIST, timeout=PATIENCE)

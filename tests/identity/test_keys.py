@@ -270,11 +270,11 @@ async def test_a_key_that_could_not_be_used_is_not_made(identity: Identity, ann:
 
 
 async def test_what_is_asked_of_no_key_is_not_found(identity: Identity) -> None:
-    for model_request in (
+    for attempt in (
         identity.keys.create(99, "laptop"),
         identity.keys.revoke(99),
         identity.keys.by_id(99),
         identity.keys.by_uuid("x"),
     ):
         with pytest.raises(NotFound):
-            await model_request
+            await attempt

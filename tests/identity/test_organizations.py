@@ -57,7 +57,7 @@ async def test_a_name_that_could_deceive_is_refused(identity: Identity, name: st
 async def test_what_is_asked_of_nothing_is_not_found(identity: Identity) -> None:
     acme = await identity.organizations.create("acme")
     ann = await identity.users.register("ann", None)
-    for model_request in (
+    for attempt in (
         identity.organizations.by_id(99),
         identity.organizations.by_uuid("x"),
         identity.organizations.by_name("x"),
@@ -69,4 +69,4 @@ async def test_what_is_asked_of_nothing_is_not_found(identity: Identity) -> None
         identity.organizations.remove_member(acme.id, ann.id),
     ):
         with pytest.raises(NotFound):
-            await model_request
+            await attempt

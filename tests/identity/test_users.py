@@ -180,7 +180,7 @@ async def test_roles_are_granted_and_revoked_any_number_of_times(identity: Ident
 
 async def test_what_is_asked_of_nobody_is_not_found(identity: Identity) -> None:
     for user_id in (0, -1, 99):
-        for model_request in (
+        for attempt in (
             identity.users.by_id(user_id),
             identity.users.set_active(user_id, True),
             identity.users.set_password(user_id, "secret-1"),
@@ -189,7 +189,7 @@ async def test_what_is_asked_of_nobody_is_not_found(identity: Identity) -> None:
             identity.users.delete(user_id),
         ):
             with pytest.raises(NotFound):
-                await model_request
+                await attempt
     with pytest.raises(NotFound):
         await identity.users.by_uuid("")
 

@@ -125,16 +125,16 @@ class AccountCache:
             found += [account for account in book.accounts.values() if account.covers(upstream, model)]
         return found
 
-    async def extend(self, account: Account, amount: int, *, model_request: bool) -> None:
+    async def extend(self, account: Account, amount: int, *, from_others: bool) -> None:
         """Lease so much more of `account` that `amount` of it is room, where that is to be had.
 
-        With `model_request`, other workers are asked for theirs where it is not.
+        With `from_others`, other workers are asked for theirs where it is not.
         """
         book = self._books.get(account.subject) or self._open(account.subject)
         async with book.lock:
             if account.room < amount:
                 await self._lease(book, book.keeps(account, amount))
-        if model_request and account.room < amount and not account.whole:
+        if from_others and account.room < amount and not account.whole:
             await self._leases.contend(account.quota_id)
 
     async def beat(self) -> None:

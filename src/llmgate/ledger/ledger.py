@@ -219,7 +219,7 @@ class Ledger:
             if tries:
                 await self._sleep(LOOK_EVERY)
             wanted = demand.amount(short.allotment.unit, demand.wanted or demand.choices)
-            await self._books.extend(short, wanted, model_request=tries == 0)
+            await self._books.extend(short, wanted, from_others=tries == 0)
             tries += 1
 
 
