@@ -90,9 +90,7 @@ class SealedBox:
         if version != _FORMAT or key is None:
             raise SealError(f"{where}: sealed with a key that is not there (its id is {key_id[:8]!r})")
         try:
-            raw = base64.urlsafe_b64decode(encoded)
-            if _encode(raw) != encoded:  # the decoder passes over what it does not know
-                raise ValueError(encoded)
+            raw = _decode(encoded)
             return key.cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], place.encode()).decode()
         except (InvalidTag, ValueError):
             raise SealError(f"{where}: not what was sealed there") from None
@@ -113,6 +111,13 @@ class SealedBox:
 
 def _encode(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode()
+
+
+def _decode(text: str) -> bytes:
+    raw = base64.urlsafe_b64decode(text)
+    if _encode(raw) != text:  # the decoder passes over what it does not know
+        raise ValueError("not base64url")
+    return raw
 
 
 def _key(text: str) -> _Key:
