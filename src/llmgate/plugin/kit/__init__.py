@@ -1,0 +1,1 @@
+"""What several surfaces need and none should write again."""
