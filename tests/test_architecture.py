@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "src" / "llmgate"
 PLUGINS = ROOT / "plugins"
+EXAMPLES = ROOT / "examples"
 
 LAYERS = (
     {"__main__"},
@@ -28,20 +29,8 @@ LAYERS = (
 )
 """From the top down: each room knows those below it, and none beside it or above. No exemptions."""
 
-OFFERED = {
-    "backends",
-    "config",
-    "errors",
-    "exchange",
-    "identity",
-    "ledger",
-    "plugin",
-    "proxy",
-    "ratelimit",
-    "store",
-    "usage",
-}
-"""The rooms that plugins may know until `llmgate.plugin.api` has every name that they use."""
+OFFERED = ("llmgate", "plugin", "api"), ("llmgate", "plugin", "kit")
+"""What plugins may import of llmgate: the names of `api`, and the modules of `kit`."""
 
 Import = tuple[str, ...]
 
@@ -113,17 +102,30 @@ def test_the_core_imports_no_plugin() -> None:
 
 
 @pytest.mark.parametrize("plugin", sorted(path.name for path in PLUGINS.iterdir() if path.is_dir()))
-def test_a_plugin_knows_what_the_core_offers_and_no_other_plugin(plugin: str) -> None:
-    """Nothing private, nothing of the composition, none of its siblings."""
-    plugins = {folder.name for folder in PLUGINS.iterdir()}
-    wrong = [
-        f"{file.relative_to(PLUGINS)} imports {'.'.join(imported)}"
-        for file in (PLUGINS / plugin).rglob("*.py")
-        for imported in _imports(file, PLUGINS)
-        if imported[0] in plugins - {plugin}
-        or (imported[0] == "llmgate" and (imported[1] not in {*OFFERED, "__version__"} or _private(imported)))
-    ]
-    assert wrong == []
+def test_a_plugin_imports_the_public_api_and_no_other_plugin(plugin: str) -> None:
+    """Nothing else of llmgate, whatever it is needed for, and none of its siblings."""
+    siblings = {folder.name for folder in PLUGINS.iterdir()} - {plugin}
+    assert [*_forbidden(PLUGINS / plugin, PLUGINS, siblings)] == []
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir()))
+def test_an_example_imports_the_public_api_alone(example: str) -> None:
+    """It shows what a plugin outside of this repository can do."""
+    assert [*_forbidden(EXAMPLES / example, EXAMPLES, set())] == []
+
+
+def test_the_kit_is_written_on_the_public_api() -> None:
+    """Whatever the kit does, a plugin can do: it knows the api and itself, and no room of the house."""
+    kit = CORE / "plugin" / "kit"
+    assert [*_forbidden(kit, CORE.parent, set())] == []
+
+
+def _forbidden(folder: Path, root: Path, siblings: set[str]) -> Iterator[str]:
+    for file in sorted(folder.rglob("*.py")):
+        for imported in _imports(file, root):
+            inside = imported[0] == "llmgate"
+            if imported[0] in siblings or (inside and (imported[:3] not in OFFERED or _private(imported))):
+                yield f"{file.relative_to(root)} imports {'.'.join(imported)}"
 
 
 def _private(imported: Import) -> bool:

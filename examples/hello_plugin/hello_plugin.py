@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
-from llmgate.exchange import exchange_of
-from llmgate.ledger import Filter
-from llmgate.plugin.operation import Call, Operation, Surface
+from llmgate.plugin.api import Call, Filter, Operation, Surface, exchange_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from llmgate.ledger import Reports
-    from llmgate.plugin.loader import Services
+    from llmgate.plugin.api import Reports, Services
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -38,7 +35,7 @@ class Greeting(Struct):
 
 
 class Hello:
-    """What the entry point names: see `llmgate.plugin.loader.Plugin`."""
+    """What the entry point names: see `llmgate.plugin.api.Plugin`."""
 
     settings = Settings
 
@@ -58,7 +55,7 @@ class Hello:
 
 
 async def say_hello(greeting: str, reports: Reports, call: Call) -> Greeting:
-    """The handler. It raises a `Refusal` of `llmgate.errors` to say no."""
+    """The handler. It raises a `Refusal` to say no."""
     used = await reports.totals(Filter(user_id=call.principal.user_id))
     return Greeting(f"{greeting}, {call.principal.username}.", used.tokens)
 

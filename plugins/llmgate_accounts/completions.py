@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
+from llmgate.plugin.api import BadRequest, ClientGone, Endpoint, Refusal, answer, exchange_of
 from msgspec import Meta, Struct
-
-from llmgate.backends.endpoint import Endpoint
-from llmgate.errors import BadRequest, Refusal, answer
-from llmgate.exchange import ClientGone, exchange_of
 
 if TYPE_CHECKING:
     from msgspec import Raw

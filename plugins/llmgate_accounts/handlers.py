@@ -5,21 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from llmgate.plugin.api import (
+    ADMIN,
+    Allotment,
+    BadRequest,
+    Filter,
+    Forbidden,
+    PasswordRules,
+    Reply,
+    Subject,
+    Unauthenticated,
+    Unit,
+)
 from msgspec import Struct
-
-from llmgate.errors import BadRequest, Forbidden, Unauthenticated
-from llmgate.identity import ADMIN, PasswordRules
-from llmgate.ledger import Allotment, Filter, Subject, Unit
-from llmgate.plugin.operation import Reply
 
 from .settings import Limit
 
 if TYPE_CHECKING:
+    from llmgate.plugin.api import Balance, Call, Identity, Quotas, Reports, User
     from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from llmgate.identity import Identity, User
-    from llmgate.ledger import Balance, Quotas, Reports
-    from llmgate.plugin.operation import Call
 
     from .settings import Settings
 

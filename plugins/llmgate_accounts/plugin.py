@@ -7,25 +7,29 @@ from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from llmgate.errors import (
+from llmgate.plugin.api import (
+    EVENTS,
+    FORM,
+    JSON,
     Answer,
     ConfigError,
     Conflict,
     Detail,
+    Media,
+    Operation,
     QuotaExhausted,
     Refusal,
+    Surface,
     UpstreamFailed,
     detail_shape,
 )
-from llmgate.plugin.operation import EVENTS, FORM, JSON, Media, Operation, Surface
 
 from .completions import Completion, Completions
 from .handlers import Account, Handlers, LoginForm, Registration, Token, TokenLimit, Usage
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from llmgate.config import Config, Route
-    from llmgate.plugin.loader import Services
+    from llmgate.plugin.api import Config, RouteSettings, Services
 
 GUIDES_STATUS: Mapping[type[Refusal], int] = MappingProxyType(
     {Conflict: 400, QuotaExhausted: 429, UpstreamFailed: 502}
@@ -120,7 +124,7 @@ def _operations(handlers: Handlers) -> list[Operation]:
     ]
 
 
-def _completions(app: Completions, route: Route) -> Operation:
+def _completions(app: Completions, route: RouteSettings) -> Operation:
     """The door to the model: it opens to whom the route itself opens."""
     return Operation(
         method="POST",
@@ -139,7 +143,7 @@ def _answers(success: type[Any] | Media, *refusals: int) -> dict[int, Any]:
     return {200: success, **dict.fromkeys(refusals, Detail)}
 
 
-def _route(settings: Settings, config: Config) -> Route:
+def _route(settings: Settings, config: Config) -> RouteSettings:
     routes = {route.name: route for route in config.routes}
     name = settings.route if settings.route is not None or len(routes) != 1 else next(iter(routes))
     known = ", ".join(routes) or "none"

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+from llmgate.plugin.api import ADMIN, Forbidden, NotFound, Reply
 from msgspec import Meta, Struct
-
-from llmgate.errors import Forbidden, NotFound
-from llmgate.identity import ADMIN
-from llmgate.plugin.operation import Reply
 
 from .shapes import id_of, iso, iso_or_none
 
 if TYPE_CHECKING:
-    from llmgate.identity import Identity, Key, User
-    from llmgate.plugin.operation import Call
-    from llmgate.store.engine import Clock
+    from llmgate.plugin.api import Call, Clock, Identity, Key, User
 
 KEY_PREFIX = "bku_"
 DAY = 86_400

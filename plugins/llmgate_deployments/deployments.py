@@ -5,20 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
+from llmgate.plugin.api import Reply, UpstreamFailed, name_of
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
-
-from llmgate.errors import UpstreamFailed
-from llmgate.identity.validation import name_of
-from llmgate.plugin.operation import Reply
 
 from .shapes import Line, Prose, id_of, iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmgate.plugin.operation import Call
-    from llmgate.store.engine import Clock
+    from llmgate.plugin.api import Call, Clock
 
     from .fleet import Deployment, Fleet
 

@@ -15,9 +15,15 @@ from urllib.parse import urlsplit
 import httpx
 import sqlalchemy as sa
 
-from llmgate.config import Route
-from llmgate.errors import BadRequest, ConfigError, Conflict, NotFound, UpstreamFailed
-from llmgate.proxy.engines.base import Origin
+from llmgate.plugin.api import (
+    BadRequest,
+    ConfigError,
+    Conflict,
+    NotFound,
+    Origin,
+    RouteSettings,
+    UpstreamFailed,
+)
 
 from .serving import Serving
 from .tables import deployments
@@ -25,9 +31,7 @@ from .tables import deployments
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmgate.config import Upstream
-    from llmgate.plugin.loader import DynamicUpstreams
-    from llmgate.store import Store
+    from llmgate.plugin.api import DynamicUpstreams, Store, UpstreamSettings
 
 RECHECK = 60.0
 """Seconds after which rows are read again although nobody announced a change."""
@@ -70,7 +74,12 @@ class Fleet:
     """See the module's text. `settings_of` makes the settings of an upstream from its URL; `route` is its name."""
 
     def __init__(
-        self, store: Store, backends: DynamicUpstreams, settings_of: Callable[[str], Upstream], *, route: str
+        self,
+        store: Store,
+        backends: DynamicUpstreams,
+        settings_of: Callable[[str], UpstreamSettings],
+        *,
+        route: str,
     ) -> None:
         self._store = store
         self._backends = backends
@@ -196,7 +205,7 @@ class Fleet:
 
     async def _serve(self, deployment: Deployment) -> Serving:
         settings = self._settings_of(deployment.url)
-        route = Route(path=API, upstream=deployment.upstream, name=self._route, quota_status=402)
+        route = RouteSettings(path=API, upstream=deployment.upstream, name=self._route, quota_status=402)
         backend = await self._backends.add(deployment.upstream, settings, route)
         return Serving(deployment.id, deployment.url, backend, self._backends.http, self._store.clock)
 

@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from llmgate.plugin.api import ADMIN, Conflict, NotFound, name_of
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict
-
-from llmgate.errors import Conflict, NotFound
-from llmgate.identity import ADMIN
-from llmgate.identity.validation import name_of
 
 from .shapes import Line, Prose, id_of, iso
 from .tables import models, versions
@@ -19,8 +16,7 @@ from .tables import models, versions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmgate.plugin.operation import Call
-    from llmgate.store import Store
+    from llmgate.plugin.api import Call, Store
 
 
 class NewModel(Struct, frozen=True):

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+from llmgate.plugin.api import Filter, Outcome
 from msgspec import Meta, Struct
-
-from llmgate.ledger import Filter, Outcome
 
 from .fleet import UPSTREAM, deployment_of
 from .shapes import id_of, iso
 
 if TYPE_CHECKING:
-    from llmgate.ledger import Reports, Totals, UsageRecord
-    from llmgate.plugin.operation import Call
-    from llmgate.store.engine import Clock
+    from llmgate.plugin.api import Call, Clock, Reports, Totals, UsageRecord
 
     from .fleet import Fleet
 

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmgate.plugin.api import BadRequest
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-
-from llmgate.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmgate.errors import Header
+    from llmgate.plugin.api import Header
 
 FIELD = b"file"
 LONGEST_BOUNDARY = 70  # RFC 2046, 5.1.1

@@ -6,15 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from llmgate.plugin.operation import EVENTS, MULTIPART, Media, Operation
+from llmgate.plugin.api import EVENTS, MULTIPART, Media, Operation
 
 from . import auth, deployments, inference, models, monitoring, passages, uploads
 from .shapes import Id, answers
 
 if TYPE_CHECKING:
+    from llmgate.plugin.api import Handler
     from starlette.types import ASGIApp
-
-    from llmgate.plugin.operation import Handler
 
 BASE = "/api/v1"
 BEARER = ("bearer",)

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from llmgate.config import Health, Network, Upstream
-from llmgate.config.schema import Count, Seconds, Several
-from llmgate.config.values import DialectName
-from llmgate.errors import Detail
-from llmgate.plugin.operation import Surface
+from llmgate.plugin.api import (
+    Count,
+    Detail,
+    DialectName,
+    HealthSettings,
+    Network,
+    Seconds,
+    Several,
+    Surface,
+    UpstreamSettings,
+)
 
 from . import auth, deployments, inference, models, monitoring
 from . import operations as ops
@@ -25,7 +31,7 @@ from .tables import MIGRATIONS
 from .uploads import UploadApp, sweep
 
 if TYPE_CHECKING:
-    from llmgate.plugin.loader import Services
+    from llmgate.plugin.api import Services
 
 NAME = "llmgate_deployments"
 
@@ -104,14 +110,14 @@ class Deployments:
             )
 
 
-def upstream_settings(settings: Settings, url: str) -> Upstream:
+def upstream_settings(settings: Settings, url: str) -> UpstreamSettings:
     """A deployment at `url` as [upstreams.NAME] would have it."""
-    return Upstream(
+    return UpstreamSettings(
         urls=(url,),
         dialect=settings.dialect,
         connect_timeout=settings.connect_timeout,
         first_byte_timeout=settings.first_byte_timeout,
         context_length=settings.context_length,
         max_output_tokens=settings.max_output_tokens,
-        health=Health(path=LIST, interval=settings.health_interval),
+        health=HealthSettings(path=LIST, interval=settings.health_interval),
     )

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 import msgspec
+from llmgate.plugin.api import UpstreamFailed
 from msgspec import Struct
 
-from llmgate.errors import UpstreamFailed
-
 if TYPE_CHECKING:
+    from llmgate.plugin.api import Clock, DynamicUpstream
     from starlette.types import ASGIApp
-
-    from llmgate.plugin.loader import DynamicUpstream
-    from llmgate.store.engine import Clock
 
     from .fleet import Deployment
 

@@ -17,8 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from llmgate.store import Migrations
-from llmgate.store.schema import NEVER_REUSED, Id
+from llmgate.plugin.api import NEVER_REUSED, IdColumn, Migrations
 
 MIGRATIONS = Migrations("deployments", Path(__file__).parent / "migrations")
 
@@ -27,7 +26,7 @@ metadata = MetaData()
 deployments = Table(
     "deployments",
     metadata,
-    Column("id", Id, primary_key=True),
+    Column("id", IdColumn, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("host", Text, nullable=False),
     Column("port", Integer, nullable=False),
@@ -42,7 +41,7 @@ deployments = Table(
 models = Table(
     "deployment_models",
     metadata,
-    Column("id", Id, primary_key=True),
+    Column("id", IdColumn, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("display_name", Text),
     Column("description", Text),
@@ -59,8 +58,8 @@ models = Table(
 versions = Table(
     "deployment_model_versions",
     metadata,
-    Column("id", Id, primary_key=True),
-    Column("model_id", Id, ForeignKey("deployment_models.id", ondelete="CASCADE"), nullable=False),
+    Column("id", IdColumn, primary_key=True),
+    Column("model_id", IdColumn, ForeignKey("deployment_models.id", ondelete="CASCADE"), nullable=False),
     Column("version", Integer, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("sha256", Text, nullable=False),

@@ -11,10 +11,16 @@ from __future__ import annotations
 import re
 
 import msgspec
+from llmgate.plugin.api import (
+    AnswerCut,
+    BadRequest,
+    EventSplitter,
+    NotFound,
+    Refusal,
+    UpstreamFailed,
+    data_of,
+)
 from msgspec import Raw, Struct, field
-
-from llmgate.errors import AnswerCut, BadRequest, NotFound, Refusal, UpstreamFailed
-from llmgate.usage.sse import EventSplitter, data_of
 
 DONE = b"[DONE]"
 END = b"data: [DONE]\n\n"

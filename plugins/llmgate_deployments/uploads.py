@@ -16,20 +16,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 import msgspec
+from llmgate.plugin.api import (
+    BadRequest,
+    Call,
+    ClientGone,
+    NotFound,
+    PayloadTooLarge,
+    Unavailable,
+    exchange_of,
+)
 from msgspec import Meta, Struct
-
-from llmgate.errors import BadRequest, NotFound, PayloadTooLarge, Unavailable
-from llmgate.exchange import ClientGone, exchange_of
-from llmgate.plugin.operation import Call
 
 from .models import Stored
 from .multipart import FileForm
 from .shapes import id_of
 
 if TYPE_CHECKING:
+    from llmgate.plugin.api import Clock
     from starlette.types import Receive, Scope, Send
-
-    from llmgate.store.engine import Clock
 
     from .models import Registry
 

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from llmgate.errors import Forbidden, NotFound
-from llmgate.identity import ADMIN
-from llmgate.ledger import Subject
+from llmgate.plugin.api import ADMIN, Forbidden, NotFound, Subject
 
 if TYPE_CHECKING:
-    from llmgate.exchange import Principal
-    from llmgate.identity import Identity, Organization, User
+    from llmgate.plugin.api import Identity, Organization, Principal, User
 
 
 @dataclass(frozen=True, slots=True)

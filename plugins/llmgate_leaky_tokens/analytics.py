@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import sqlalchemy as sa
 from msgspec import Meta, Struct
 
-from llmgate.store.schema import usage, users
+from llmgate.plugin.api import usage_table, users_table
 
 from .words import moment
 
 if TYPE_CHECKING:
-    from llmgate.plugin.operation import Call
-    from llmgate.store import Store
+    from llmgate.plugin.api import Call, Store
 
     from .quotas import ProviderQuotas
 
@@ -113,10 +112,10 @@ class Anomaly(Struct, frozen=True, rename="camel"):
 
 
 # Written out, not bound: only then does the database see that the partial index has what is asked for.
-_OURS = usage.c.surface == sa.literal_column("'leaky_tokens'")
-_EVENTS = usage.c.outcome.in_([sa.literal_column("'finished'"), sa.literal_column("'refused'")])
-_ALLOWED = sa.case((usage.c.outcome == sa.literal_column("'finished'"), 1), else_=0)
-_TOKENS = sa.case((usage.c.outcome == sa.literal_column("'finished'"), usage.c.booked), else_=0)
+_OURS = usage_table.c.surface == sa.literal_column("'leaky_tokens'")
+_EVENTS = usage_table.c.outcome.in_([sa.literal_column("'finished'"), sa.literal_column("'refused'")])
+_ALLOWED = sa.case((usage_table.c.outcome == sa.literal_column("'finished'"), 1), else_=0)
+_TOKENS = sa.case((usage_table.c.outcome == sa.literal_column("'finished'"), usage_table.c.booked), else_=0)
 _SUMS = ("tokens", "events", "allowed")
 
 
@@ -133,15 +132,17 @@ class Analytics:
         wanted: UsageQuery = call.query
         self._quotas.provider(wanted.provider)
         latest = (
-            sa.select(usage.c.at, usage.c.user_id, usage.c.booked, _ALLOWED.label("allowed"))
-            .where(_OURS, _EVENTS, usage.c.upstream == wanted.provider)
-            .order_by(usage.c.at.desc())
+            sa.select(
+                usage_table.c.at, usage_table.c.user_id, usage_table.c.booked, _ALLOWED.label("allowed")
+            )
+            .where(_OURS, _EVENTS, usage_table.c.upstream == wanted.provider)
+            .order_by(usage_table.c.at.desc())
             .limit(wanted.limit)
             .subquery()
         )
         rows = await self._rows(
-            sa.select(latest, users.c.uuid)
-            .join_from(latest, users, users.c.id == latest.c.user_id, isouter=True)
+            sa.select(latest, users_table.c.uuid)
+            .join_from(latest, users_table, users_table.c.id == latest.c.user_id, isouter=True)
             .order_by(latest.c.at.desc())
         )
         items = [
@@ -157,9 +158,9 @@ class Analytics:
         now = self._clock()
         since = now - wanted.window_minutes * 60
         events = (
-            sa.select(usage.c.user_id, _ALLOWED.label("allowed"), _TOKENS.label("tokens"))
+            sa.select(usage_table.c.user_id, _ALLOWED.label("allowed"), _TOKENS.label("tokens"))
             .where(*_between(wanted.provider, since, now))
-            .order_by(usage.c.at.desc())
+            .order_by(usage_table.c.at.desc())
             .limit(wanted.sample_limit)
             .subquery()
         )
@@ -175,11 +176,11 @@ class Analytics:
         )
         everybody = sa.over(sa.func.count())
         rows = await self._rows(
-            sa.select(by_user, users.c.uuid, everybody.label("users"))
+            sa.select(by_user, users_table.c.uuid, everybody.label("users"))
             .add_columns(
                 *(sa.over(sa.func.sum(by_user.c[name])).label(f"all_{name}") for name in _SUMS),
             )
-            .join_from(by_user, users, users.c.id == by_user.c.user_id, isouter=True)
+            .join_from(by_user, users_table, users_table.c.id == by_user.c.user_id, isouter=True)
             .order_by(by_user.c.tokens.desc(), by_user.c.user_id)
             .limit(wanted.top_users)
         )
@@ -230,4 +231,10 @@ class Analytics:
 
 def _between(provider: str, since: float, until: float) -> tuple[sa.ColumnElement[bool], ...]:
     """This surface's events of a provider after `since`, up to `until`."""
-    return _OURS, _EVENTS, usage.c.upstream == provider, usage.c.at > since, usage.c.at <= until
+    return (
+        _OURS,
+        _EVENTS,
+        usage_table.c.upstream == provider,
+        usage_table.c.at > since,
+        usage_table.c.at <= until,
+    )

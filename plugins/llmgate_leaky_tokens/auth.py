@@ -6,21 +6,16 @@ import datetime as dt
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
+from llmgate.plugin.api import ADMIN, BadRequest, Conflict, Forbidden, NotFound, Reply, Unauthenticated
 from msgspec import Meta, Struct
-
-from llmgate.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthenticated
-from llmgate.identity import ADMIN
-from llmgate.plugin.operation import Reply
 
 from .words import moment, roles_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from llmgate.plugin.api import Call, Identity, Key, User
     from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from llmgate.identity import Identity, Key, User
-    from llmgate.plugin.operation import Call
 
     from .access import Access
 

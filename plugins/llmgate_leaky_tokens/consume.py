@@ -15,20 +15,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from llmgate.plugin.api import (
+    Certainty,
+    Demand,
+    Endpoint,
+    Outcome,
+    Prices,
+    QuotaExhausted,
+    Reply,
+    Subject,
+    Usage,
+    UsageRecord,
+)
 from msgspec import UNSET, Struct, UnsetType
-
-from llmgate.backends.endpoint import Endpoint
-from llmgate.errors import QuotaExhausted
-from llmgate.ledger import Demand, Outcome, Prices, Subject, UsageRecord
-from llmgate.plugin.operation import Reply
-from llmgate.usage.model import Certainty, Usage
 
 from .words import InsufficientQuota, ProviderFailed, ProviderUnavailable, Tokens, moment
 
 if TYPE_CHECKING:
-    from llmgate.ledger import Hold, Ledger
-    from llmgate.plugin.operation import Call
-    from llmgate.ratelimit.leaky_bucket import Bucket, Buckets, Level
+    from llmgate.plugin.api import Bucket, Buckets, Call, Hold, Ledger, Level
 
     from .access import Access, Payer
     from .providers import Completer, Completion

@@ -7,17 +7,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
+from llmgate.plugin.api import ADMIN, Handler, Operation, __version__
 from msgspec import Meta, Struct
-
-from llmgate import __version__
-from llmgate.identity import ADMIN
-from llmgate.plugin.operation import Handler, Operation
 
 from . import analytics, auth, consume, purchase, quotas
 from .words import CircuitOpen, Problem, moment
 
 if TYPE_CHECKING:
-    from llmgate.plugin.operation import Call
+    from llmgate.plugin.api import Call
 
 CREDENTIALS = ("bearer", "x-api-key")
 ADMINS = (ADMIN,)

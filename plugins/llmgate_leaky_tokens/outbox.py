@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import sqlalchemy as sa
 
-from llmgate.errors import GateError, StoreError
-from llmgate.store.schema import usage, users
+from llmgate.plugin.api import GateError, StoreError, usage_table, users_table
 
 from .periodic import backoff
 from .tables import delivery, outbox
@@ -25,7 +24,7 @@ from .words import moment
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from llmgate.store import Store
+    from llmgate.plugin.api import Store
 
 log = logging.getLogger("llmgate.leaky_tokens")
 
@@ -146,9 +145,9 @@ class Outbox:
     async def _consumption(self, request_id: str) -> tuple[str, dict[str, Any]]:
         """The kind and the data of the event that a usage record stands for."""
         query = (
-            sa.select(usage, users.c.uuid)
-            .join_from(usage, users, users.c.id == usage.c.user_id, isouter=True)
-            .where(usage.c.request_id == request_id)
+            sa.select(usage_table, users_table.c.uuid)
+            .join_from(usage_table, users_table, users_table.c.id == usage_table.c.user_id, isouter=True)
+            .where(usage_table.c.request_id == request_id)
         )
         async with self._store.connect() as db:
             record = (await db.execute(query)).one()

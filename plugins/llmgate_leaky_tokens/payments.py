@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from llmgate.errors import GateError
+from llmgate.plugin.api import GateError
 
 if TYPE_CHECKING:
     from .saga import Purchase

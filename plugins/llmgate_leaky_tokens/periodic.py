@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from llmgate.errors import StoreError
+from llmgate.plugin.api import StoreError
 
 log = logging.getLogger("llmgate.leaky_tokens")
 

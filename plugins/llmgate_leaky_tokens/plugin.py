@@ -6,12 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from llmgate.plugin.api import DIALECTS, Bucket, ConfigError, Surface
 from msgspec.structs import replace
-
-from llmgate.backends.dialect import DIALECTS
-from llmgate.errors import ConfigError
-from llmgate.plugin.operation import Surface
-from llmgate.ratelimit.leaky_bucket import Bucket
 
 from .access import Access
 from .analytics import Analytics
@@ -39,8 +35,7 @@ from .tables import MIGRATIONS
 from .words import Problem, guides_shape
 
 if TYPE_CHECKING:
-    from llmgate.config import SecretUrl
-    from llmgate.plugin.loader import Services
+    from llmgate.plugin.api import SecretUrl, Services
 
 PLACE = "plugins.llmgate_leaky_tokens"
 

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from llmgate.plugin.api import (
+    Endpoint,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamRequest,
+    UrlPath,
+    meter_for,
+    parse_request,
+)
 from msgspec import Meta, Struct
-
-from llmgate.backends.endpoint import Endpoint
-from llmgate.backends.request import parse_request
-from llmgate.config import UrlPath
-from llmgate.errors import UpstreamFailed
-from llmgate.proxy.engines.base import UpstreamError, UpstreamRequest
-from llmgate.usage.meter import meter_for
 
 from .words import ProviderFailed, ProviderUnavailable
 
 if TYPE_CHECKING:
-    from llmgate.backends.dialect import Dialect
-    from llmgate.proxy.upstreams import Upstream
-    from llmgate.usage.model import Reading
+    from llmgate.plugin.api import Dialect, Reading, Upstream
 
 LARGEST = 4 * 1024 * 1024
 """Bytes of an answer; 10,000 tokens are far less."""

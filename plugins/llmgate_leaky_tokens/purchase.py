@@ -6,17 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from llmgate.plugin.api import ADMIN, Forbidden
 from msgspec import UNSET, Struct, UnsetType
-
-from llmgate.errors import Forbidden
-from llmgate.identity import ADMIN
 
 from .saga import APPROVED, REJECTED, Purchase, Purchases, Status, checked_key
 from .words import Lot, moment
 
 if TYPE_CHECKING:
-    from llmgate.identity import Identity
-    from llmgate.plugin.operation import Call
+    from llmgate.plugin.api import Call, Identity
 
     from .access import Access
     from .quotas import ProviderQuotas

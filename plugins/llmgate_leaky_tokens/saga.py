@@ -20,18 +20,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-
-from llmgate.errors import BadRequest, Conflict, NotFound
-from llmgate.ledger import Subject
+from llmgate.plugin.api import BadRequest, Conflict, NotFound, Subject
 
 from .outbox import add_event
 from .tables import purchases
 from .words import moment
 
 if TYPE_CHECKING:
+    from llmgate.plugin.api import Store
     from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from llmgate.store import Store
 
     from .access import Payer
 

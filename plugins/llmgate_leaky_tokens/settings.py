@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
+from llmgate.plugin.api import Name
 from msgspec import Meta, Struct
-
-from llmgate.config import Name
 
 from .providers import Provider
 from .sinks import WebhookSettings, signing_key

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from llmgate.errors import BadRequest, GateError, StoreError
+from llmgate.plugin.api import BadRequest, GateError, StoreError
 
 from .payments import Payment, PaymentDeclined, PaymentPending
 from .periodic import backoff

@@ -10,10 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
+from llmgate.plugin.api import BaseUrl, ConfigError, Secret
 from msgspec import Meta, Struct
-
-from llmgate.config import BaseUrl, Secret
-from llmgate.errors import ConfigError
 
 from .payments import PaymentDeclined, PaymentPending, PaymentUnavailable
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
-from llmgate.store import Migrations
-from llmgate.store.schema import NEVER_REUSED, Id
+from llmgate.plugin.api import NEVER_REUSED, IdColumn, Migrations
 
 MIGRATIONS = Migrations("leaky_tokens", Path(__file__).parent / "migrations")
 
@@ -17,8 +16,8 @@ purchases = Table(
     "leaky_tokens_purchases",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("user_id", Id, nullable=False),
-    Column("organization_id", Id),
+    Column("user_id", IdColumn, nullable=False),
+    Column("organization_id", IdColumn),
     Column("provider", Text, nullable=False),
     Column("tokens", BigInteger, nullable=False),
     Column("idempotency_key", Text),
@@ -41,7 +40,7 @@ purchases = Table(
 outbox = Table(
     "leaky_tokens_outbox",
     metadata,
-    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("id", IdColumn, primary_key=True, autoincrement=True),
     Column("stream", Text, nullable=False),
     Column("event", Text, nullable=False),
     Column("payload", Text),

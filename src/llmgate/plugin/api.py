@@ -1,0 +1,230 @@
+"""Everything that a plugin may use of llmgate, under one name that stays.
+
+    from llmgate.plugin.api import Call, NotFound, Operation, Services, Surface
+
+What stands here keeps its meaning from release to release; where it lives inside of llmgate does not. Beside
+it there are the modules of `llmgate.plugin.kit`, written on these names alone. A test holds plugins to both.
+
+Two things are called otherwise than in their rooms, where the short name would be mistaken: `UpstreamSettings`,
+`RouteSettings` and `HealthSettings` are the tables of gate.toml, `Upstream` is what answers.
+"""
+
+from .. import __version__
+from ..backends.dialect import DIALECTS, Dialect
+from ..backends.endpoint import Endpoint
+from ..backends.request import ModelRequest, parse_request
+from ..config import BaseUrl, Config, Model, Name, Network, Secret, SecretUrl, UrlPath
+from ..config import Health as HealthSettings
+from ..config import Route as RouteSettings
+from ..config import Upstream as UpstreamSettings
+from ..config.schema import Count, Seconds, Several
+from ..config.values import DialectName
+from ..errors import (
+    Answer,
+    AnswerCut,
+    BadRequest,
+    ConfigError,
+    Conflict,
+    Detail,
+    ErrorShape,
+    Forbidden,
+    GateError,
+    Header,
+    MethodNotAllowed,
+    NotFound,
+    OpenAIError,
+    PayloadTooLarge,
+    QuotaExhausted,
+    RateLimited,
+    Refusal,
+    StoreError,
+    Unauthenticated,
+    Unavailable,
+    UpstreamFailed,
+    answer,
+    detail_shape,
+    openai_shape,
+)
+from ..exchange import ClientGone, Exchange, Principal, exchange_of, read_body
+from ..identity import (
+    ADMIN,
+    Identity,
+    Key,
+    Keys,
+    Member,
+    Membership,
+    Organization,
+    Organizations,
+    PasswordRules,
+    Session,
+    Sessions,
+    User,
+    Users,
+)
+from ..identity.validation import name_of
+from ..ledger import (
+    Allotment,
+    Balance,
+    Demand,
+    Filter,
+    Hold,
+    Ledger,
+    Outcome,
+    Price,
+    Prices,
+    Quotas,
+    Reports,
+    Subject,
+    Totals,
+    Unit,
+    UsageRecord,
+    Window,
+)
+from ..proxy.engines.base import Origin, UpstreamError, UpstreamRequest
+from ..proxy.upstreams import Upstream
+from ..ratelimit.leaky_bucket import Bucket, Buckets, Level
+from ..store import Migrations, Store
+from ..store.engine import Clock
+from ..store.schema import NEVER_REUSED
+from ..store.schema import Id as IdColumn
+from ..store.schema import usage as usage_table
+from ..store.schema import users as users_table
+from ..store.sealed import Place, SealedBox
+from ..usage.meter import meter_for
+from ..usage.model import Certainty, Reading, Usage
+from ..usage.sse import EventSplitter, data_of
+from .loader import DynamicUpstream, DynamicUpstreams, OpenDynamicUpstreams, Plugin, Services
+from .operation import (
+    EVENTS,
+    FORM,
+    JSON,
+    MULTIPART,
+    Call,
+    Handler,
+    Media,
+    Operation,
+    Reply,
+    Surface,
+    read_json,
+)
+
+__all__ = [
+    "ADMIN",
+    "DIALECTS",
+    "EVENTS",
+    "FORM",
+    "JSON",
+    "MULTIPART",
+    "NEVER_REUSED",
+    "Allotment",
+    "Answer",
+    "AnswerCut",
+    "BadRequest",
+    "Balance",
+    "BaseUrl",
+    "Bucket",
+    "Buckets",
+    "Call",
+    "Certainty",
+    "ClientGone",
+    "Clock",
+    "Config",
+    "ConfigError",
+    "Conflict",
+    "Count",
+    "Demand",
+    "Detail",
+    "Dialect",
+    "DialectName",
+    "DynamicUpstream",
+    "DynamicUpstreams",
+    "Endpoint",
+    "ErrorShape",
+    "EventSplitter",
+    "Exchange",
+    "Filter",
+    "Forbidden",
+    "GateError",
+    "Handler",
+    "Header",
+    "HealthSettings",
+    "Hold",
+    "IdColumn",
+    "Identity",
+    "Key",
+    "Keys",
+    "Ledger",
+    "Level",
+    "Media",
+    "Member",
+    "Membership",
+    "MethodNotAllowed",
+    "Migrations",
+    "Model",
+    "ModelRequest",
+    "Name",
+    "Network",
+    "NotFound",
+    "OpenAIError",
+    "OpenDynamicUpstreams",
+    "Operation",
+    "Organization",
+    "Organizations",
+    "Origin",
+    "Outcome",
+    "PasswordRules",
+    "PayloadTooLarge",
+    "Place",
+    "Plugin",
+    "Price",
+    "Prices",
+    "Principal",
+    "QuotaExhausted",
+    "Quotas",
+    "RateLimited",
+    "Reading",
+    "Refusal",
+    "Reply",
+    "Reports",
+    "RouteSettings",
+    "SealedBox",
+    "Seconds",
+    "Secret",
+    "SecretUrl",
+    "Services",
+    "Session",
+    "Sessions",
+    "Several",
+    "Store",
+    "StoreError",
+    "Subject",
+    "Surface",
+    "Totals",
+    "Unauthenticated",
+    "Unavailable",
+    "Unit",
+    "Upstream",
+    "UpstreamError",
+    "UpstreamFailed",
+    "UpstreamRequest",
+    "UpstreamSettings",
+    "UrlPath",
+    "Usage",
+    "UsageRecord",
+    "User",
+    "Users",
+    "Window",
+    "__version__",
+    "answer",
+    "data_of",
+    "detail_shape",
+    "exchange_of",
+    "meter_for",
+    "name_of",
+    "openai_shape",
+    "parse_request",
+    "read_body",
+    "read_json",
+    "usage_table",
+    "users_table",
+]

@@ -1,0 +1,37 @@
+"""The public names of plugins: what stands here keeps its meaning from release to release."""
+
+from types import FunctionType, ModuleType
+
+from llmgate.plugin import api
+
+NAMES = """
+ADMIN DIALECTS EVENTS FORM JSON MULTIPART NEVER_REUSED Allotment Answer AnswerCut BadRequest Balance
+BaseUrl Bucket Buckets Call Certainty ClientGone Clock Config ConfigError Conflict Count Demand
+Detail Dialect DialectName DynamicUpstream DynamicUpstreams Endpoint ErrorShape EventSplitter
+Exchange Filter Forbidden GateError Handler Header HealthSettings Hold IdColumn Identity Key Keys
+Ledger Level Media Member Membership MethodNotAllowed Migrations Model ModelRequest Name Network
+NotFound OpenAIError OpenDynamicUpstreams Operation Organization Organizations Origin Outcome
+PasswordRules PayloadTooLarge Place Plugin Price Prices Principal QuotaExhausted Quotas RateLimited
+Reading Refusal Reply Reports RouteSettings SealedBox Seconds Secret SecretUrl Services Session
+Sessions Several Store StoreError Subject Surface Totals Unauthenticated Unavailable Unit Upstream
+UpstreamError UpstreamFailed UpstreamRequest UpstreamSettings UrlPath Usage UsageRecord User Users
+Window __version__ answer data_of detail_shape exchange_of meter_for name_of openai_shape
+parse_request read_body read_json usage_table users_table
+"""
+
+
+def test_these_are_the_names() -> None:
+    """A name that goes or comes is a change of the public interface: it is in the CHANGELOG."""
+    assert sorted(api.__all__) == sorted(NAMES.split())
+
+
+def test_every_name_is_there_and_none_is_hidden() -> None:
+    """What can be imported from the module is what it says."""
+    there = {name for name, value in vars(api).items() if not isinstance(value, ModuleType)}
+    assert {name for name in there if not name.startswith("__")} | {"__version__"} == set(api.__all__)
+
+
+def test_every_class_and_function_says_what_it_is() -> None:
+    """Names of types alone, such as `Handler`, are told where they are used."""
+    described = [name for name in api.__all__ if isinstance(getattr(api, name), type | FunctionType)]
+    assert [name for name in described if not getattr(api, name).__doc__] == []
