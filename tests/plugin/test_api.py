@@ -15,7 +15,7 @@ PasswordRules PayloadTooLarge Place Plugin Price Prices Principal QuotaExhausted
 Reading Refusal Reply Reports RouteSettings SealedBox Seconds Secret SecretUrl Services Session
 Sessions Several Store StoreError Subject Surface Totals Unauthenticated Unavailable Unit Upstream
 UpstreamError UpstreamFailed UpstreamRequest UpstreamSettings UrlPath Usage UsageRecord User Users
-Window __version__ answer data_of detail_shape exchange_of meter_for name_of openai_shape
+Window __version__ answer data_of email_of detail_shape exchange_of meter_for name_of openai_shape
 parse_request read_body read_json usage_table users_table
 """
 

@@ -61,7 +61,7 @@ from ..identity import (
     User,
     Users,
 )
-from ..identity.validation import name_of
+from ..identity.validation import email_of, name_of
 from ..ledger import (
     Allotment,
     Balance,
@@ -218,6 +218,7 @@ __all__ = [
     "answer",
     "data_of",
     "detail_shape",
+    "email_of",
     "exchange_of",
     "meter_for",
     "name_of",

@@ -25,8 +25,7 @@ from email.utils import format_datetime, make_msgid, parseaddr
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from ...errors import BadRequest, GateError
-from ...identity.validation import email_of
+from ..api import BadRequest, GateError, email_of
 
 TIMEOUT = 4.0
 """Seconds for one mail, from connecting to the server's last word."""

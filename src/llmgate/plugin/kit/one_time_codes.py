@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 if TYPE_CHECKING:
-    from ...store import Store
+    from ..api import Store
 
 ALPHABET = string.ascii_uppercase + string.digits
 LENGTH = 8
