@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from llmgate.plugin.api import BadRequest, ClientGone, Endpoint, Refusal, answer, exchange_of
 from msgspec import Meta, Struct
+
+from llmgate.plugin.api import BadRequest, ClientGone, Endpoint, Refusal, answer, exchange_of
 
 if TYPE_CHECKING:
     from msgspec import Raw

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from msgspec import Struct
+
 from llmgate.plugin.api import (
     ADMIN,
     Allotment,
@@ -17,13 +19,13 @@ from llmgate.plugin.api import (
     Unauthenticated,
     Unit,
 )
-from msgspec import Struct
 
 from .settings import Limit
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import Balance, Call, Identity, Quotas, Reports, User
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from llmgate.plugin.api import Balance, Call, Identity, Quotas, Reports, User
 
     from .settings import Settings
 

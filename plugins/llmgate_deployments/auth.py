@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from llmgate.plugin.api import ADMIN, Forbidden, NotFound, Reply
 from msgspec import Meta, Struct
+
+from llmgate.plugin.api import ADMIN, Forbidden, NotFound, Reply
 
 from .shapes import id_of, iso, iso_or_none
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
-from llmgate.plugin.api import Reply, UpstreamFailed, name_of
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
+
+from llmgate.plugin.api import Reply, UpstreamFailed, name_of
 
 from .shapes import Line, Prose, id_of, iso
 

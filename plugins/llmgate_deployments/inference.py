@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from llmgate.plugin.api import AnswerCut, UpstreamFailed, read_body, read_json
 from msgspec import Meta, Struct
+
+from llmgate.plugin.api import AnswerCut, UpstreamFailed, read_body, read_json
 
 from .fleet import API
 from .passages import ProxiedRequest, Streamed, Whole
 from .shapes import Line
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import Call, Clock
     from starlette.types import Message as AsgiMessage
     from starlette.types import Receive, Scope, Send
+
+    from llmgate.plugin.api import Call, Clock
 
     from .fleet import Fleet
 

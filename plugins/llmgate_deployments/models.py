@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from llmgate.plugin.api import ADMIN, Conflict, NotFound, name_of
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import asdict
+
+from llmgate.plugin.api import ADMIN, Conflict, NotFound, name_of
 
 from .shapes import Line, Prose, id_of, iso
 from .tables import models, versions

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from llmgate.plugin.api import Filter, Outcome
 from msgspec import Meta, Struct
+
+from llmgate.plugin.api import Filter, Outcome
 
 from .fleet import UPSTREAM, deployment_of
 from .shapes import id_of, iso

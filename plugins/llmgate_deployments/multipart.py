@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmgate.plugin.api import BadRequest
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+
+from llmgate.plugin.api import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,9 @@ from . import auth, deployments, inference, models, monitoring, passages, upload
 from .shapes import Id, answers
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import Handler
     from starlette.types import ASGIApp
+
+    from llmgate.plugin.api import Handler
 
 BASE = "/api/v1"
 BEARER = ("bearer",)

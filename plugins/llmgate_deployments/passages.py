@@ -6,15 +6,17 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
-from llmgate.plugin.api import AnswerCut, Header, Refusal, UpstreamFailed, answer, exchange_of
 from msgspec import Struct
+
+from llmgate.plugin.api import AnswerCut, Header, Refusal, UpstreamFailed, answer, exchange_of
 
 from .shapes import iso
 from .translation import Texts, content_of, refusal_of
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import Clock
     from starlette.types import Message, Scope, Send
+
+    from llmgate.plugin.api import Clock
 
 RATE_LIMITS = b"x-ratelimit-"
 """Headers that a limit of the gate puts on answers, and that clients are to see."""

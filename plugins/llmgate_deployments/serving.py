@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import httpx
 import msgspec
-from llmgate.plugin.api import UpstreamFailed
 from msgspec import Struct
 
+from llmgate.plugin.api import UpstreamFailed
+
 if TYPE_CHECKING:
-    from llmgate.plugin.api import Clock, DynamicUpstream
     from starlette.types import ASGIApp
+
+    from llmgate.plugin.api import Clock, DynamicUpstream
 
     from .fleet import Deployment
 

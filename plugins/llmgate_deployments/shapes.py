@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from llmgate.plugin.api import Answer, Call, Detail, NotFound, Refusal, UpstreamFailed, detail_shape
 from msgspec import Meta
+
+from llmgate.plugin.api import Answer, Call, Detail, NotFound, Refusal, UpstreamFailed, detail_shape
 
 GUIDES_STATUS: Mapping[type[Refusal], int] = MappingProxyType({UpstreamFailed: 500})
 """Where the guide has one status of its own: a deployment that does not answer is a server error."""

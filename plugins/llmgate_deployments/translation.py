@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 
 import msgspec
+from msgspec import Raw, Struct, field
+
 from llmgate.plugin.api import (
     AnswerCut,
     BadRequest,
@@ -20,7 +22,6 @@ from llmgate.plugin.api import (
     UpstreamFailed,
     data_of,
 )
-from msgspec import Raw, Struct, field
 
 DONE = b"[DONE]"
 END = b"data: [DONE]\n\n"

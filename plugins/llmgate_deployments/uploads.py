@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 import msgspec
+from msgspec import Meta, Struct
+
 from llmgate.plugin.api import (
     BadRequest,
     Call,
@@ -25,15 +27,15 @@ from llmgate.plugin.api import (
     Unavailable,
     exchange_of,
 )
-from msgspec import Meta, Struct
 
 from .models import Stored
 from .multipart import FileForm
 from .shapes import id_of
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import Clock
     from starlette.types import Receive, Scope, Send
+
+    from llmgate.plugin.api import Clock
 
     from .models import Registry
 

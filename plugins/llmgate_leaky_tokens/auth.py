@@ -6,16 +6,18 @@ import datetime as dt
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-from llmgate.plugin.api import ADMIN, BadRequest, Conflict, Forbidden, NotFound, Reply, Unauthenticated
 from msgspec import Meta, Struct
+
+from llmgate.plugin.api import ADMIN, BadRequest, Conflict, Forbidden, NotFound, Reply, Unauthenticated
 
 from .words import moment, roles_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from llmgate.plugin.api import Call, Identity, Key, User
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from llmgate.plugin.api import Call, Identity, Key, User
 
     from .access import Access
 

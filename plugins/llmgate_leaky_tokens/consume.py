@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from msgspec import UNSET, Struct, UnsetType
+
 from llmgate.plugin.api import (
     Certainty,
     Demand,
@@ -27,7 +29,6 @@ from llmgate.plugin.api import (
     Usage,
     UsageRecord,
 )
-from msgspec import UNSET, Struct, UnsetType
 
 from .words import InsufficientQuota, ProviderFailed, ProviderUnavailable, Tokens, moment
 

@@ -7,8 +7,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-from llmgate.plugin.api import ADMIN, Handler, Operation, __version__
 from msgspec import Meta, Struct
+
+from llmgate.plugin.api import ADMIN, Handler, Operation, __version__
 
 from . import analytics, auth, consume, purchase, quotas
 from .words import CircuitOpen, Problem, moment

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from llmgate.plugin.api import DIALECTS, Bucket, ConfigError, Surface
 from msgspec.structs import replace
+
+from llmgate.plugin.api import DIALECTS, Bucket, ConfigError, Surface
 
 from .access import Access
 from .analytics import Analytics

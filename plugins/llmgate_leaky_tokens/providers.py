@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from msgspec import Meta, Struct
+
 from llmgate.plugin.api import (
     Endpoint,
     UpstreamError,
@@ -15,7 +17,6 @@ from llmgate.plugin.api import (
     meter_for,
     parse_request,
 )
-from msgspec import Meta, Struct
 
 from .words import ProviderFailed, ProviderUnavailable
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from llmgate.plugin.api import ADMIN, Forbidden
 from msgspec import UNSET, Struct, UnsetType
+
+from llmgate.plugin.api import ADMIN, Forbidden
 
 from .saga import APPROVED, REJECTED, Purchase, Purchases, Status, checked_key
 from .words import Lot, moment

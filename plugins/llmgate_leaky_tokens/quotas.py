@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
-from llmgate.plugin.api import Allotment, BadRequest, Filter, NotFound, Subject, Unit, Window
 from msgspec import UNSET, Meta, Struct, UnsetType
+
+from llmgate.plugin.api import Allotment, BadRequest, Filter, NotFound, Subject, Unit, Window
 
 from .words import moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmgate.plugin.api import Balance, Call, Quotas, Reports
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from llmgate.plugin.api import Balance, Call, Quotas, Reports
 
     from .access import Access
     from .providers import Provider

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+
 from llmgate.plugin.api import BadRequest, Conflict, NotFound, Subject
 
 from .outbox import add_event
@@ -27,8 +28,9 @@ from .tables import purchases
 from .words import moment
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import Store
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from llmgate.plugin.api import Store
 
     from .access import Payer
 

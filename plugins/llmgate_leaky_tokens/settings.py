@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from llmgate.plugin.api import Name
 from msgspec import Meta, Struct
+
+from llmgate.plugin.api import Name
 
 from .providers import Provider
 from .sinks import WebhookSettings, signing_key

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import httpx
-from llmgate.plugin.api import BaseUrl, Secret
 from msgspec import Meta, Struct
+
+from llmgate.plugin.api import BaseUrl, Secret
 
 from .outbox import DeliveryFailed, Event
 

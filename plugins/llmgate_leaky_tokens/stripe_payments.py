@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
-from llmgate.plugin.api import BaseUrl, ConfigError, Secret
 from msgspec import Meta, Struct
+
+from llmgate.plugin.api import BaseUrl, ConfigError, Secret
 
 from .payments import PaymentDeclined, PaymentPending, PaymentUnavailable
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import msgspec
-from llmgate.plugin.api import Answer, ErrorShape, QuotaExhausted, RateLimited, Refusal, UpstreamFailed
 from msgspec import Meta, Struct
+
+from llmgate.plugin.api import Answer, ErrorShape, QuotaExhausted, RateLimited, Refusal, UpstreamFailed
 
 Tokens = Annotated[int, Meta(ge=1, le=10_000)]
 """What one consumption may ask for."""
