@@ -17,7 +17,7 @@ from llmgate.store.schema import usage
 
 __all__ = ["clock", "migrated_file", "sqlite_url", "store"]
 
-CAPTURES = Path(__file__).parent / "data" / "captures"
+CAPTURES = Path(__file__).parent.parent / "data" / "captures"
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_a_bump_in_another_process_is_seen_here(tmp_path: Path) -> None:
     path = tmp_path / "gate.db.changes"
     here = FileChangeStamp(path)
     before = here.current()
-    code = "import sys, pathlib; from llmgate.store.change_stamp import FileChanges as F"
+    code = "import sys, pathlib; from llmgate.store.change_stamp import FileChangeStamp as F"
     code += "; F(pathlib.Path(sys.argv[1])).bump()"
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
     assert here.current() != before

@@ -8,7 +8,7 @@ import pytest
 from llmgate.tools.conformance import CASES, Case
 from llmgate.tools.conformance.cases import MODEL
 
-CAPTURES = Path(__file__).parent.parent / "data" / "captures" / "llama_server"
+CAPTURES = Path(__file__).parents[2] / "data" / "captures" / "llama_server"
 NOT_ONE_REQUEST = {"disconnect", "chat_stream_http10"}
 """One tells of a client that leaves, one is in HTTP/1.0, which the gate's own client does not speak."""
 

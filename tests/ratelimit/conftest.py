@@ -1,0 +1,3 @@
+from stores import clock, migrated_file, migrated_postgres, postgres_url, sqlite_url, store, store_url
+
+__all__ = ["clock", "migrated_file", "migrated_postgres", "postgres_url", "sqlite_url", "store", "store_url"]
