@@ -1,7 +1,7 @@
 """The composition root: gate.toml in, a gate out.
 
-async with open_core(config) as core:              # for as long as the process runs
-    async with open_gate(config, core) as gate:    # until the next reload
+async with open_runtime(config) as runtime:              # for as long as the process runs
+    async with open_gate(config, runtime) as gate:    # until the next reload
         gate.apps[address]                         # one ASGI app for each address to listen on
 """
 
