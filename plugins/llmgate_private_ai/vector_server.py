@@ -24,7 +24,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmgate.errors import GateError
+from llmgate.plugin.api import GateError
 
 if TYPE_CHECKING:
     import asyncpg

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmgate.errors import BadRequest
+from llmgate.plugin.api import BadRequest
 from llmgate_private_ai.durations import Duration, days
 
 DAY = 86_400
