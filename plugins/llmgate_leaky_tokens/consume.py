@@ -2,41 +2,30 @@
 
 What is sold here are tokens by number: a consumption of 50 takes 50 from the quota, whatever the model makes
 of the prompt, and lets it answer with at most 50. The usage record keeps both: what the model reported as
-used, and under `booked` what was charged. A consumption that was turned down for its rate or its quota is
+used, and under `booked` what was charged. A client that leaves has ordered all the same; where the provider
+fails, nothing is charged. A consumption that was turned down for its rate or its quota is
 recorded, too, with what it asked for and a charge of nothing: analytics count both kinds.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
 
-from llmgate.plugin.api import (
-    Certainty,
-    Demand,
-    Endpoint,
-    Outcome,
-    Prices,
-    QuotaExhausted,
-    Reply,
-    Subject,
-    Usage,
-    UsageRecord,
-)
+from llmgate.plugin.api import ClientGone, Demand, Endpoint, Prices, QuotaExhausted, Reply, Subject
 
-from .words import InsufficientQuota, ProviderFailed, ProviderUnavailable, Tokens, moment
+from .words import InsufficientQuota, Tokens, moment
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import Bucket, Buckets, Call, Hold, Ledger, Level
+    from llmgate.plugin.api import Bucket, Buckets, Call, Charge, Ledger, Level, Principal
 
     from .access import Access, Payer
-    from .providers import Completer, Completion
+    from .providers import Answer, Completer
     from .quotas import ProviderQuotas
 
 SURFACE = "leaky_tokens"
@@ -95,6 +84,16 @@ class Order:
         key_id = self.call.principal.key_id
         return (self.payer.subject, *([] if key_id is None else [Subject("key", key_id)]))
 
+    @property
+    def recorded(self) -> Principal:
+        """Whom the usage record names: the payer, whoever has sent the request."""
+        organization = self.payer.organization
+        return replace(
+            self.call.principal,
+            user_id=self.payer.user.id,
+            organization_id=None if organization is None else organization.id,
+        )
+
 
 class Consume:
     """The operation `POST /api/v1/tokens/consume`."""
@@ -110,7 +109,6 @@ class Consume:
         bucket: Bucket,
         prices: Prices,
         clock: Callable[[], float],
-        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._access = access
         self._quotas = quotas
@@ -120,7 +118,6 @@ class Consume:
         self._bucket = bucket
         self._prices = prices
         self._clock = clock
-        self._timer = timer
 
     async def __call__(self, call: Call) -> Consumed | Reply:
         """Take the tokens and answer the prompt, or say why not."""
@@ -129,90 +126,60 @@ class Consume:
         payer = await self._access.payer(call.principal, wanted.user_id, wanted.org_id)
         order = Order(call, payer, wanted)
         call.exchange.upstream = wanted.provider
+        charge = self._charge(order)
         if wanted.tokens > self._bucket.capacity and not await self._covered(order):
-            await self._record(order, Outcome.REFUSED, 402)  # it would wait long to hear the same
+            await charge.refuse(402)  # it would wait long to hear the same
             raise InsufficientQuota
         level = await self._buckets.pour(order.bucket, wanted.tokens, self._bucket)
         if not level.fits:
             call.exchange.refused = "rate_limit"
-            await self._record(order, Outcome.REFUSED, 429)
+            await charge.refuse(429)
             wait = max(1, math.ceil(level.wait))
             return Reply(self._standing(level, wait), 429, [(b"retry-after", b"%d" % wait)])
         try:
-            completion = await self._complete(order)
+            answer = await self._complete(order, charge)
+        except ClientGone:
+            raise  # it has ordered, and the provider was asked
         except BaseException:
             await self._buckets.give_back(order.bucket, wanted.tokens, self._bucket)
             raise
-        said = ProviderResponse(completion.id or call.exchange.id, wanted.provider, completion.text)
+        said = ProviderResponse(answer.id or call.exchange.id, wanted.provider, answer.text)
         return self._standing(level, 0, said)
 
-    async def _complete(self, order: Order) -> Completion:
-        """The provider's answer, paid for. Whatever goes wrong, nothing is paid."""
-        wanted, exchange = order.wanted, order.call.exchange
+    async def _complete(self, order: Order, charge: Charge) -> Answer:
+        """The provider's answer, paid for. Where the provider fails, nothing is paid."""
         try:
-            hold = await self._hold(order)
-        except InsufficientQuota:
-            await self._record(order, Outcome.REFUSED, 402)
-            raise
-        try:
-            completer = self._completers[wanted.provider]
-            completion = await completer.complete(wanted.prompt, wanted.tokens, exchange.id)
-            exchange.reading, exchange.model = completion.reading, completion.model
-            await self._record(order, Outcome.FINISHED, 200, hold)
-        except (ProviderFailed, ProviderUnavailable) as refusal:
-            await self._record(order, Outcome.FAILED, refusal.answer_status)
-            raise
-        finally:
-            hold.release()
-        return completion
-
-    async def _hold(self, order: Order) -> Hold:
-        """Put the tokens aside. Raises `InsufficientQuota`."""
-        wanted = order.wanted
-        if not await self._covered(order):
-            raise InsufficientQuota
-        model = self._quotas.provider(wanted.provider).model
-        demand = Demand(input=wanted.tokens)
-        try:
-            return await self._ledger.reserve(order.subjects, demand, upstream=wanted.provider, model=model)
+            if not await self._covered(order):
+                raise InsufficientQuota
+            async with charge:
+                answer = await self._completers[order.wanted.provider].complete(
+                    order.call, order.wanted.prompt, order.wanted.tokens
+                )
+                await charge.settle(status=200)
         except QuotaExhausted as error:
+            await charge.refuse(402)
             raise InsufficientQuota from error
+        return answer
+
+    def _charge(self, order: Order) -> Charge:
+        """As many tokens as were ordered, whatever the model makes of them."""
+        wanted = order.wanted
+        return self._ledger.charge(
+            order.call.exchange,
+            order.subjects,
+            Demand(input=wanted.tokens),
+            upstream=wanted.provider,
+            model=self._quotas.provider(wanted.provider).model,
+            endpoint=Endpoint.CHAT,
+            prices=self._prices,
+            booked=wanted.tokens,
+            payer=order.recorded,
+        )
 
     async def _covered(self, order: Order) -> bool:
         """Whether the payer's quota has so much left. Without one there is nothing, unlike elsewhere in the gate."""
         balance = await self._quotas.find(order.payer.subject, order.wanted.provider)
         return balance is not None and balance.remaining + balance.allotment.overdraft >= order.wanted.tokens
-
-    async def _record(self, order: Order, outcome: Outcome, status: int, hold: Hold | None = None) -> None:
-        """Write the usage record; with a `hold` the tokens are charged to it."""
-        exchange, payer, wanted = order.call.exchange, order.payer, order.wanted
-        reading = exchange.reading
-        usage = reading.usage if reading is not None else Usage(0, 0)
-        model = exchange.model or self._quotas.provider(wanted.provider).model
-        record = UsageRecord(
-            request_id=exchange.id,
-            at=self._clock(),
-            user_id=payer.user.id,
-            key_id=order.call.principal.key_id,
-            organization_id=payer.organization.id if payer.organization is not None else None,
-            surface=SURFACE,
-            route=exchange.route,
-            upstream=wanted.provider,
-            model=model,
-            endpoint=Endpoint.CHAT,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cached_tokens=usage.cached_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-            cost=self._prices.of(model).of(usage),
-            certainty=reading.certainty if reading is not None else Certainty.EXACT,
-            outcome=outcome,
-            status=status,
-            duration=self._timer() - exchange.started,
-            first_byte=None,
-            booked=wanted.tokens,
-        )
-        await self._ledger.settle(record, hold)
 
     def _standing(self, level: Level, wait: int, said: ProviderResponse | None = None) -> Consumed:
         capacity = self._bucket.capacity

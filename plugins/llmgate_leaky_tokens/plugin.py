@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from llmgate.plugin.api import DIALECTS, Bucket, ConfigError, Surface
+from llmgate.plugin.api import Bucket, ConfigError, Surface
 
 from .access import Access
 from .analytics import Analytics
@@ -108,7 +108,7 @@ def _providers(settings: Settings, gate: Services) -> Mapping[str, Provider]:
 
 def _consume(settings: Settings, gate: Services, access: Access, quotas: ProviderQuotas) -> Consume:
     completers = {
-        name: Completer(gate.upstreams[name], provider, DIALECTS[gate.config.upstreams[name].dialect])
+        name: Completer(gate.upstreams[name], provider)
         for name, provider in _providers(settings, gate).items()
     }
     return Consume(

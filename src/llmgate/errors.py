@@ -52,6 +52,10 @@ class StoreError(GateError):
     """The store did not do what it was asked: it is away, locked, full, or behind on migrations."""
 
 
+class ClientGone(Exception):
+    """The client went away before it had its answer: nobody is left to be told anything."""
+
+
 class AnswerCut(GateError):
     """An answer that has begun cannot be finished: the client's connection must end without a proper end.
 

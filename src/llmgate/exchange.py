@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .backends.request import LIMITS, endpoint_of, parse_request, rewrite
-from .errors import BadRequest, ErrorShape, PayloadTooLarge, openai_shape
+from .errors import BadRequest, ClientGone, ErrorShape, PayloadTooLarge, openai_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,10 +43,6 @@ def new_id() -> str:
         0x8000 | random >> 12 & 0x3FFF,
         random >> 26,
     )
-
-
-class ClientGone(Exception):
-    """The client went away before its request was whole."""
 
 
 @dataclass(frozen=True, slots=True)

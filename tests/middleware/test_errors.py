@@ -7,8 +7,8 @@ import pytest
 from playbook import Told, play
 from starlette.types import Receive, Scope, Send
 
-from llmgate.errors import AnswerCut, BadRequest, NotFound, StoreError, detail_shape
-from llmgate.exchange import ClientGone, Exchange
+from llmgate.errors import AnswerCut, BadRequest, ClientGone, NotFound, StoreError, detail_shape
+from llmgate.exchange import Exchange
 from llmgate.middleware import Errors
 
 START = {"type": "http.response.start", "status": 200, "headers": []}

@@ -5,7 +5,7 @@ from types import FunctionType, ModuleType
 from llmgate.plugin import api
 
 NAMES = """
-ADMIN DIALECTS EVENTS FORM JSON MULTIPART NEVER_REUSED Allotment Answer AnswerCut BadRequest Balance
+ADMIN DIALECTS EVENTS FORM JSON MULTIPART NEVER_REUSED Allotment Answer AnswerCut BadRequest Balance Charge Completion
 BaseUrl Bucket Buckets Call Certainty ClientGone Clock Config ConfigError Conflict Count Demand
 Detail Dialect DialectName DynamicUpstream DynamicUpstreams Endpoint ErrorShape EventSplitter
 Exchange Filter Forbidden GateError Handler Header HealthSettings Hold IdColumn Identity Key Keys
@@ -16,7 +16,7 @@ Reading Refusal Reply Reports RouteSettings SealedBox Seconds Secret SecretUrl S
 Sessions Several Store StoreError Subject Surface Totals Unauthenticated Unavailable Unit Upstream
 UpstreamError UpstreamFailed UpstreamRequest UpstreamSettings UrlPath Usage UsageRecord User Users
 Window __version__ answer data_of email_of detail_shape exchange_of meter_for name_of openai_shape
-parse_request read_body read_json usage_table users_table
+parse_request read_body read_json usage_table unless_gone users_table
 """
 
 

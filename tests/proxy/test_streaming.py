@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from servers import PATIENCE, Peer, ScriptedUpstream, until
 
-from llmgate.errors import PayloadTooLarge
-from llmgate.exchange import ClientGone
+from llmgate.errors import ClientGone, PayloadTooLarge
 from llmgate.proxy import streaming as passage
 from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
 from llmgate.proxy.relay import Relay

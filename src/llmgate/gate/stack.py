@@ -62,7 +62,6 @@ def route_app(
                     upstream=route.upstream,
                     prices=prices_of(config),
                     max_body=config.gate.max_body,
-                    clock=runtime.store.clock,
                 )
             case "quota":
                 app = _quota(app, route, config, runtime, upstream)
@@ -159,6 +158,7 @@ def upstream_of(name: str, settings: Upstream, engine: Engine) -> upstreams.Upst
         api_key=settings.api_key.reveal() if settings.api_key is not None else None,
         models=aliases_of(settings),
         breaker=upstreams.BreakerSettings(settings.breaker.failures, settings.breaker.open_for),
+        dialect=DIALECTS[settings.dialect],
     )
 
 

@@ -1,10 +1,9 @@
 """The ledger: hold before a request, settle after it, exactly once, durably.
 
     async with Ledger.open(store, committer, defaults=...) as ledger:
-        hold = await ledger.reserve(subjects, demand, upstream="vllm", model="llama")
-        slot = ledger.begin(draft, hold)            # from now on even kill -9 does not forget it
-        ...
-        await ledger.settle(record, hold, slot)     # in the database when this returns
+        async with ledger.charge(exchange, subjects, demand, upstream="vllm", model="llama") as charge:
+            ...                                     # from now on even kill -9 does not forget it
+            await charge.settle(reading)            # in the database when this returns
 
 Decisions are made in memory on what this process has leased (see `books`); a record that waits for the
 database is in the process's journal meanwhile (see `journal`).
@@ -28,10 +27,12 @@ import msgspec
 from ..errors import QuotaExhausted, StoreError, Unavailable
 from .account_cache import AccountCache
 from .accounts import Account, Demand, Hold, place_hold
+from .charge import Billed, Charge, Payer
 from .commit import Committer, GroupCommit
 from .journal import Journal, Slot
 from .leases import Leases
 from .model import Default, Entry, Subject, Unit, UsageRecord
+from .prices import Prices
 from .upkeep import Upkeep
 from .workers import Workers
 
@@ -71,13 +72,16 @@ class Ledger:
         fail_open: bool,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         timer: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._leases = leases
         self._books = books
         self._journal = journal
         self._fail_open = fail_open
         self._sleep = sleep
-        self._timer = timer
+        self.timer = timer
+        self.clock = clock
+        """Seconds since the epoch, of the records that it writes."""
         self.commits = commits
         """The queue of records on their way to the store, for health and metrics."""
 
@@ -112,7 +116,48 @@ class Ledger:
             GroupCommit(committer(), patience=patience, clock=timer, sleep=sleep) as commits,
             Upkeep(workers, books, commits, store.changes, sleep=sleep, timer=timer),
         ):
-            yield cls(leases, books, workers.journal, commits, fail_open=fail_open, sleep=sleep, timer=timer)
+            yield cls(
+                leases,
+                books,
+                workers.journal,
+                commits,
+                fail_open=fail_open,
+                sleep=sleep,
+                timer=timer,
+                clock=store.clock,
+            )
+
+    def charge(
+        self,
+        request: Billed,
+        subjects: Iterable[Subject] = (),
+        demand: Demand | None = None,
+        *,
+        upstream: str = "",
+        model: str = "",
+        endpoint: str = "other",
+        prices: Prices | None = None,
+        booked: int | None = None,
+        payer: Payer | None = None,
+    ) -> Charge:
+        """The charge of `request`, an exchange, to be entered: see `charge`.
+
+        `demand` is held on the quotas of `subjects` that cover `upstream` and `model`; without one, what a layer
+        above has held is charged. The record says the upstream and model of the exchange where it knows
+        them. `booked` tokens are charged in place of those used; `payer` is recorded in place of the principal.
+        """
+        return Charge(
+            self,
+            request,
+            subjects,
+            demand,
+            upstream=upstream,
+            model=model,
+            endpoint=endpoint,
+            prices=prices,
+            booked=booked,
+            payer=payer,
+        )
 
     async def reserve(
         self,
@@ -213,8 +258,8 @@ class Ledger:
             if isinstance(short, Hold):
                 return short
             if tries == SHORT_TRIES:
-                short.dry_until = self._timer() + DRY_FOR
-            if short.whole or self._timer() < short.dry_until:
+                short.dry_until = self.timer() + DRY_FOR
+            if short.whole or self.timer() < short.dry_until:
                 return place_hold(accounts, demand)
             if tries:
                 await self._sleep(LOOK_EVERY)

@@ -156,16 +156,18 @@ class Pledge(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def spent(self, record: UsageRecord) -> int:
         """What `record` takes from the quota.
 
-        Nothing if the request failed. What the backend reported counts in full, even past the hold; a guess
-        never counts for more than was held.
+        Nothing if the request failed, or was lost before its answer began. What the backend reported counts
+        in full, even past the hold; a guess never counts for more than was held.
         """
         if record.outcome in _FREE:
+            return 0
+        if record.outcome == Outcome.LOST and record.status == 0:
             return 0
         match self.unit:
             case Unit.TOKENS:
                 spent = record.input_tokens + record.output_tokens if record.booked is None else record.booked
             case Unit.REQUESTS:
-                return int(record.outcome != Outcome.LOST or record.status > 0)
+                return 1
             case _:
                 spent = record.cost
         return min(spent, self.amount) if record.certainty == Certainty.ESTIMATED else spent

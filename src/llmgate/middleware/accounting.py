@@ -6,16 +6,14 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from ..backends.endpoint import Endpoint
 from ..backends.request import endpoint_of
-from ..errors import AnswerCut, Refusal, StoreError, Unavailable, answer
-from ..exchange import ClientGone, Exchange, exchange_of
-from ..ledger.model import Outcome, UsageRecord
+from ..errors import AnswerCut, ClientGone, Refusal, StoreError, Unavailable, answer
+from ..exchange import Exchange, exchange_of
+from ..ledger.charge import NOTHING
+from ..ledger.model import Outcome
 from ..ledger.prices import Prices
 from ..usage.meter import inject, meter_for, unanswered
-from ..usage.model import Certainty, Reading, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,12 +23,12 @@ if TYPE_CHECKING:
     from ..backends.dialect import Dialect
     from ..backends.request import ModelRequest
     from ..errors import Header
+    from ..ledger.charge import Charge
     from ..ledger.ledger import Ledger
     from ..usage.meter import Meter
 
 log = logging.getLogger("llmgate.ledger")
 
-NOTHING = Reading(Usage(0, 0), Certainty.ESTIMATED)
 NOTE_EVERY = 0.1
 """Seconds between two notes in the journal of what a stream has used so far."""
 UNREADABLE = (b"accept-encoding",)
@@ -56,7 +54,6 @@ class Accounting:
         upstream: str = "",
         prices: Prices | None = None,
         max_body: int = 16 * 1024 * 1024,
-        clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.app = app
@@ -64,7 +61,6 @@ class Accounting:
         self.dialect = dialect
         self.upstream = upstream
         self.prices = prices or Prices({})
-        self.clock = clock
         self.timer = timer
         self._max_body = max_body
 
@@ -84,17 +80,22 @@ class Accounting:
         if changes := inject(self.dialect, model_request):
             scope = exchange.edit(scope, changes)
         headers = [pair for pair in scope["headers"] if pair[0] not in UNREADABLE]
+        charge = self.ledger.charge(
+            exchange, upstream=self.upstream, endpoint=model_request.endpoint, prices=self.prices
+        )
         try:
-            metered = _Metered(self, exchange, model_request, send)
+            charge.open()  # what it holds is what the quota layer above has put aside
         except Unavailable as refusal:
             await answer(scope, send, refusal)
             return
-        try:
-            await self.app({**scope, "headers": headers}, exchange.receive, metered.send)
-        except StoreError:
-            await metered.fail(scope)
-        finally:
-            await metered.close()
+        metered = _Metered(self, exchange, model_request, send, charge)
+        async with charge:
+            try:
+                await self.app({**scope, "headers": headers}, exchange.receive, metered.send)
+            except StoreError:
+                await metered.fail(scope)
+            finally:
+                await metered.close()
 
 
 class _Metered:
@@ -106,7 +107,12 @@ class _Metered:
     """
 
     def __init__(
-        self, layer: Accounting, exchange: Exchange, model_request: ModelRequest, send: Send
+        self,
+        layer: Accounting,
+        exchange: Exchange,
+        model_request: ModelRequest,
+        send: Send,
+        charge: Charge,
     ) -> None:
         self._layer = layer
         self._exchange = exchange
@@ -116,10 +122,8 @@ class _Metered:
         self._start: Message | None = None
         self._streams = False
         self._held = b""
-        self._settled = False
         self._noted = layer.timer()
-        self._draft = _draft(layer, exchange, model_request)
-        self._slot = layer.ledger.begin(self._draft, exchange.hold)
+        self._charge = charge
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.body":
@@ -156,7 +160,7 @@ class _Metered:
         out, more = meter.feed(body), message.get("more_body", False)
         if not more:
             out += meter.end()
-        if not self._settled and (meter.finished or not more):
+        if not self._charge.settled and (meter.finished or not more):
             await self._settle(finished=True)
         elif self._layer.timer() - self._noted >= NOTE_EVERY:
             self._note(meter)
@@ -187,12 +191,11 @@ class _Metered:
     def _note(self, meter: Meter) -> None:
         self._noted = self._layer.timer()
         if (reading := meter.reading(finished=False)) is not None:
-            self._slot.note(self._record(Outcome.LOST, reading))
+            self._charge.note(reading)
 
     async def _settle(self, *, finished: bool) -> None:
-        if self._settled:
+        if self._charge.settled:
             return
-        self._settled = True
         exchange, meter = self._exchange, self._meter
         reading = meter.reading(finished=finished) if meter is not None else unanswered(self._ask)
         if meter is not None and meter.model and not exchange.model:
@@ -202,28 +205,7 @@ class _Metered:
             outcome = Outcome.FAILED
         else:
             outcome = Outcome.FINISHED if finished else Outcome.ABORTED
-        record = self._record(outcome, reading or NOTHING)
-        await self._layer.ledger.settle(record, exchange.hold, self._slot)
-
-    def _record(self, outcome: Outcome, reading: Reading) -> UsageRecord:
-        layer, exchange, usage = self._layer, self._exchange, reading.usage
-        started, first_byte = exchange.started, exchange.first_byte
-        return msgspec.structs.replace(
-            self._draft,
-            at=layer.clock(),
-            upstream=exchange.upstream or layer.upstream,
-            model=exchange.model,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cached_tokens=usage.cached_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
-            cost=layer.prices.of(exchange.model).of(usage),
-            certainty=reading.certainty,
-            outcome=outcome,
-            status=exchange.status,
-            duration=layer.timer() - started,
-            first_byte=None if first_byte is None else first_byte - started,
-        )
+        await self._charge.settle(reading or NOTHING, outcome=outcome)
 
     async def fail(self, scope: Scope) -> None:
         """The record could not be written: refuse if nothing was sent yet, else break the answer off."""
@@ -247,30 +229,3 @@ def _content_type(headers: Iterable[Header]) -> bytes | None:
         if name.lower() == b"content-type":
             return value
     return None
-
-
-def _draft(layer: Accounting, exchange: Exchange, model_request: ModelRequest) -> UsageRecord:
-    """The record of a request that has not used anything yet."""
-    principal = exchange.principal
-    return UsageRecord(
-        request_id=exchange.id,
-        at=layer.clock(),
-        user_id=principal.user_id if principal else None,
-        key_id=principal.key_id if principal else None,
-        organization_id=principal.organization_id if principal else None,
-        surface=exchange.surface,
-        route=exchange.route,
-        upstream=exchange.upstream or layer.upstream,
-        model=exchange.model,
-        endpoint=model_request.endpoint,
-        input_tokens=0,
-        output_tokens=0,
-        cached_tokens=0,
-        reasoning_tokens=0,
-        cost=0,
-        certainty=Certainty.ESTIMATED,
-        outcome=Outcome.LOST,
-        status=0,
-        duration=layer.timer() - exchange.started,
-        first_byte=None,
-    )

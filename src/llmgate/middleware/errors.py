@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..errors import AnswerCut, Refusal, StoreError, Unavailable, UpstreamFailed, answer
-from ..exchange import ClientGone, exchange_of
+from ..errors import AnswerCut, ClientGone, Refusal, StoreError, Unavailable, UpstreamFailed, answer
+from ..exchange import exchange_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..backends.endpoint import Endpoint
 from ..backends.request import endpoint_of
-from ..errors import BadRequest, NotFound, Refusal, answer
-from ..exchange import ClientGone, exchange_of
+from ..errors import BadRequest, ClientGone, NotFound, Refusal, answer
+from ..exchange import exchange_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

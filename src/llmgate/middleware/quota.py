@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 from ..backends.dialect import DIALECTS
 from ..backends.endpoint import Endpoint
 from ..backends.request import endpoint_of
-from ..errors import QuotaExhausted, Refusal, answer
-from ..exchange import ClientGone, Exchange, Principal, exchange_of
+from ..errors import ClientGone, QuotaExhausted, Refusal, answer
+from ..exchange import Exchange, Principal, exchange_of
 from ..ledger.accounts import Demand
 from ..ledger.model import Subject
 from ..ledger.prices import Prices

@@ -23,6 +23,7 @@ from ..errors import (
     Answer,
     AnswerCut,
     BadRequest,
+    ClientGone,
     ConfigError,
     Conflict,
     Detail,
@@ -45,7 +46,7 @@ from ..errors import (
     detail_shape,
     openai_shape,
 )
-from ..exchange import ClientGone, Exchange, Principal, exchange_of, read_body
+from ..exchange import Exchange, Principal, exchange_of, read_body
 from ..identity import (
     ADMIN,
     Identity,
@@ -65,6 +66,7 @@ from ..identity.validation import email_of, name_of
 from ..ledger import (
     Allotment,
     Balance,
+    Charge,
     Demand,
     Filter,
     Hold,
@@ -80,6 +82,7 @@ from ..ledger import (
     UsageRecord,
     Window,
 )
+from ..proxy.completion import Completion, unless_gone
 from ..proxy.engines.base import Origin, UpstreamError, UpstreamRequest
 from ..proxy.upstreams import Upstream
 from ..ratelimit.leaky_bucket import Bucket, Buckets, Level
@@ -126,8 +129,10 @@ __all__ = [
     "Buckets",
     "Call",
     "Certainty",
+    "Charge",
     "ClientGone",
     "Clock",
+    "Completion",
     "Config",
     "ConfigError",
     "Conflict",
@@ -226,6 +231,7 @@ __all__ = [
     "parse_request",
     "read_body",
     "read_json",
+    "unless_gone",
     "usage_table",
     "users_table",
 ]

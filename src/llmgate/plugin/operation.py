@@ -9,6 +9,7 @@ what it returns with the first status of `answers`. A handler raises a `Refusal`
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -19,11 +20,11 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from ..backends.request import read_fields
-from ..errors import BadRequest, ErrorShape, Header, OpenAIError, Refusal, answer, openai_shape
-from ..exchange import ClientGone, Exchange, Principal, exchange_of, read_body
+from ..errors import BadRequest, ClientGone, ErrorShape, Header, OpenAIError, Refusal, answer, openai_shape
+from ..exchange import Exchange, Principal, exchange_of, read_body
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
@@ -43,6 +44,12 @@ class Reply(NamedTuple):
     headers: Sequence[Header] = ()
 
 
+async def _nobody() -> Message:
+    """The `receive` of a call that no client has made: nobody leaves."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request to an operation. `body` and `query` are of the types that the operation declares."""
@@ -52,6 +59,8 @@ class Call:
     path: Mapping[str, str]
     body: Any = None
     query: Any = None
+    receive: Receive = _nobody
+    """Tells, once the body has been read, when the client leaves: for `Upstream.complete`."""
 
     @property
     def principal(self) -> Principal:
@@ -153,7 +162,7 @@ class OperationApp:
         if self._body is not None:
             raw = await read_body(receive, self._max_body)
             body = _read_pairs(raw, self._body, "body") if self._is_form else read_json(raw, self._body)
-        return Call(scope, exchange, scope.get("path_params", {}), body, query)
+        return Call(scope, exchange, scope.get("path_params", {}), body, query, receive)
 
 
 def read_json(raw: bytes, kind: type[Any]) -> Any:

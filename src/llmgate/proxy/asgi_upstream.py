@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import httpx
 
-from ..errors import AnswerCut, GateError, UpstreamFailed, answer
-from ..exchange import ClientGone, exchange_of
+from ..errors import AnswerCut, ClientGone, GateError, UpstreamFailed, answer
+from ..exchange import exchange_of
 from .headers import request_headers
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ..errors import BadRequest, Refusal, answer
-from ..exchange import ClientGone, exchange_of, too_large
+from ..errors import BadRequest, ClientGone, Refusal, answer
+from ..exchange import exchange_of, too_large
 from .engines.base import UpstreamRequest
 from .headers import forwarded_headers, request_headers
 from .streaming import DisconnectWatcher, ProxiedRequest, Upload

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from ..errors import AnswerCut
-from ..exchange import ClientGone, too_large
+from ..errors import AnswerCut, ClientGone
+from ..exchange import too_large
 from .engines.base import UpstreamError
 from .headers import response_headers
 

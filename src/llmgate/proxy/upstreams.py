@@ -8,12 +8,20 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..backends.dialect import DIALECTS
+from ..backends.endpoint import Endpoint
 from ..errors import ConfigError, UpstreamFailed
+from .completion import LARGEST, Completion, complete
 from .engines.base import ConnectTimedOut, FirstByteTimedOut, Origin, Timeouts, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
 
+    from starlette.types import Receive
+
+    from ..backends.dialect import Dialect
+    from ..exchange import Exchange
     from .engines.base import Engine, UpstreamRequest, UpstreamResponse
 
 logger = logging.getLogger("llmgate.proxy")
@@ -141,9 +149,11 @@ class Upstream:
         api_key: str | None = None,
         models: Mapping[str, str] | None = None,
         breaker: BreakerSettings | None = None,
+        dialect: Dialect = DIALECTS["generic"],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
+        self.dialect = dialect
         self.timeouts = timeouts or Timeouts()
         self.models = dict(models or {})
         self.authorization = None if api_key is None else _bearer(name, api_key)
@@ -185,6 +195,27 @@ class Upstream:
                 if error.sent:
                     break
         raise self._refusal(failure) from failure
+
+    async def complete(
+        self,
+        exchange: Exchange,
+        receive: Receive,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        endpoint: Endpoint = Endpoint.CHAT,
+        largest: int = LARGEST,
+    ) -> Completion:
+        """The whole answer, of whatever status, to `body`, a JSON object posted to `path`, metered.
+
+        What it has used is in `exchange.reading` as well, also where it breaks off. The upstream is no longer
+        asked when the client leaves, which `receive` tells once the request's body has been read; then
+        `ClientGone` is raised. Raises `UpstreamFailed` as `send` does, where the answer breaks off, and for one
+        over `largest` bytes.
+        """
+        return await complete(
+            self, exchange, receive, path, body, dialect=self.dialect, endpoint=endpoint, largest=largest
+        )
 
     async def _try(self, replica: Replica, request: UpstreamRequest) -> Lease:
         breaker = replica.breaker

@@ -261,6 +261,28 @@ async def test_a_provider_out_of_reach_is_502_until_its_circuit_opens(open_gate:
         assert (await running.consume(account, 1000, provider="qwen")).status_code == 200
 
 
+async def test_a_client_that_hangs_up_ends_what_it_has_ordered(
+    running: Running, providers: Providers
+) -> None:
+    """The provider is no longer asked; the order is paid for all the same, and recorded."""
+    account = await running.account()
+    providers.open.clear()
+    leaving = asyncio.create_task(running.consume(account, 50))
+    await until(lambda: providers.requests)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+
+    async def recorded() -> list[tuple[str, int | None]]:
+        return [(record.outcome, record.booked) for record in await running.records()]
+
+    async with asyncio.timeout(5):
+        while not (records := await recorded()):  # noqa: ASYNC110 - another connection's end decides
+            await asyncio.sleep(0.01)
+    assert records == [("aborted", 50)]
+    assert await running.left(account) == 950
+    assert [r.in_flight for r in running.services.upstreams["openai"].replicas] == [0]
+
+
 # --- organizations
 
 

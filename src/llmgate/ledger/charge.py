@@ -1,0 +1,268 @@
+"""One way to charge: hold before the work, note while it runs, settle or release after it, exactly once.
+
+    async with ledger.charge(exchange, subjects, Demand(prompt_tokens, 256), upstream="vllm", ...) as charge:
+        answer = await upstream.complete(exchange, call.receive, "/v1/chat/completions", body)
+        await charge.settle()                       # in the database when this returns
+
+Entering holds the demand on every quota and opens the journal's slot; from then on not even kill -9 forgets
+the request. What leaves the block without having settled is settled by how it left: a client that has gone is
+charged what was read so far, an error is free. Nobody else builds a usage record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol, Self
+
+import msgspec
+
+from ..errors import ClientGone, Refusal, StoreError
+from ..usage.model import Certainty, Reading, Usage
+from .model import Outcome, UsageRecord
+from .prices import Prices
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from .accounts import Demand, Hold
+    from .journal import Slot
+    from .model import Subject
+
+    CountTokens = Callable[[], Awaitable[int | None]]
+
+log = logging.getLogger("llmgate.ledger")
+
+NOTHING = Reading(Usage(0, 0), Certainty.ESTIMATED)
+NOT_METERED = Reading(Usage(0, 0), Certainty.EXACT)
+"""Of work that uses no tokens."""
+UNPRICED = Prices({})
+
+
+class Payer(Protocol):
+    """Who a record says has made the request."""
+
+    @property
+    def user_id(self) -> int | None:
+        """The user."""
+
+    @property
+    def key_id(self) -> int | None:
+        """The API key, if one was shown."""
+
+    @property
+    def organization_id(self) -> int | None:
+        """The organization that it was made for, if any."""
+
+
+class Billed(Protocol):
+    """What a charge has to know of a request; `Exchange` is one. Times are seconds of a monotonic clock."""
+
+    id: str
+    started: float
+    first_byte: float | None
+    route: str
+    surface: str
+    upstream: str
+    model: str
+    status: int
+    reading: Reading | None
+    hold: Hold | None
+
+    @property
+    def principal(self) -> Payer | None:
+        """Who makes it."""
+
+
+class Books(Protocol):
+    """The part of `Ledger` that a charge stands on, and its clocks."""
+
+    clock: Callable[[], float]
+    timer: Callable[[], float]
+
+    async def reserve(
+        self,
+        subjects: Iterable[Subject],
+        demand: Demand,
+        *,
+        upstream: str = "",
+        model: str = "",
+        count: CountTokens | None = None,
+    ) -> Hold:
+        """See `Ledger`."""
+
+    def begin(self, record: UsageRecord, hold: Hold | None = None) -> Slot:
+        """See `Ledger`."""
+
+    async def settle(self, record: UsageRecord, hold: Hold | None = None, slot: Slot | None = None) -> None:
+        """See `Ledger`."""
+
+
+class Charge:
+    """The charge of one request; made by `Ledger.charge`, which says what its arguments are."""
+
+    __slots__ = (
+        "_booked",
+        "_books",
+        "_demand",
+        "_draft",
+        "_endpoint",
+        "_model",
+        "_payer",
+        "_prices",
+        "_request",
+        "_slot",
+        "_subjects",
+        "_upstream",
+        "settled",
+    )
+
+    def __init__(
+        self,
+        books: Books,
+        request: Billed,
+        subjects: Iterable[Subject] = (),
+        demand: Demand | None = None,
+        *,
+        upstream: str = "",
+        model: str = "",
+        endpoint: str = "other",
+        prices: Prices | None = None,
+        booked: int | None = None,
+        payer: Payer | None = None,
+    ) -> None:
+        self._books = books
+        self._request = request
+        self._subjects = subjects
+        self._demand = demand
+        self._upstream = upstream
+        self._model = model
+        self._endpoint = endpoint
+        self._prices = prices or UNPRICED
+        self._booked = booked
+        self._payer = payer
+        self._draft: UsageRecord | None = None
+        self._slot: Slot | None = None
+        self.settled = False
+        """Whether the ledger has been told how the request ended."""
+
+    @property
+    def hold(self) -> Hold | None:
+        """What is held: by this charge, or by a layer above it."""
+        return self._request.hold
+
+    async def __aenter__(self) -> Self:
+        """Raises `QuotaExhausted` and `Unavailable` as `Ledger.reserve` does."""
+        if self._demand is not None:
+            self._request.hold = await self._books.reserve(
+                self._subjects, self._demand, upstream=self._upstream, model=self._model
+            )
+        if self._slot is None:
+            try:
+                self.open()
+            except BaseException:
+                self._release()
+                raise
+        return self
+
+    def open(self) -> None:
+        """Open the slot for a request whose hold, if any, stands already. Raises `Unavailable`."""
+        self._draft = self._drafted()
+        self._slot = self._books.begin(self._draft, self._request.hold)
+
+    def note(self, reading: Reading) -> None:
+        """What has been used so far: what is charged should this process die now."""
+        if self._slot is not None:
+            self._slot.note(self._record(Outcome.LOST, reading, self._request.status))
+
+    async def settle(
+        self,
+        reading: Reading | None = None,
+        *,
+        outcome: Outcome = Outcome.FINISHED,
+        status: int | None = None,
+    ) -> None:
+        """Write the record and charge it; it is in the database when this returns. Only the first call counts.
+
+        `reading` is what the answer has used, without it what the exchange has read. Raises `StoreError` if
+        it could not be written in time: it is written later.
+        """
+        if self.settled:
+            return
+        self.settled = True
+        request = self._request
+        if reading is None:
+            reading = NOT_METERED if request.reading is None else request.reading
+        record = self._record(outcome, reading, request.status if status is None else status)
+        await self._books.settle(record, request.hold, self._slot)
+
+    async def refuse(self, status: int) -> None:
+        """Record that the request was turned down with `status`; free. For surfaces that count refusals."""
+        self._release()
+        await self.settle(NOT_METERED, outcome=Outcome.REFUSED, status=status)
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self.settled:
+            return
+        try:
+            if isinstance(error, (ClientGone, asyncio.CancelledError)):
+                await self.settle(self._request.reading or NOTHING, outcome=Outcome.ABORTED)
+            else:
+                status = error.answer_status if isinstance(error, Refusal) else self._request.status
+                await self.settle(NOT_METERED, outcome=Outcome.FAILED, status=status)
+        except StoreError as fault:  # nobody waits for it; it is kept and written later
+            log.warning("request %s: %s", self._request.id, fault)
+
+    def _release(self) -> None:
+        if self._request.hold is not None:
+            self._request.hold.release()
+
+    def _drafted(self) -> UsageRecord:
+        """The record of a request that has not used anything yet."""
+        request = self._request
+        payer = self._payer or request.principal
+        return UsageRecord(
+            request_id=request.id,
+            at=self._books.clock(),
+            user_id=payer.user_id if payer else None,
+            key_id=payer.key_id if payer else None,
+            organization_id=payer.organization_id if payer else None,
+            surface=request.surface,
+            route=request.route,
+            upstream=request.upstream or self._upstream,
+            model=request.model or self._model,
+            endpoint=self._endpoint,
+            input_tokens=0,
+            output_tokens=0,
+            cached_tokens=0,
+            reasoning_tokens=0,
+            cost=0,
+            certainty=Certainty.ESTIMATED,
+            outcome=Outcome.LOST,
+            status=0,
+            duration=self._books.timer() - request.started,
+            first_byte=None,
+            booked=self._booked,
+        )
+
+    def _record(self, outcome: Outcome, reading: Reading, status: int) -> UsageRecord:
+        if self._draft is None:
+            self._draft = self._drafted()
+        request, books, usage = self._request, self._books, reading.usage
+        started, first_byte, model = request.started, request.first_byte, request.model or self._model
+        return msgspec.structs.replace(
+            self._draft,
+            at=books.clock(),
+            upstream=request.upstream or self._upstream,
+            model=model,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_tokens=usage.cached_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            cost=self._prices.of(model).of(usage),
+            certainty=reading.certainty,
+            outcome=outcome,
+            status=status,
+            duration=books.timer() - started,
+            first_byte=None if first_byte is None else first_byte - started,
+        )
