@@ -17,7 +17,7 @@ ROLES = ("system", "user", "assistant", "tool")
 FORMATS = "prompt and completion, instruction and output, messages, or text"
 
 
-class BadExample(ValueError):  # noqa: N818 - it is what was found
+class BadExample(ValueError):
     """A line that is no example: its number and what is wrong with it."""
 
     def __init__(self, line: int, problem: str) -> None:

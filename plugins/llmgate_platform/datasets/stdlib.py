@@ -22,7 +22,7 @@ SKIPPED = {
     "test", "tests", "turtledemo",
 }  # fmt: skip
 MAX_CHARS = 700
-"""Characters that prompt and completion may have together: what a small model on a CPU learns from in reasonable time."""
+"""Characters that prompt and completion may have together: a small model learns from such in reasonable time."""
 
 Example = dict[str, str]
 
@@ -65,7 +65,11 @@ def functions(source: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or len(node.body) < 2:
             continue
         doc = node.body[0]
-        if not (isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant) and isinstance(doc.value.value, str)):
+        if not (
+            isinstance(doc, ast.Expr)
+            and isinstance(doc.value, ast.Constant)
+            and isinstance(doc.value.value, str)
+        ):
             continue
         head, body = lines[node.lineno - 1 : doc.end_lineno], lines[doc.end_lineno : node.end_lineno]
         margin = head[0][: len(head[0]) - len(head[0].lstrip())]

@@ -51,6 +51,7 @@ IGNORED = -100
 LLAMA_SHAPED = ("llama", "mistral")
 """`model_type`s whose adapters llama.cpp takes under the names, and in the order of rows, that are written here."""
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+PLACES = ("base", "dataset", "held_out", "out", "bases")
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors")
 
 
@@ -167,7 +168,9 @@ def _chat(messages: list[dict[str, str]], render: Callable[..., str]) -> Iterato
         asked = render(messages[:at], tokenize=False, add_generation_prompt=True)
         answered = render(messages[: at + 1], tokenize=False)
         if not (asked.startswith(done) and answered.startswith(asked)):
-            raise TrainingError("The chat template of this model rewrites earlier turns: give prompt and completion.")
+            raise TrainingError(
+                "The chat template of this model rewrites earlier turns: give prompt and completion."
+            )
         yield asked[len(done) :], False
         yield answered[len(asked) :], True
         done = answered
@@ -194,12 +197,16 @@ def tokenized(tokenizer: Any, path: str, max_tokens: int) -> list[dict[str, list
     for number, row in read_rows(path):
         chat = "messages" in row
         if chat and not tokenizer.chat_template:
-            raise TrainingError("This model has no chat template: give prompt and completion instead of messages.")
+            raise TrainingError(
+                "This model has no chat template: give prompt and completion instead of messages."
+            )
         try:
             pieces = pieces_of(row, tokenizer.apply_chat_template)
         except (KeyError, TypeError, AttributeError):
             raise TrainingError(f"Line {number} of the data set has none of the known formats.") from None
-        ids, labels = ([], []) if chat else (list(begin), [IGNORED] * len(begin))  # a template has its own beginning
+        ids, labels = (
+            ([], []) if chat else (list(begin), [IGNORED] * len(begin))
+        )  # a template has its own beginning
         for text, learnt in pieces:
             tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
             ids += tokens
@@ -260,7 +267,7 @@ def _convert(file: Path, out: Path) -> None:
     where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.bfloat16)
     # Trainer refuses a model that says it is quantized, though it was dequantized while it was read.
-    marks = [(model.config, "quantization_config")]
+    marks: list[tuple[Any, str]] = [(model.config, "quantization_config")]
     marks += [(model, name) for name in ("hf_quantizer", "is_quantized", "quantization_method")]
     for owner, name in marks:
         if name in vars(owner):
@@ -378,7 +385,7 @@ def _control(spec: Spec, events: Events, stop: Stop, *, examples: int, evaluate:
     """The callback that reports, saves and stops."""
     from transformers import TrainerCallback
 
-    class Control(TrainerCallback):  # type: ignore[misc, unused-ignore]
+    class Control(TrainerCallback):  # type: ignore[misc]
         saved_at = time.monotonic()
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -396,9 +403,8 @@ def _control(spec: Spec, events: Events, stop: Stop, *, examples: int, evaluate:
                     raise TrainingError(
                         f"The loss is not finite any more at step {state.global_step}: lower the learning_rate."
                     )
-                events.say(
-                    "step", step=state.global_step, steps=state.max_steps, epoch=round(state.epoch, 4), loss=round(loss, 5)
-                )  # fmt: skip
+                at = {"step": state.global_step, "steps": state.max_steps, "epoch": round(state.epoch, 4)}
+                events.say("step", **at, loss=round(loss, 5))
             if "eval_loss" in logs:
                 events.say("evaluated", step=state.global_step, loss=round(float(logs["eval_loss"]), 5))
 
@@ -446,7 +452,7 @@ def save_adapter(spec: Spec, base: str, model: Any, out: Path) -> None:
     if spec.gguf:
         write_gguf(work, model.config, work / "adapter.gguf")
     made_of = {
-        "spec": {name: value for name, value in asdict(spec).items() if name not in ("base", "dataset", "out", "bases", "held_out")},
+        "spec": {name: value for name, value in asdict(spec).items() if name not in PLACES},
         "base_sha256": _digest(Path(base)),
         "dataset_sha256": sha256_of(Path(spec.dataset)),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -477,12 +483,16 @@ def write_gguf(adapter: Path, config: Any, out: Path) -> None:
     writer = gguf.GGUFWriter(out, "llama")
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(lora["lora_alpha"]))  # llama.cpp divides by A's rank
+    writer.add_float32(
+        gguf.Keys.Adapter.LORA_ALPHA, float(lora["lora_alpha"])
+    )  # llama.cpp divides by A's rank
     heads = {"self_attn.q_proj": config.num_attention_heads, "self_attn.k_proj": config.num_key_value_heads}
     for key, tensor in load_file(adapter / "adapter_model.safetensors").items():
         match = LORA_WEIGHT.fullmatch(key)
         if match is None or match[2] not in GGUF_NAMES:
-            raise TrainingError("llama.cpp has no place for one of the layers that were trained: serve it with vLLM.")
+            raise TrainingError(
+                "llama.cpp has no place for one of the layers that were trained: serve it with vLLM."
+            )
         layer, module, half = match.groups()
         weight = tensor.float().numpy()
         if half == "B" and module in heads:
@@ -544,7 +554,9 @@ def no_space(error: BaseException | None) -> bool:
     """Whether a full disk is behind it; libraries wrap the system's error, or quote it in words of their own."""
     while error is not None:
         words = str(error)
-        if getattr(error, "errno", None) in NO_SPACE or any(f"os error {number}" in words for number in NO_SPACE):
+        if getattr(error, "errno", None) in NO_SPACE or any(
+            f"os error {number}" in words for number in NO_SPACE
+        ):
             return True
         if "PytorchStreamWriter failed" in words or "file write failed" in words:
             return True
@@ -557,13 +569,17 @@ def main(path: str) -> int:
     end_with_parent()
     events, stop = Events(), Stop()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads take five times as long on busy cores
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # spinning threads take five times as long on busy cores
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         return train(Spec(**json.loads(Path(path).read_text())), events, stop)
     except ImportError as error:
         traceback.print_exc()
-        events.say("failed", error=f"The trainer needs the package {error.name}: install the extra `training`.")
+        events.say(
+            "failed", error=f"The trainer needs the package {error.name}: install the extra `training`."
+        )
     except Exception as error:
         traceback.print_exc()
         events.say("failed", error=reason_of(error))

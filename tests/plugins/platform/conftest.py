@@ -1,0 +1,75 @@
+"""What the tests of the platform share: its tables, a trainer that follows a script, a model that can be trained."""
+
+import asyncio
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from shutil import copy
+
+import pytest
+from stores import Clock, clock, postgres_url
+
+from llmgate.store import CORE, Store, migrate
+from llmgate_platform.tables import MIGRATIONS
+
+__all__ = ["clock", "postgres_url"]
+
+TRAINING = ("torch", "transformers", "peft", "gguf")
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def training() -> None:
+    """Skips where the extra `training` is not installed; fails where CI has to have installed it."""
+    missing = [name for name in TRAINING if importlib.util.find_spec(name) is None]
+    if missing:
+        reason = f"{', '.join(missing)} is not installed: `make test-training` runs these tests"
+        pytest.fail(reason) if os.environ.get("LLMGATE_TEST_TRAINING") else pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(training: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GGUF of two layers with random weights."""
+    file = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
+    subprocess.run([sys.executable, str(HERE / "tiny_model.py"), str(file)], check=True)
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_platform(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite store with the plugin's tables, to be copied."""
+    path = tmp_path_factory.mktemp("platform") / "gate.db"
+    asyncio.run(migrate(f"sqlite:///{path}", sets=[CORE, MIGRATIONS]))
+    return path
+
+
+@pytest.fixture
+def platform_url(migrated_platform: Path, tmp_path: Path) -> str:
+    copy(migrated_platform, tmp_path / "gate.db")
+    return f"sqlite:///{tmp_path / 'gate.db'}"
+
+
+@pytest.fixture
+async def platform_store(platform_url: str, clock: Clock) -> AsyncIterator[Store]:
+    async with Store.open(platform_url, clock=clock) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def each_url(request: pytest.FixtureRequest, migrated_platform: Path) -> str:
+    """A database with the plugin's tables: of one kind, then of the other."""
+    if request.param == "sqlite":
+        sqlite: str = request.getfixturevalue("platform_url")
+        return sqlite
+    url: str = request.getfixturevalue("postgres_url")
+    asyncio.run(migrate(url, sets=[CORE, MIGRATIONS]))
+    return url
+
+
+@pytest.fixture
+async def each_store(each_url: str, clock: Clock) -> AsyncIterator[Store]:
+    async with Store.open(each_url, clock=clock) as opened:
+        yield opened
