@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .training.queue import Job
+    from .training.jobs import Job
 
 RESULT = "adapter"
 

@@ -329,7 +329,15 @@ def train(spec: Spec, events: Events, stop: Stop) -> int:
     )
     model = get_peft_model(model, config)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    trainer = Trainer(
+
+    class Undisturbed(Trainer):  # type: ignore[misc]
+        """Evaluating draws no random numbers of training's: it may go on from a checkpoint before or behind it."""
+
+        def evaluate(self, *args: Any, **more: Any) -> Any:
+            with torch.random.fork_rng():
+                return super().evaluate(*args, **more)
+
+    trainer = Undisturbed(
         model=model,
         args=_arguments(spec),
         train_dataset=rows,
@@ -587,4 +595,5 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
+    sys.path.pop(0)  # the modules beside this file are not the trainer's
     sys.exit(main(sys.argv[1]))

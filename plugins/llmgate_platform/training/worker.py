@@ -24,7 +24,7 @@ from .trainer import PAUSED
 
 if TYPE_CHECKING:
     from ..artifacts import Artifacts
-    from .queue import Job, Queue
+    from .jobs import Job, Queue
 
 log = logging.getLogger("llmgate.platform.worker")
 
@@ -52,10 +52,11 @@ class Launch:
 
     python: str
     launcher: Sequence[str] = ()
+    trainer: Path = TRAINER
 
     def command(self, spec: Path) -> list[str]:
         """The whole command."""
-        return [*self.launcher, self.python, str(TRAINER), str(spec)]
+        return [*self.launcher, self.python, str(self.trainer), str(spec)]
 
     async def problem(self) -> str | None:
         """What is missing for training; behind a launcher nobody here can know."""

@@ -1,10 +1,14 @@
 """Rows for tests: models, data sets and jobs as the API would write them."""
 
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from llmgate.store import Store
 from llmgate_platform.tables import models
-from llmgate_platform.training.queue import Job, Queue
+from llmgate_platform.training.jobs import Job, Queue
+
+T = TypeVar("T")
 
 JOB = {
     "owner_id": 1,
@@ -32,3 +36,11 @@ async def add_job(queue: Queue, **more: Any) -> Job:
     job = await queue.add({**JOB, **more}, max_unfinished=1000)
     assert job is not None
     return job
+
+
+async def eventually(look: Callable[[], Awaitable[T]], good: Callable[[T], bool], seconds: float = 60.0) -> T:
+    """What `look` finds once it is `good`: other processes tell nobody when they write to the store."""
+    async with asyncio.timeout(seconds):
+        while not good(found := await look()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return found

@@ -13,8 +13,8 @@ from hypothesis.stateful import run_state_machine_as_test as run
 from stores import Clock
 
 from llmgate.store import Store
+from llmgate_platform.training.jobs import LEASE_S, Job, Queue
 from llmgate_platform.training.lifecycle import MAX_FAILURES, Status, Wanted, ending_of
-from llmgate_platform.training.queue import LEASE_S, Job, Queue
 from plugins.platform.rows import add_job, add_model
 
 WORKERS = st.sampled_from(["a", "b", "c"])

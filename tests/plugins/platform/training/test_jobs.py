@@ -5,6 +5,7 @@ import asyncio
 from stores import Clock
 
 from llmgate.store import Store
+from llmgate_platform.training.jobs import LEASE_S, Queue
 from llmgate_platform.training.lifecycle import (
     COMPLETED,
     FAILED,
@@ -15,7 +16,6 @@ from llmgate_platform.training.lifecycle import (
     Wanted,
 )  # fmt: skip
 from llmgate_platform.training.progress import MAX_LOG
-from llmgate_platform.training.queue import LEASE_S, Queue
 from plugins.platform.rows import add_job, add_model
 
 FINISHED = Ending(COMPLETED, "Finished.")
