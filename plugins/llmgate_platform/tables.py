@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sqlalchemy import Column, Double, Index, Integer, MetaData, Table, Text
 
-from llmgate.store import Migrations
-from llmgate.store.schema import NEVER_REUSED, Id
+from llmgate.plugin.api import NEVER_REUSED, Migrations
+from llmgate.plugin.api import IdColumn as Id
 
 MIGRATIONS = Migrations("platform", Path(__file__).parent / "migrations")
 

@@ -32,7 +32,7 @@ from .progress import MAX_LOG
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from llmgate.store import Store
+    from llmgate.plugin.api import Store
 
 LEASE_S = 15.0
 """For how long a worker holds a job that it says nothing of."""

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llmgate.errors import StoreError
+from llmgate.plugin.api import StoreError
 
 from .lifecycle import CANCELLED, COMPLETED, FAILED, Ending, Wanted, ending_of
 from .process import TRAINER, TrainerProcess, running

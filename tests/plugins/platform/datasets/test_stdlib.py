@@ -48,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_users_own_python_makes_thousands_of_examples(made: Path) -> None:
     train, test = (
-        [json.loads(line) for line in read_examples((made / name).open("rb"))]
+        [json.loads(line) for line in read_examples((made / name).read_bytes().splitlines())]
         for name in ("train.jsonl", "test.jsonl")
     )
     assert len(train) > 2500
