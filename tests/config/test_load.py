@@ -20,7 +20,7 @@ from llmgate.errors import ConfigError
 FULL = Path(__file__).with_name("full.toml")
 DOCUMENT = tomllib.loads(FULL.read_text())
 FREE = ("plugins.audit.folder",)
-NAMED = ("upstreams", "prices", "plugins", "upstreams.vllm.models")
+NAMED = ("upstreams", "prices", "plugins", "upstreams.vllm.models", "upstreams.vllm.headers")
 """Tables whose keys are the operator's own names."""
 SECRETS = ("wachtwoord", "sk-geheim", "0123456789abcdef")
 

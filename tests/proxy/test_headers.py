@@ -48,7 +48,9 @@ def test_credentials_never_go_upstream(name: bytes) -> None:
 
 
 def test_upstreams_own_key_is_put_in() -> None:
-    sent = request_headers([(b"authorization", b"Bearer mine")], request_id="id", authorization=b"Bearer its")
+    sent = request_headers(
+        [(b"authorization", b"Bearer mine")], request_id="id", credential=(b"authorization", b"Bearer its")
+    )
     assert [value for name, value in sent if name == b"authorization"] == [b"Bearer its"]
 
 
@@ -81,7 +83,7 @@ def test_connection_cannot_take_away_what_the_gate_puts_in() -> None:
     sent = request_headers(
         [option, (b"x-request-id", b"mine")],
         request_id="id",
-        authorization=b"Bearer its",
+        credential=(b"authorization", b"Bearer its"),
         put=forwarded,
     )
     assert sent == [(b"x-request-id", b"id"), (b"authorization", b"Bearer its"), *forwarded]

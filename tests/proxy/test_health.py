@@ -7,6 +7,7 @@ import pytest
 import respx
 
 from llmgate.proxy.health import HealthChecks, HealthSettings
+from llmgate.proxy.replica import Replicas
 from llmgate.proxy.upstreams import Upstream
 
 SETTINGS = HealthSettings(path="/health", interval=10, rise=2, fall=3)
@@ -102,3 +103,57 @@ async def test_one_upstream_that_hangs_does_not_hold_up_another() -> None:
         asyncio.timeout(5),
     ):
         await seen.wait()
+
+
+@pytest.mark.parametrize(
+    ("error", "late"), [(httpx.ReadTimeout, True), (httpx.ConnectTimeout, False), (httpx.ConnectError, False)]
+)
+async def test_one_that_is_late_is_told_from_one_that_is_not_there(
+    error: type[Exception], late: bool
+) -> None:
+    """A server with much to do takes the connection and answers late: it may still serve."""
+    vllm = upstream("a")
+    async with httpx.AsyncClient() as http:
+        with respx.mock:
+            respx.get("http://a/health").mock(side_effect=error)
+            await HealthChecks({vllm: HealthSettings(fall=1)}, http=http).check(vllm)
+    assert healthy(vllm) == [False]
+    assert [state.serves for state in vllm.state()] == [late]
+
+
+async def test_a_good_check_closes_a_breaker_that_is_half_open() -> None:
+    clock = [0.0]
+    vllm = Upstream("vllm", ["http://a"], engine=None, clock=lambda: clock[0])  # type: ignore[arg-type]
+    for _ in range(5):
+        vllm.replicas[0].breaker.failed(probe=False)
+    clock[0] = 10.0
+    async with httpx.AsyncClient() as http:
+        with respx.mock:
+            respx.get("http://a/health").respond(200)
+            await HealthChecks({vllm: SETTINGS}, http=http).check(vllm)
+    assert vllm.state()[0].breaker == "closed"
+
+
+async def test_a_reload_goes_on_where_the_checks_were_and_the_old_ones_stop() -> None:
+    """Both gates live until the last stream of the old one has ended."""
+    known = Replicas()
+    vllm, again = (Upstream("vllm", ["http://a"], engine=None, known=known) for _ in range(2))  # type: ignore[arg-type]
+
+    rounds = asyncio.Queue[None]()
+
+    async def after_a_round(_: float) -> None:
+        rounds.put_nowait(None)
+        await asyncio.Event().wait()
+
+    async with httpx.AsyncClient() as http:
+        with respx.mock:
+            route = respx.get("http://a/health").respond(503)
+            async with HealthChecks({vllm: SETTINGS}, http=http, sleep=after_a_round) as old:
+                await rounds.get()
+                await old.check(vllm)
+                assert healthy(vllm) == [True]
+                async with HealthChecks({again: SETTINGS}, http=http, sleep=after_a_round):
+                    await rounds.get()
+                    assert healthy(vllm) == healthy(again) == [False]
+                    await old.check(vllm)
+                    assert route.call_count == 3

@@ -1,10 +1,14 @@
-"""Choice of replica, circuit breaker, failover, and what a caller is told when nothing answers."""
+"""Failover, the gate's own credentials, and what a caller is told when nothing answers."""
 
 import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
 from llmgate.errors import ConfigError, UpstreamFailed
+from llmgate.proxy.circuit_breaker import BreakerSettings
 from llmgate.proxy.engines.base import (
     ConnectFailed,
     ConnectTimedOut,
@@ -14,7 +18,8 @@ from llmgate.proxy.engines.base import (
     UpstreamBroke,
     UpstreamRequest,
 )
-from llmgate.proxy.upstreams import Breaker, BreakerSettings, Lease, Upstream
+from llmgate.proxy.replica import Replicas
+from llmgate.proxy.upstreams import Lease, Upstream
 
 REQUEST = UpstreamRequest("POST", b"/v1/x", [], b"{}")
 NEVER_SENT = [ConnectFailed("refused"), ConnectTimedOut("slow"), UpstreamBroke("closed", sent=False)]
@@ -30,11 +35,16 @@ class Clock:
 
 class Answer:
     ended = True
-    headers = ()
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, body: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         self.status = status
+        self.headers = headers
+        self.body = body
         self.aborted = 0
+
+    async def read(self) -> bytes:
+        body, self.body = self.body, b""
+        return body
 
     def abort(self) -> None:
         self.aborted += 1
@@ -43,7 +53,7 @@ class Answer:
 class Engine:
     """Answers by host: an exception is raised, a number is a status."""
 
-    def __init__(self, **hosts: Exception | int) -> None:
+    def __init__(self, **hosts: Exception | int | Answer) -> None:
         self.hosts = hosts
         self.asked: list[str] = []
 
@@ -52,7 +62,7 @@ class Engine:
         end = self.hosts.get(origin.host, 200)
         if isinstance(end, BaseException):
             raise end
-        return Answer(end)
+        return end if isinstance(end, Answer) else Answer(end)
 
 
 def upstream(engine: Engine, hosts: str = "ab", **how: object) -> Upstream:
@@ -140,20 +150,32 @@ async def test_no_replica_available_is_503_with_the_time_to_come_back() -> None:
     assert caught.value.headers == [(b"retry-after", b"18")]
 
 
-async def test_replica_that_health_checks_took_out_is_not_asked() -> None:
+async def test_replica_that_health_checks_took_out_is_not_asked_while_another_is_left() -> None:
     engine = Engine()
     vllm = upstream(engine)
-    vllm.replicas[0].healthy = False
+    vllm.replicas[0].take_out(late=False)
     assert set(await asked(engine, vllm, 4)) == {"b"}
-    vllm.replicas[1].healthy = False
+
+
+async def test_with_no_healthy_replica_left_one_that_may_work_is_better_than_a_refusal() -> None:
+    """A health path may be late or wrong where chats are answered."""
+    engine = Engine()
+    vllm = upstream(engine)
+    for replica in vllm.replicas:
+        replica.take_out(late=False)
+    assert set(await asked(engine, vllm, 4)) == {"a", "b"}
+    assert all(replica.serves for replica in vllm.replicas)  # it has shown that it does
+
+
+async def test_replicas_that_are_known_to_be_down_and_are_so_are_503_and_not_502() -> None:
+    vllm = upstream(Engine(a=ConnectFailed("refused")), "a")
+    vllm.replicas[0].take_out(late=False)
     with pytest.raises(UpstreamFailed) as caught:
         await vllm.send(REQUEST)
-    assert caught.value.answer_status == 503
+    assert (caught.value.answer_status, caught.value.headers) == (503, [(b"retry-after", b"10")])
 
 
-@pytest.mark.parametrize(
-    "end", [FirstByteTimedOut("x"), UpstreamBroke("x"), ConnectFailed("x"), 502, 503, 504]
-)
+@pytest.mark.parametrize("end", [FirstByteTimedOut("x"), UpstreamBroke("x"), ConnectFailed("x"), 502, 504])
 async def test_breaker_opens_after_failures_in_a_row(end: Exception | int) -> None:
     engine = Engine(a=end)
     vllm = upstream(engine, "a", breaker=BreakerSettings(failures=3, open_for=10), clock=Clock())
@@ -169,17 +191,160 @@ async def test_breaker_opens_after_failures_in_a_row(end: Exception | int) -> No
     assert len(engine.asked) == 3
 
 
-@pytest.mark.parametrize("status", [200, 400, 401, 404, 429, 500])
+@pytest.mark.parametrize("status", [200, 400, 401, 404, 429, 500, 503, 529])
 async def test_answers_of_a_living_backend_keep_the_breaker_closed(status: int) -> None:
+    """Busy is not broken."""
     vllm = upstream(Engine(a=status), "a", breaker=BreakerSettings(failures=1))
-    (await vllm.send(REQUEST)).close()
+    with suppress(UpstreamFailed):  # 401
+        (await vllm.send(REQUEST)).close()
     assert vllm.state()[0].breaker == "closed"
 
 
+async def test_which_answers_open_the_breaker_is_a_setting() -> None:
+    settings = BreakerSettings(failures=1, statuses=frozenset({500}))
+    for status, state in ((502, "closed"), (500, "open")):
+        vllm = upstream(Engine(a=status), "a", breaker=settings)
+        (await vllm.send(REQUEST)).close()
+        assert vllm.state()[0].breaker == state
+
+
+@pytest.mark.parametrize("status", [429, 503, 529])
+async def test_what_one_replica_is_too_busy_for_another_answers(status: int) -> None:
+    """And for a second it is asked last."""
+    busy = Answer(status)
+    engine, clock = Engine(a=busy), Clock()
+    vllm = upstream(engine, clock=clock)
+    for _ in range(4):
+        assert (await vllm.send(REQUEST)).response.status == 200
+    assert engine.asked.count("a") == 1
+    assert busy.aborted == 1
+    assert [state.in_flight for state in vllm.state()] == [0, 4]
+    clock.now = 1.5
+    await vllm.send(REQUEST)
+    assert engine.asked[-2:] == ["a", "b"]
+
+
+async def test_where_all_are_busy_the_caller_gets_the_backends_own_answer() -> None:
+    engine = Engine(a=503, b=503)
+    vllm = upstream(engine)
+    lease = await vllm.send(REQUEST)
+    assert lease.response.status == 503
+    assert sorted(engine.asked) == ["a", "b"]
+    lease.close()
+    assert [state.in_flight for state in vllm.state()] == [0, 0]
+
+
+async def test_a_busy_answer_is_better_than_a_replica_that_cannot_be_reached() -> None:
+    engine = Engine(a=503, b=ConnectFailed("refused"), c=ConnectFailed("refused"))
+    vllm = upstream(engine, "abc")
+    vllm.replicas[2].take_out(late=False)
+    assert (await vllm.send(REQUEST)).response.status == 503
+    assert "c" not in engine.asked
+
+
+async def test_a_body_that_is_gone_once_sent_is_not_sent_again() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    engine = Engine(a=503, b=503)
+    lease = await upstream(engine).send(UpstreamRequest("POST", b"/v1/x", [], pieces()))
+    assert (lease.response.status, len(engine.asked)) == (503, 1)
+    engine = Engine(a=401, b=401)
+    with pytest.raises(UpstreamFailed, match="the key of the gate itself"):
+        await upstream(engine).send(UpstreamRequest("POST", b"/v1/x", [], pieces()))
+    assert len(engine.asked) == 1
+
+
+async def test_which_answers_are_tried_elsewhere_is_a_setting() -> None:
+    engine = Engine(a=503, b=503)
+    assert (await upstream(engine, retry_statuses=()).send(REQUEST)).response.status == 503
+    assert len(engine.asked) == 1
+
+
+@pytest.mark.parametrize(("status", "key"), [(401, "sk-wrong"), (403, "sk-wrong"), (401, None)])
+async def test_a_key_that_the_backend_refuses_is_the_gates_own_and_no_callers(
+    status: int, key: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """502 that says so, and one ERROR for the operator, however many requests there are."""
+    vllm = upstream(Engine(a=status), "a", api_key=key, clock=Clock())
+    for _ in range(3):
+        with pytest.raises(UpstreamFailed, match="refused the key of the gate itself, not yours") as caught:
+            await vllm.send(REQUEST)
+    assert (caught.value.answer_status, caught.value.answer_code) == (502, "upstream_unauthorized")
+    [error] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "the gate's own key" in error.getMessage()
+    assert "sk-wrong" not in caplog.text
+    assert vllm.state()[0].key_refused is (status == 401)  # a 403 may be about this one request
+    assert vllm.state()[0].in_flight == 0
+
+
+async def test_a_403_where_the_gate_has_no_key_is_the_backends_word() -> None:
+    assert (await upstream(Engine(a=403), "a").send(REQUEST)).response.status == 403
+
+
+async def test_a_replica_that_refuses_the_key_is_asked_last_until_it_takes_it() -> None:
+    """It answers at once, and would look the least busy for ever."""
+    engine = Engine(a=401)
+    vllm = upstream(engine, api_key="sk-its")
+    assert set(await asked(engine, vllm, 6)) == {"a", "b"}
+    assert engine.asked.count("a") == 1
+    vllm.replicas[1].take_out(late=False)
+    engine.hosts["a"] = 200
+    (await vllm.send(REQUEST)).close()
+    assert not vllm.state()[0].key_refused
+
+
+async def test_the_key_goes_where_the_backend_wants_it_and_other_headers_with_it() -> None:
+    azure = upstream(Engine(), api_key="k" * 10, api_key_header="api-key", headers={"X-Team": "gate"})
+    assert azure.credential == (b"api-key", b"k" * 10)
+    assert azure.headers == [(b"x-team", b"gate")]
+    assert azure.own_headers() == {b"api-key": b"k" * 10, b"x-team": b"gate"}
+
+
+async def test_an_error_that_quotes_the_gates_key_is_masked() -> None:
+    body = b'{"error":"bad request from Bearer sk-its-own-key"}'
+    quoting = Answer(400, body, ((b"x-debug", b"sk-its-own-key"),))
+    lease = await upstream(Engine(a=quoting), "a", api_key="sk-its-own-key").send(REQUEST)
+    shown = await lease.response.read()
+    assert b"sk-its" not in shown and len(shown) == len(body)
+    assert lease.response.headers == [(b"x-debug", b"*" * 14)]
+
+
+async def test_what_is_known_of_replicas_outlives_the_upstreams_settings() -> None:
+    """As a reload makes them anew; the settings of the breaker are those of the latest that is in force."""
+    known = Replicas()
+    engine = Engine(a=502)
+    before = upstream(engine, "ab", known=known, breaker=BreakerSettings(failures=1))
+    before.replicas[1].take_out(late=False)
+    (await before.send(REQUEST)).close()
+    after = upstream(engine, "abc", known=known, breaker=BreakerSettings(failures=1, open_for=77))
+    assert [(each.healthy, each.breaker) for each in after.state()] == [
+        (True, "open"), (False, "closed"), (True, "closed")]  # fmt: skip
+    assert after.replicas[0].breaker.settings.open_for == 10
+    after.take_over()
+    assert after.replicas[0].breaker.settings.open_for == 77
+
+
+def test_replicas_of_two_upstreams_are_known_apart() -> None:
+    known = Replicas()
+    urls = ["http://a:8000"]
+    one, other = (Upstream(name, urls, engine=Engine(), known=known) for name in ("one", "other"))
+    one.replicas[0].take_out(late=False)
+    assert other.replicas[0].healthy
+
+
+def test_the_gates_own_questions_go_to_a_replica_that_serves() -> None:
+    vllm = upstream(Engine())
+    vllm.replicas[0].take_out(late=False)
+    assert vllm.any_ready() is vllm.replicas[1]
+    vllm.replicas[1].key_refused = True
+    assert vllm.any_ready() is None
+
+
 async def test_success_forgets_earlier_failures() -> None:
-    engine = Engine(a=503)
+    engine = Engine(a=502)
     vllm = upstream(engine, "a", breaker=BreakerSettings(failures=2))
-    for status in (503, 200, 503, 200, 503):
+    for status in (502, 200, 502, 200, 502):
         engine.hosts["a"] = status
         (await vllm.send(REQUEST)).close()
     assert vllm.state()[0].breaker == "closed"
@@ -187,7 +352,7 @@ async def test_success_forgets_earlier_failures() -> None:
 
 async def test_half_open_breaker_lets_one_probe_through() -> None:
     clock = Clock()
-    engine = Engine(a=503)
+    engine = Engine(a=504)
     vllm = upstream(engine, "a", breaker=BreakerSettings(failures=1, open_for=10), clock=clock)
     (await vllm.send(REQUEST)).close()
     clock.now = 10
@@ -208,46 +373,6 @@ async def test_half_open_breaker_lets_one_probe_through() -> None:
     gate.set()
     assert isinstance(await probe, Lease)
     assert vllm.state()[0].breaker == "closed"
-
-
-def breaker(clock: Clock) -> Breaker:
-    """A breaker that one failure has opened, for 10 s."""
-    breaker = Breaker(BreakerSettings(failures=1, open_for=10), clock)
-    breaker.failed(probe=breaker.admit())
-    return breaker
-
-
-def test_failed_probe_opens_again_for_the_whole_time() -> None:
-    clock = Clock()
-    half_open = breaker(clock)
-    clock.now = 11
-    assert half_open.ready()
-    half_open.failed(probe=half_open.admit())
-    assert half_open.wait() == 10
-
-
-def test_abandoned_probe_makes_room_for_another() -> None:
-    """A client that leaves proves nothing about the replica."""
-    clock = Clock()
-    half_open = breaker(clock)
-    clock.now = 10
-    probe = half_open.admit()
-    assert not half_open.ready()
-    half_open.abandoned(probe=probe)
-    assert half_open.ready()
-
-
-def test_failure_of_an_older_request_neither_ends_a_probe_nor_prolongs_the_rest() -> None:
-    clock = Clock()
-    opened = breaker(clock)
-    clock.now = 5
-    opened.failed(probe=False)
-    assert opened.wait() == 5
-    clock.now = 10
-    assert opened.admit()
-    opened.failed(probe=False)
-    opened.abandoned(probe=False)
-    assert not opened.ready()
 
 
 async def test_cancelled_request_gives_the_replica_back() -> None:

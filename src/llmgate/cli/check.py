@@ -99,6 +99,6 @@ async def _check_upstreams(config: Config, upstreams: Iterable[Upstream], findin
             path = settings.health.path or dialect.health_path or dialect.models_path
             health = HealthSettings(path, timeout=settings.health.timeout)
             for replica in upstream.replicas:
-                good, found = await probe(upstream, replica, health, http=http)
-                line = f"upstreams.{upstream.name}: {replica.origin.url}{path}: {found}"
-                (findings.good if good else findings.problems).append(line)
+                found = await probe(upstream, replica, health, http=http)
+                line = f"upstreams.{upstream.name}: {replica.origin.url}{path}: {found.message}"
+                (findings.good if found.good else findings.problems).append(line)

@@ -30,16 +30,14 @@ async def dry_run(config: Config) -> AsyncIterator[Gate]:
     with TemporaryDirectory(prefix="llmgate-") as folder:
         url = f"sqlite:///{Path(folder, 'rehearsal.db')}"
         await migrate(url, sets=migrations_of(config))
-        quiet = {
-            name: replace(upstream, health=replace(upstream.health, enabled=False))
-            for name, upstream in config.upstreams.items()
-        }
         alone = replace(
             config,
             gate=replace(config.gate, access_log=False, workers=1),
             store=Store(url=SecretUrl(url)),
             redis=Redis(),
-            upstreams=quiet,
         )
-        async with open_runtime(alone, inner=_nobody) as runtime, open_gate(alone, runtime) as gate:
+        async with (
+            open_runtime(alone, inner=_nobody) as runtime,
+            open_gate(alone, runtime, watch=False) as gate,
+        ):
             yield gate

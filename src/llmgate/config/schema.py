@@ -17,7 +17,18 @@ from .addresses import ASGI_APP, Address, Network
 from .annotations import REST, UNIQUE
 from .paths import PUBLIC_API, Operation
 from .secrets import Secret, SecretUrl
-from .values import DialectName, Model, Name, Prefix, RedisUrl, ReplicaUrl, StoreUrl, Text, UrlPath
+from .values import (
+    DialectName,
+    HeaderName,
+    Model,
+    Name,
+    Prefix,
+    RedisUrl,
+    ReplicaUrl,
+    StoreUrl,
+    Text,
+    UrlPath,
+)
 
 
 def doc(text: str) -> Meta:
@@ -30,6 +41,7 @@ Several = Annotated[tuple[T, ...], Meta(extra={UNIQUE: True})]
 Some = Annotated[tuple[T, ...], Meta(extra={UNIQUE: True}, min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+ErrorStatus = Annotated[int, Meta(ge=400, le=599)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
 LimitUnit = Literal["requests", "tokens", "concurrent"]
 QuotaUnit = Literal["tokens", "requests", "money"]
@@ -153,6 +165,9 @@ class Breaker(Struct, frozen=True, kw_only=True):
 
     failures: Annotated[Count, doc("Failed requests in a row that open the circuit.")] = 5
     open_for: Annotated[Seconds, doc("Seconds until one request may try again.")] = 10.0
+    statuses: Annotated[
+        Several[ErrorStatus], doc("Answers that are failures, besides connections that fail or break.")
+    ] = (502, 504)
 
 
 class Upstream(Struct, frozen=True, kw_only=True):
@@ -173,6 +188,16 @@ class Upstream(Struct, frozen=True, kw_only=True):
         doc("HTTP client: httptools is fast, httpx can be mocked and extended."),
     ] = "httptools"
     api_key: Annotated[Secret | None, doc("Key that the backend asks for.")] = None
+    api_key_header: Annotated[
+        Literal["authorization", "x-api-key", "api-key"],
+        doc("Header that carries it; in Authorization it is a bearer token."),
+    ] = "authorization"
+    headers: Annotated[
+        Mapping[HeaderName, Secret], doc("Headers to send with every request, in place of the callers'.")
+    ] = field(default_factory=dict)
+    retry_statuses: Annotated[
+        Several[ErrorStatus], doc("Answers of a replica that are tried on another, if there is one.")
+    ] = (429, 503, 529)
     connect_timeout: Annotated[Seconds, doc("Seconds to connect.")] = 5.0
     first_byte_timeout: Annotated[Seconds, doc("Seconds until the answer begins.")] = 600.0
     idle_timeout: Annotated[Seconds, doc("Seconds between two pieces of an answer.")] = 300.0

@@ -65,6 +65,21 @@ def _dialect(text: str, _: Sources) -> str:
     return text
 
 
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_FRAMING = frozenset(
+    {"connection", "content-length", "expect", "host", "keep-alive", "proxy-connection"}
+    | {"te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+
+def _header_name(text: str, _: Sources) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise ValueError
+    if text.lower() in _FRAMING:
+        raise ValueError(f"{quoted(text)} belongs to the connection: leave it out")
+    return text.lower()
+
+
 def _file(text: str, sources: Sources) -> Path:
     if not text or not text.isprintable():
         raise ValueError
@@ -89,6 +104,10 @@ Model = Annotated[str, Parser("the name of a model", _text, placeholder="MODEL")
 """The name of a model."""
 Text = Annotated[str, Parser("text on one line, without space around it", _text)]
 """Printable text on one line, at most 256 characters."""
+HeaderName = Annotated[
+    str, Parser("the name of a header that is the gate's to set", _header_name, placeholder="NAME")
+]
+"""The name of an HTTP header (RFC 9110 5.1), in lower case; none that frames or routes a message."""
 UrlPath = Annotated[str, Parser(_A_PATH, parse_path)]
 """An absolute path without a slash at its end, unless it is "/" alone."""
 Prefix = Annotated[str, Parser(_A_PATH, parse_prefix)]

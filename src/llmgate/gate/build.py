@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..backends.dialect import DIALECTS
 from ..config import ASGI_APP, Address, Config, convert_table
 from ..errors import ConfigError, StoreError
 from ..identity import Identity, PasswordRules
@@ -24,6 +25,7 @@ from ..plugin.loader import Services, load_plugin, migrations_of
 from ..proxy.engines.httptools_engine import HttptoolsEngine
 from ..proxy.engines.httpx_engine import HttpxEngine
 from ..proxy.health import HealthChecks
+from ..proxy.model_names import ModelNames
 from ..store.migrations import check
 from .dispatcher import Dispatcher, not_found
 from .dynamic_upstreams import open_dynamic_upstreams
@@ -76,21 +78,17 @@ class _LateApp:
 
 
 @asynccontextmanager
-async def open_gate(config: Config, runtime: Runtime) -> AsyncIterator[Gate]:
-    """Build the gate that `config` describes. Raises `ConfigError` with every clash and misfit found."""
+async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> AsyncIterator[Gate]:
+    """Build the gate that `config` describes. Raises `ConfigError` with every clash and misfit found.
+
+    Without `watch` nobody is asked anything: neither health nor models nor counters of the upstreams.
+    """
     async with AsyncExitStack() as stack:
         _check_inner(config, runtime)
-        upstreams = await _open_upstreams(config, stack)
-        probed = {
-            upstreams[name]: health
-            for name, settings in config.upstreams.items()
-            if (health := health_of(settings)) is not None
-        }
-        await stack.enter_async_context(HealthChecks(probed, http=runtime.http))
+        upstreams = await _open_upstreams(config, runtime, stack)
         identity = identity_of(config, runtime.store)
         await stack.enter_async_context(_flushing(runtime, identity))
         reports = Reports(runtime.store)
-        await stack.enter_async_context(comparing(config, reports, runtime.http, runtime.instruments))
         late = {route.name: _LateApp() for route in config.routes}
         services = Services(
             config=config,
@@ -123,6 +121,9 @@ async def open_gate(config: Config, runtime: Runtime) -> AsyncIterator[Gate]:
         # Nothing can fail any more: only now is the file in force for what outlives this gate.
         runtime.ledger.set_defaults(defaults_of(config))
         runtime.instruments.watch(runtime.ledger, upstreams.values(), known_models(config))
+        if watch:
+            await _watch_upstreams(config, upstreams, runtime, stack)
+            await stack.enter_async_context(comparing(config, reports, runtime.http, runtime.instruments))
         yield Gate(config, apps, services)
 
 
@@ -137,7 +138,26 @@ def _check_inner(config: Config, runtime: Runtime) -> None:
             raise ConfigError([f'upstreams.{name}.urls: "{ASGI_APP}" {what}' for name in inner])
 
 
-async def _open_upstreams(config: Config, stack: AsyncExitStack) -> dict[str, Upstream]:
+async def _watch_upstreams(
+    config: Config, upstreams: Mapping[str, Upstream], runtime: Runtime, stack: AsyncExitStack
+) -> None:
+    """Ask the upstreams how they are and what they serve, by the settings that are in force from now on."""
+    probed = {}
+    for name, settings in config.upstreams.items():
+        upstreams[name].take_over()
+        if (health := health_of(settings)) is not None:
+            probed[upstreams[name]] = health
+        else:  # nobody would bring back what was taken out under other settings
+            for replica in upstreams[name].replicas:
+                replica.bring_back()
+    await stack.enter_async_context(HealthChecks(probed, http=runtime.http))
+    asked = {
+        upstreams[name]: DIALECTS[settings.dialect].models_path for name, settings in config.upstreams.items()
+    }
+    await stack.enter_async_context(ModelNames(asked, http=runtime.http))
+
+
+async def _open_upstreams(config: Config, runtime: Runtime, stack: AsyncExitStack) -> dict[str, Upstream]:
     engines: dict[str, Engine] = {}
     for settings in config.upstreams.values():
         if settings.engine not in engines:
@@ -145,7 +165,7 @@ async def _open_upstreams(config: Config, stack: AsyncExitStack) -> dict[str, Up
             engines[settings.engine] = engine
             stack.push_async_callback(engine.aclose)
     return {
-        name: upstream_of(name, settings, engines[settings.engine])
+        name: upstream_of(name, settings, engines[settings.engine], runtime.replicas)
         for name, settings in config.upstreams.items()
     }
 

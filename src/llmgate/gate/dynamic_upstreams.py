@@ -66,7 +66,8 @@ class DynamicUpstreams:
 
         The route's path is part of the requests that its app takes, as it is of gate.toml's routes.
         """
-        upstream = upstream_of(name, settings, self._engine)
+        upstream = upstream_of(name, settings, self._engine, self._runtime.replicas)
+        upstream.take_over()
         config = msgspec.structs.replace(self._config, upstreams={name: settings})
         backend = DynamicUpstream(upstream, route_app(route, config, self._runtime, upstream, {}))
         stack = AsyncExitStack()

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from ..ledger.sqlite import SqliteCommitter
 from ..observability.access_log import AccessLog
 from ..observability.metrics import Instruments, SharedValues
 from ..proxy.asgi_upstream import ORIGIN, AsgiTransport
+from ..proxy.replica import Replicas
 from ..ratelimit.leaky_bucket import open_buckets
 from ..ratelimit.redis import open_redis
 from ..ratelimit.windows import LocalSlots, LocalWindows
@@ -49,7 +50,9 @@ class Runtime:
     buckets: Buckets
     limits_fail_open: bool
     inner: ASGIApp | None = None
-    """The app that the gate is put around, if any. `http` reaches it at `proxy.inner.ORIGIN`."""
+    """The app that the gate is put around, if any. `http` reaches it at `proxy.asgi_upstream.ORIGIN`."""
+    replicas: Replicas = field(default_factory=Replicas)
+    """What is known of the upstreams' replicas: a reload forgets nothing."""
 
 
 @asynccontextmanager

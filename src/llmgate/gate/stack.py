@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from ..middleware import Accounting, Authentication, Errors, Metrics, Models, Quota, RateLimit, RequestId
 from ..proxy import upstreams
 from ..proxy.asgi_upstream import ORIGIN, AsgiUpstream
+from ..proxy.circuit_breaker import BreakerSettings
 from ..proxy.engines.base import Timeouts
 from ..proxy.health import HealthSettings
 from ..proxy.relay import Relay
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..identity import Identity
     from ..plugin.operation import Surface
     from ..proxy.engines.base import Engine
+    from ..proxy.replica import Replicas
     from .runtime import Runtime
 
 
@@ -148,16 +150,24 @@ def _offered(app: ASGIApp, route: Route, name: str, surfaces: Mapping[Name, Surf
     return offered[layer](app)
 
 
-def upstream_of(name: str, settings: Upstream, engine: Engine) -> upstreams.Upstream:
-    """An upstream as `settings` describe it, on `engine`."""
+def upstream_of(
+    name: str, settings: Upstream, engine: Engine, known: Replicas | None = None
+) -> upstreams.Upstream:
+    """An upstream as `settings` describe it, on `engine`; `known` are the replicas of the process."""
     return upstreams.Upstream(
         name,
         [ORIGIN] if settings.is_asgi_app else settings.urls,
         engine=engine,
         timeouts=Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout),
         api_key=settings.api_key.reveal() if settings.api_key is not None else None,
+        api_key_header=settings.api_key_header,
+        headers={name: value.reveal() for name, value in settings.headers.items()},
         models=aliases_of(settings),
-        breaker=upstreams.BreakerSettings(settings.breaker.failures, settings.breaker.open_for),
+        breaker=BreakerSettings(
+            settings.breaker.failures, settings.breaker.open_for, frozenset(settings.breaker.statuses)
+        ),
+        retry_statuses=settings.retry_statuses,
+        known=known,
         dialect=DIALECTS[settings.dialect],
     )
 

@@ -31,7 +31,7 @@ class AsgiUpstream:
 
     `strip_prefix` is taken off the path and `upstream_path` put in its place. The answer passes untouched, and
     the app itself hears from its server when the client leaves. An error that it lets out is 500, or cuts the
-    answer that has begun. It finds who is asking, as far as the gate
+    answer that has begun; that it refuses the gate's own key is 502. It finds who is asking, as far as the gate
     knows, in `scope["llmgate"]`: an `Exchange`.
     """
 
@@ -48,12 +48,16 @@ class AsgiUpstream:
         exchange = exchange_of(scope)
         exchange.upstream = self._upstream.name
         replica = self._upstream.replicas[0]
-        begun = False
+        begun, key_refused = False, 0
 
         async def watched(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
+            nonlocal begun, key_refused
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                key_refused = status if self._upstream.refuses_own_key(replica, status) else 0
+                begun = not key_refused
+            if not key_refused:
+                await send(message)
 
         replica.in_flight += 1
         try:
@@ -67,11 +71,14 @@ class AsgiUpstream:
             await answer(scope, send, UpstreamFailed("The app failed.", status=500))
         finally:
             replica.in_flight -= 1
+        if key_refused:
+            await answer(scope, send, self._upstream.key_refusal(key_refused))
 
     def _scope(self, scope: Scope, request_id: str) -> Scope:
         came = scope["headers"]
         headers = [pair for pair in came if pair[0] in FRAMING]
-        headers += request_headers(came, request_id=request_id, authorization=self._upstream.authorization)
+        own = self._upstream
+        headers += request_headers(came, request_id=request_id, credential=own.credential, put=own.headers)
         # The parameters are of the gate's table: the app finds its own.
         inner = {**scope, "headers": headers, "path_params": {}}
         if self._strip_prefix != self._upstream_path:

@@ -44,12 +44,12 @@ def request_headers(
     headers: Iterable[Header],
     *,
     request_id: str,
-    authorization: bytes | None = None,
+    credential: Header | None = None,
     put: Sequence[Header] = (),
 ) -> list[Header]:
     """The headers to send upstream for a request with these ASGI `headers` (lower-case names).
 
-    The caller's credentials are left out and `authorization` put in; `x-request-id` is added where none is.
+    The caller's credentials are left out and `credential` put in; `x-request-id` is added where none is.
     The headers in `put` replace those of the same names.
     """
     kept: list[Header] = []
@@ -74,8 +74,8 @@ def request_headers(
         has_id = has_id and b"x-request-id" not in options
     if not has_id:
         kept.append((b"x-request-id", request_id.encode("ascii")))
-    if authorization is not None:
-        kept.append((b"authorization", authorization))
+    if credential is not None:
+        kept.append(credential)
     if put:
         names = {name for name, _ in put}
         kept = [pair for pair in kept if pair[0] not in names]

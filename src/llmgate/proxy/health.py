@@ -1,4 +1,8 @@
-"""Active health checks: one task per upstream asks each replica's health path, at intervals."""
+"""Active health checks: one task per upstream asks each replica's health path, at intervals.
+
+What they find is kept in the replica and outlives them (see `replica.Replicas`). Of two that check the same
+replica, as in the gates before and after a reload, the later one does it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import asyncio
 import logging
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import httpx
 
@@ -14,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from types import TracebackType
 
-    from .upstreams import Replica, Upstream
+    from .replica import Replica
+    from .upstreams import Upstream
 
 logger = logging.getLogger("llmgate.proxy")
 
@@ -52,11 +57,13 @@ class HealthChecks:
         self._http = http
         self._sleep = sleep
         self._uniform = uniform
-        self._streaks: dict[Replica, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
+        for upstream in self._upstreams:
+            for replica in upstream.replicas:
+                replica.checked_by = self
         self._tasks = [loop.create_task(self._watch(*item)) for item in self._upstreams.items()]
         return self
 
@@ -78,26 +85,43 @@ class HealthChecks:
         await asyncio.gather(*(self._check(upstream, replica, settings) for replica in upstream.replicas))
 
     async def _check(self, upstream: Upstream, replica: Replica, settings: HealthSettings) -> None:
-        good, found = await probe(upstream, replica, settings, http=self._http)
-        self._note(upstream, replica, settings, good, found)
+        if replica.checked_by not in (self, None):
+            return
+        found = await probe(upstream, replica, settings, http=self._http)
+        if replica.checked_by in (self, None):
+            self._note(upstream, replica, settings, found)
 
-    def _note(
-        self, upstream: Upstream, replica: Replica, settings: HealthSettings, good: bool, found: str
-    ) -> None:
-        """Count `good` or bad in a row: above zero successes, below zero failures."""
-        streak = self._streaks.get(replica, 0)
-        streak = max(streak, 0) + 1 if good else min(streak, 0) - 1
-        self._streaks[replica] = streak
-        if good != replica.healthy and (streak >= settings.rise or -streak >= settings.fall):
-            replica.healthy = good
-            level = logging.INFO if good else logging.WARNING
-            state = "back in" if good else "taken out"
-            logger.log(level, "upstream %s: %s is %s: %s", upstream.name, replica.origin.url, state, found)
+    def _note(self, upstream: Upstream, replica: Replica, settings: HealthSettings, found: Probed) -> None:
+        """Count good or bad in a row; enough of them take the replica out, or bring it back."""
+        streak = replica.streak
+        replica.streak = streak = max(streak, 0) + 1 if found.good else min(streak, 0) - 1
+        name, url = upstream.name, replica.origin.url
+        if found.good:
+            replica.breaker.health_check_passed()
+            if not replica.healthy and streak >= settings.rise:
+                replica.bring_back()
+                logger.info("upstream %s: %s is back in: %s", name, url, found.message)
+        elif -streak >= settings.fall:
+            if replica.healthy:
+                replica.take_out(late=found.late)
+                left = any(other.healthy for other in upstream.replicas)
+                then = "" if left else "; no other is left, so it is asked all the same"
+                logger.warning("upstream %s: %s is taken out: %s%s", name, url, found.message, then)
+            else:
+                replica.late = found.late
+
+
+class Probed(NamedTuple):
+    """What a health check has found. `late`: the replica took the connection, and then time ran out."""
+
+    good: bool
+    late: bool
+    message: str
 
 
 async def probe(
     upstream: Upstream, replica: Replica, settings: HealthSettings, *, http: httpx.AsyncClient
-) -> tuple[bool, str]:
+) -> Probed:
     """Ask one replica, with the upstream's own key: whether it is well, and what it answered."""
     try:
         response = await http.get(
@@ -107,5 +131,10 @@ async def probe(
             follow_redirects=False,
         )
     except httpx.HTTPError as error:
-        return False, f"{type(error).__name__}: {error}"
-    return response.is_success, f"status {response.status_code}"
+        late = isinstance(error, httpx.ReadTimeout)
+        return Probed(False, late, f"no answer in {settings.timeout:g} s" if late else _told(error))
+    return Probed(response.is_success, False, f"status {response.status_code}")
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -91,7 +91,7 @@ class Relay:
         headers = request_headers(
             came,
             request_id=exchange.id,
-            authorization=self._upstream.authorization,
+            credential=self._upstream.credential,
             put=self._put(scope, exchange),
         )
         target = self._upstream_path_of(scope.get("raw_path") or quote(scope["path"]).encode("ascii"))
@@ -115,7 +115,7 @@ class Relay:
 
     def _put(self, scope: Scope, exchange: Exchange) -> list[Header]:
         """What goes up in place of whatever the client has sent under these names."""
-        put: list[Header] = []
+        put: list[Header] = [*self._upstream.headers]
         if self._forwarded:
             client = scope.get("client")
             put += forwarded_headers(scope["headers"], client=client and client[0], scheme=scope["scheme"])

@@ -1,118 +1,41 @@
-"""An upstream: replicas of one backend, the choice among them, their circuit breakers, and failover."""
+"""An upstream: replicas of one backend, the gate's own credentials for it, and failover."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
-from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..backends.dialect import DIALECTS
 from ..backends.endpoint import Endpoint
-from ..errors import ConfigError, UpstreamFailed
+from ..errors import ConfigError, GateError, UpstreamFailed
+from .circuit_breaker import BreakerSettings
 from .completion import LARGEST, Completion, complete
+from .credentials import Credentials
 from .engines.base import ConnectTimedOut, FirstByteTimedOut, Origin, Timeouts, UpstreamError
+from .masking import MaskedResponse
+from .replica import Replicas, ReplicaState
+from .selection import BUSY, UNHEALTHY, LeastBusy, tier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any
 
     from starlette.types import Receive
 
     from ..backends.dialect import Dialect
+    from ..errors import Header
     from ..exchange import Exchange
     from .engines.base import Engine, UpstreamRequest, UpstreamResponse
+    from .replica import Replica
 
 logger = logging.getLogger("llmgate.proxy")
 
 TOO_SLOW = (ConnectTimedOut, FirstByteTimedOut)
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerSettings:
-    """After `failures` in a row a replica rests for `open_for` seconds; `statuses` count as failures."""
-
-    failures: int = 5
-    open_for: float = 10.0
-    statuses: frozenset[int] = frozenset({502, 503, 504})
-
-
-class Breaker:
-    """A circuit breaker: closed, open for a time, then half-open, when one request probes.
-
-    `admit` says whether the request is the probe; exactly one of `succeeded`, `failed`, `abandoned` follows.
-    """
-
-    __slots__ = ("_clock", "_failures", "_opened", "_probing", "_settings")
-
-    def __init__(self, settings: BreakerSettings, clock: Callable[[], float]) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._failures = 0
-        self._opened: float | None = None
-        self._probing = False
-
-    @property
-    def state(self) -> str:
-        """`closed`, `open` or `half_open`."""
-        if self._opened is None:
-            return "closed"
-        return "open" if self.wait() > 0 else "half_open"
-
-    def wait(self) -> float:
-        """Seconds until a request may be tried."""
-        if self._opened is None:
-            return 0.0
-        return max(0.0, self._opened + self._settings.open_for - self._clock())
-
-    def ready(self) -> bool:
-        """Whether `admit` would say yes."""
-        return self._opened is None or (not self._probing and self.wait() == 0)
-
-    def admit(self) -> bool:
-        """A request goes out; returns whether it is the probe of a half-open breaker."""
-        self._probing = self._opened is not None
-        return self._probing
-
-    def succeeded(self) -> None:
-        """The replica answered."""
-        self._failures = 0
-        self._opened = None
-        self._probing = False
-
-    def failed(self, *, probe: bool) -> None:
-        """It did not, or not usefully. Requests from before it opened do not keep it open for longer."""
-        self._failures += 1
-        if probe or (self._opened is None and self._failures >= self._settings.failures):
-            self._opened = self._clock()
-        self._probing = self._probing and not probe
-
-    def abandoned(self, *, probe: bool) -> None:
-        """The request was given up before an answer; nothing is known."""
-        self._probing = self._probing and not probe
-
-
-class Replica:
-    """One server of an upstream. `healthy` is what active health checks last found."""
-
-    __slots__ = ("breaker", "healthy", "in_flight", "origin")
-
-    def __init__(self, origin: Origin, breaker: Breaker) -> None:
-        self.origin = origin
-        self.breaker = breaker
-        self.healthy = True
-        self.in_flight = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaState:
-    """A replica as metrics and readiness show it."""
-
-    url: str
-    healthy: bool
-    breaker: str
-    in_flight: int
+RETRY_STATUSES = frozenset({429, 503, 529})
+"""What a replica answers that has too much to do: another may have room."""
 
 
 class Lease:
@@ -132,11 +55,27 @@ class Lease:
             self.response.abort()
 
 
+class KeyRefused(GateError):
+    """A replica takes the gate's own key for a wrong one; it has done nothing."""
+
+    sent = False
+
+    def __init__(self, url: str, status: int) -> None:
+        super().__init__(f"{url} refuses the gate's own key: status {status}")
+        self.status = status
+
+
+Failure = UpstreamError | KeyRefused
+
+
 class Upstream:
     """Replicas that serve the same models, behind one engine.
 
-    `urls` are the servers' roots, `models` maps names that clients use to the upstream's own, `api_key` is put
-    in place of the callers' credentials. Raises `ConfigError` for a bad URL or key.
+    `urls` are the servers' roots, `models` maps names that clients use to the upstream's own. `api_key` is put
+    in place of the callers' credentials, into the header `api_key_header` (as a bearer token, if that is
+    Authorization); `headers` are sent with every request. Answers of `retry_statuses` are tried on another
+    replica, if there is one and the body can be sent again. `known` are the replicas that the process has had
+    under earlier settings. Raises `ConfigError` for a bad URL, key or header.
     """
 
     def __init__(
@@ -147,8 +86,12 @@ class Upstream:
         engine: Engine,
         timeouts: Timeouts | None = None,
         api_key: str | None = None,
+        api_key_header: str = "authorization",
+        headers: Mapping[str, str] = MappingProxyType({}),
         models: Mapping[str, str] | None = None,
         breaker: BreakerSettings | None = None,
+        retry_statuses: Collection[int] = RETRY_STATUSES,
+        known: Replicas | None = None,
         dialect: Dialect = DIALECTS["generic"],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -156,45 +99,77 @@ class Upstream:
         self.dialect = dialect
         self.timeouts = timeouts or Timeouts()
         self.models = dict(models or {})
-        self.authorization = None if api_key is None else _bearer(name, api_key)
+        own = Credentials.read(name, api_key, api_key_header, headers)
+        self.credential, self.headers, self._secrets = own.credential, own.headers, own.secrets
         self._engine = engine
         self._breaker = breaker or BreakerSettings()
-        self.replicas = [Replica(Origin.parse(url), Breaker(self._breaker, clock)) for url in urls]
+        self._retry_statuses = frozenset(retry_statuses)
+        known = Replicas() if known is None else known
+        self.replicas = [known.get(name, Origin.parse(url), self._breaker, clock) for url in urls]
         if not self.replicas:
             raise ConfigError([f'upstream "{name}" has no URL; give at least one'])
-        self._turn = 0
+        self._selection = LeastBusy(self.replicas)
+        self.model_names: frozenset[str] = frozenset()
+        """What it says it serves, as far as it was asked (see `model_names`)."""
+
+    def take_over(self) -> None:
+        """These settings are in force now, also for replicas that were known under others before."""
+        for replica in self.replicas:
+            replica.breaker.settings = self._breaker
 
     def state(self) -> list[ReplicaState]:
         """Every replica as it stands now."""
-        return [ReplicaState(r.origin.url, r.healthy, r.breaker.state, r.in_flight) for r in self.replicas]
+        return [ReplicaState.of(replica) for replica in self.replicas]
 
     def any_ready(self) -> Replica | None:
         """The least busy replica that works, for questions of the gate's own; None if there is none."""
-        ready = (r for r in self.replicas if r.healthy and r.breaker.state == "closed")
-        return min(ready, key=lambda replica: replica.in_flight, default=None)
+        ready = (replica for replica in self.replicas if replica.serves)
+        return min(ready, key=lambda replica: (tier(replica), replica.in_flight), default=None)
 
     def own_headers(self) -> dict[bytes, bytes]:
         """The headers that a request of the gate's own needs here."""
-        return {} if self.authorization is None else {b"authorization": self.authorization}
+        own = dict(self.headers)
+        if self.credential is not None:
+            own[self.credential[0]] = self.credential[1]
+        return own
 
     async def send(self, request: UpstreamRequest) -> Lease:
-        """The answer of the least busy replica, of the next one where nothing was sent to the first.
+        """The answer of the least busy replica, or of the next one: where nothing was sent to the first, or it
+        said that it is busy, or refused the gate's own key.
 
         Raises `UpstreamFailed`: 502 refused or broken, 503 with Retry-After when no replica is available, 504
         too slow. Whoever gets a lease closes it.
         """
         tried: list[Replica] = []
-        failure: UpstreamError | None = None
-        while (replica := self._choose(tried)) is not None:
-            tried.append(replica)
-            try:
-                return await self._try(replica, request)
-            except UpstreamError as error:
-                logger.warning("upstream %s: %s", self.name, error)
-                failure = error
-                if error.sent:
-                    break
-        raise self._refusal(failure) from failure
+        failure: Failure | None = None
+        spare: Lease | None = None  # the answer of one that is busy, for where the others are so too
+        try:
+            while (replica := self._next(tried, spare)) is not None:
+                tried.append(replica)
+                try:
+                    lease = await self._try(replica, request)
+                except (UpstreamError, KeyRefused) as error:
+                    logger.warning("upstream %s: %s", self.name, error)
+                    failure = error
+                    if error.sent or (isinstance(error, KeyRefused) and not _repeatable(request)):
+                        break
+                    continue
+                if lease.response.status not in self._retry_statuses or not _repeatable(request):
+                    return lease
+                if spare is not None:
+                    spare.close()
+                spare = lease
+            if spare is not None and not (failure is not None and failure.sent):
+                lease, spare = spare, None
+                return lease
+        finally:
+            if spare is not None:
+                spare.close()
+        raise self._refusal(failure, tried) from failure
+
+    def _next(self, tried: list[Replica], spare: Lease | None) -> Replica | None:
+        """One to try; with an answer to spare, only one of which a better one can be expected."""
+        return self._selection.choose(tried, worst=UNHEALTHY if spare is None else BUSY)
 
     async def complete(
         self,
@@ -230,42 +205,68 @@ class Upstream:
             else:
                 breaker.abandoned(probe=probe)
             raise
-        if response.status in self._breaker.statuses:
-            breaker.failed(probe=probe)
-        else:
-            breaker.succeeded()
+        if response.status >= 400:
+            return self._judged(Lease(replica, response), replica, probe=probe)
+        breaker.succeeded()
+        replica.answered = True
+        if replica.key_refused:
+            replica.takes_key(self.name)
         return Lease(replica, response)
 
-    def _choose(self, tried: list[Replica]) -> Replica | None:
-        """The available replica with the fewest requests in flight; equals take turns."""
-        replicas = self.replicas
-        self._turn = first = (self._turn + 1) % len(replicas)
-        chosen = None
-        for index in range(first - len(replicas), first):  # from `first` around to the one before it
-            replica = replicas[index]
-            if (
-                (chosen is None or replica.in_flight < chosen.in_flight)
-                and replica.healthy
-                and replica.breaker.ready()
-                and replica not in tried
-            ):
-                chosen = replica
-        return chosen
+    def _judged(self, lease: Lease, replica: Replica, *, probe: bool) -> Lease:
+        """What an error says of the replica. Raises `KeyRefused` for one that is not about the caller."""
+        status = lease.response.status
+        if status in replica.breaker.settings.statuses:
+            replica.breaker.failed(probe=probe)
+        else:
+            replica.breaker.succeeded()
+        if status in self._retry_statuses:
+            replica.is_busy(_value(lease.response.headers, b"retry-after"))
+        elif status < 500:
+            replica.answered = True
+        if self.refuses_own_key(replica, status):
+            lease.close()
+            raise KeyRefused(replica.origin.url, status)
+        for secret in self._secrets:
+            lease.response = MaskedResponse(lease.response, secret)
+        return lease
 
-    def _refusal(self, failure: UpstreamError | None) -> UpstreamFailed:
+    def refuses_own_key(self, replica: Replica, status: int) -> bool:
+        """Whether an answer of this `status` is about the gate's own key: the caller's was never sent there.
+
+        Then it is in the log, too.
+        """
+        if status == 401:
+            replica.refuses_key(self.name, "status 401")
+        elif status == 403 and self.credential is not None:  # it may be this request alone
+            replica.complain(self.name, "refuses a request with the gate's own key (status 403)")
+        else:
+            return False
+        return True
+
+    def key_refusal(self, status: int) -> UpstreamFailed:
+        """What the caller is told then."""
+        what = f'The upstream "{self.name}" refused the key of the gate itself, not yours (status {status}).'
+        return UpstreamFailed(f"{what} The gate's operator can mend it.", code="upstream_unauthorized")
+
+    def _refusal(self, failure: Failure | None, tried: Collection[Replica]) -> UpstreamFailed:
+        if isinstance(failure, KeyRefused):
+            return self.key_refusal(failure.status)
+        gone = failure is not None and not failure.sent and not any(replica.healthy for replica in tried)
+        if failure is None or gone:
+            wait = min((r.breaker.wait() for r in self.replicas if r.healthy), default=self._breaker.open_for)
+            retry_after = b"%d" % max(1, math.ceil(wait))
+            message = f'The upstream "{self.name}" is not available now.'
+            return UpstreamFailed(message, status=503, headers=[(b"retry-after", retry_after)])
         if isinstance(failure, TOO_SLOW):
             return UpstreamFailed(f'The upstream "{self.name}" did not answer in time.', status=504)
-        if failure is not None:
-            return UpstreamFailed(f'The upstream "{self.name}" could not be reached or broke off.')
-        wait = min((r.breaker.wait() for r in self.replicas if r.healthy), default=self._breaker.open_for)
-        retry_after = b"%d" % max(1, math.ceil(wait))
-        message = f'The upstream "{self.name}" is not available now.'
-        return UpstreamFailed(message, status=503, headers=[(b"retry-after", retry_after)])
+        return UpstreamFailed(f'The upstream "{self.name}" could not be reached or broke off.')
 
 
-def _bearer(name: str, api_key: str) -> bytes:
-    if not api_key.isascii() or not api_key.isprintable() or not api_key.strip():
-        raise ConfigError(
-            [f'upstream "{name}": its api_key is empty or holds characters that no header can carry']
-        )
-    return b"Bearer " + api_key.encode("ascii")
+def _repeatable(request: UpstreamRequest) -> bool:
+    """Whether its body is still there once it was sent."""
+    return isinstance(request.body, bytes)
+
+
+def _value(headers: Iterable[Header], name: bytes) -> bytes | None:
+    return next((value.strip() for found, value in headers if found.lower() == name), None)

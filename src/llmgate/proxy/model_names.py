@@ -1,0 +1,112 @@
+"""What each upstream says it serves, asked now and then with the gate's own key.
+
+Two things come of it that no request need wait for: names of models for the metrics, and whether the key is
+good. A health path says neither: vLLM's answers without a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Self
+
+import httpx
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from types import TracebackType
+
+    from .replica import Replica
+    from .upstreams import Upstream
+
+logger = logging.getLogger("llmgate.proxy")
+
+EVERY_S = 60.0
+SOONER_S = 10.0
+"""After a round in which no replica has answered with a list."""
+TIMEOUT_S = 10.0
+MAX_NAMES = 200
+"""Names that are taken of one upstream: each is a time series for every other label."""
+MAX_LENGTH = 128
+"""Characters of a name."""
+
+
+class _Card(msgspec.Struct):
+    id: str = ""
+
+
+class _List(msgspec.Struct):
+    data: list[_Card] | None = None
+
+
+class ModelNames:
+    """`async with ModelNames({upstream: path}, http=client):` keeps `Upstream.model_names` up to date.
+
+    It also notes of each replica whether it takes the gate's own key.
+    """
+
+    def __init__(
+        self,
+        upstreams: Mapping[Upstream, str],
+        *,
+        http: httpx.AsyncClient,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._upstreams = upstreams
+        self._http = http
+        self._sleep = sleep
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._watch(upstream)) for upstream in self._upstreams]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _watch(self, upstream: Upstream) -> None:
+        while True:
+            await self._sleep(EVERY_S if await self.ask(upstream) else SOONER_S)
+
+    async def ask(self, upstream: Upstream) -> bool:
+        """One round over the replicas of `upstream`; returns whether one of them has shown its list."""
+        path = self._upstreams[upstream]
+        lists = await asyncio.gather(
+            *(ask_models(upstream, replica, path, http=self._http) for replica in upstream.replicas)
+        )
+        shown = [names for names in lists if names is not None]
+        if shown:
+            upstream.model_names = frozenset(sorted(set().union(*shown))[:MAX_NAMES])
+        return bool(shown)
+
+
+async def ask_models(
+    upstream: Upstream, replica: Replica, path: str, *, http: httpx.AsyncClient
+) -> set[str] | None:
+    """The models of one replica; None if it does not say. Notes whether it takes the gate's own key."""
+    try:
+        answer = await http.get(
+            replica.origin.url + path,
+            headers=upstream.own_headers(),
+            timeout=TIMEOUT_S,
+            follow_redirects=False,
+        )
+    except httpx.HTTPError:
+        return None  # health checks and the requests themselves say more of that
+    if answer.status_code in (401, 403):
+        replica.refuses_key(upstream.name, f"{path}: status {answer.status_code}")
+        return None
+    if not answer.is_success:
+        return None
+    replica.takes_key(upstream.name)
+    try:
+        cards = msgspec.json.decode(answer.content, type=_List).data or []
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return {card.id for card in cards if 0 < len(card.id) <= MAX_LENGTH and card.id.isprintable()}
