@@ -183,4 +183,4 @@ def allotment(provider: str, limit: int = 0) -> Allotment:
 
 
 def _reset(balance: Balance) -> str | UnsetType:
-    return UNSET if balance.allotment.window is Window.NONE else moment(balance.window_end)
+    return UNSET if balance.allotment.window == Window.NONE else moment(balance.window_end)

@@ -276,6 +276,42 @@ async def test_leaving_returns_every_lease(store: Store, tmp_path: Path) -> None
     assert list((tmp_path / "workers").iterdir()) == []
 
 
+async def test_a_period_turns_in_every_worker(two: tuple[Ledger, Ledger], store: Store, clock: Clock) -> None:
+    """At the same moment, without any job: what runs is charged to the period in which it was admitted."""
+    await Quotas(store).set(ANN, tokens(100, window=Window("30d"), anchor=clock.now - 86_400.5))
+    running = await reserve(two[0], 60)
+    await spend(two[1], "b", await reserve(two[1], 40), 40)
+    with pytest.raises(QuotaExhausted):
+        await reserve(two[1], 1)
+    clock.pass_by(29 * 86_400 - 1)
+    with pytest.raises(QuotaExhausted):
+        await reserve(two[0], 1)
+    clock.pass_by(1)
+    for worker in two:
+        (await reserve(worker, 50)).release()
+    await spend(two[0], "a", running, 60)
+    assert await used(store) == [0]
+    assert (await reserve(two[0], 200)).max_output == 100
+
+
+async def test_nothing_is_left_of_what_has_expired(
+    two: tuple[Ledger, Ledger], store: Store, clock: Clock
+) -> None:
+    """In every worker at that moment, whatever it had leased; a purchase brings more."""
+    await Quotas(store).set(ANN, tokens(100, expires_at=clock.now + 60))
+    running = await reserve(two[0], 30)
+    (await reserve(two[1], 30)).release()
+    clock.pass_by(60)
+    for worker in two:
+        with pytest.raises(QuotaExhausted):
+            await reserve(worker, 1)
+    await spend(two[0], "a", running, 30)
+    assert await used(store) == [30]
+    async with store.change() as db:
+        await Quotas(store).grow(db, ANN, tokens(0, expires_at=clock.now + 60), 10)
+    assert (await reserve(two[1], 50)).max_output == 10
+
+
 async def test_two_workers_share_one_limit(two: tuple[Ledger, Ledger], store: Store) -> None:
     """Concurrent requests on both pass the limit together no further than on one."""
     await Quotas(store).set(ANN, tokens(100))

@@ -1,15 +1,24 @@
 """Quotas as operators and surfaces set them."""
 
 import pytest
-from stores import clock, migrated_file, migrated_postgres, sqlite_url, store, store_url
+import sqlalchemy as sa
+from stores import Clock, clock, migrated_file, migrated_postgres, sqlite_url, store, store_url
 
 from llmgate.errors import BadRequest, Forbidden
-from llmgate.ledger import Allotment, Default, Quotas, Subject, Unit, Window
+from llmgate.ledger import Allotment, Balance, Default, Quotas, Subject, Unit, Window
 from llmgate.store import Store
+from llmgate.store.schema import quotas as table
 
 __all__ = ["clock", "migrated_file", "migrated_postgres", "sqlite_url", "store", "store_url"]
 
 ANN = Subject("user", 1)
+DAY = 86_400.0
+
+
+async def use(store: Store, amount: int) -> None:
+    """As if requests had used so much of every quota."""
+    async with store.begin() as db:
+        await db.execute(sa.update(table).values(used=table.c.used + amount))
 
 
 def tokens(limit: int, overdraft: int = 0) -> Allotment:
@@ -65,3 +74,59 @@ async def test_numbers_out_of_range_are_refused(store: Store) -> None:
         with pytest.raises(BadRequest):
             await quotas.set(ANN, tokens(limit))
     assert (await quotas.set(ANN, tokens(0))).remaining == 0
+
+
+async def test_periods_start_over_by_themselves(store: Store, clock: Clock) -> None:
+    """What was used is of the period; a new anchor begins one now."""
+    quotas = Quotas(store)
+    month = Allotment(Unit.TOKENS, 100, Window("30d"), anchor=clock.now)
+    await quotas.set(ANN, month)
+    await use(store, 40)
+    clock.pass_by(30 * DAY - 1)
+    (balance,) = await quotas.of(ANN)
+    assert (balance.used, balance.window_start, balance.window_end) == (
+        40,
+        month.anchor,
+        month.anchor + 30 * DAY,
+    )
+    clock.pass_by(1)
+    (balance,) = await quotas.of(ANN)
+    assert (balance.used, balance.window_start) == (0, month.anchor + 30 * DAY)
+
+
+async def test_a_quota_takes_the_place_of_those_of_other_windows(store: Store, clock: Clock) -> None:
+    """A budget is moved from a week to a month: one budget, not two. Others stay."""
+    quotas = Quotas(store)
+    await quotas.set(ANN, Allotment(Unit.MONEY, 10, Window("7d")))
+    await quotas.set(ANN, Allotment(Unit.TOKENS, 10, Window("7d")))
+    await quotas.set(ANN, Allotment(Unit.MONEY, 10, Window("7d"), model="small"))
+    await quotas.replace(ANN, Allotment(Unit.MONEY, 30, Window("30d"), anchor=clock.now))
+    assert sorted(
+        (b.allotment.unit, b.allotment.window, b.allotment.model) for b in await quotas.of(ANN)
+    ) == [
+        ("money", "30d", ""),
+        ("money", "7d", "small"),
+        ("tokens", "7d", ""),
+    ]
+
+
+async def test_what_was_bought_lasts_until_it_expires(store: Store, clock: Clock) -> None:
+    """A purchase before that adds up, and all of it lasts as long as the last; one after it starts anew."""
+    quotas = Quotas(store)
+    pool = Subject("organization", 1)
+
+    async def buy(amount: int) -> Balance:
+        async with store.change() as db:
+            bought = Allotment(Unit.MONEY, 0, expires_at=clock.now + 365 * DAY)
+            return await quotas.grow(db, pool, bought, amount)
+
+    assert (await buy(100)).remaining == 100
+    clock.pass_by(364 * DAY)
+    assert (await buy(50)).remaining == 150
+    await use(store, 30)
+    clock.pass_by(364 * DAY)
+    assert (await quotas.of(pool))[0].remaining == 120
+    clock.pass_by(DAY)
+    (balance,) = await quotas.of(pool)
+    assert (balance.expired, balance.remaining) == (True, 0)
+    assert (await buy(70)).remaining == 70

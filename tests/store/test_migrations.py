@@ -100,14 +100,14 @@ async def test_the_schema_that_the_revisions_make_is_the_one_in_the_code(empty_u
 
 
 async def test_migrating_says_what_it_applied_and_does_it_once(empty_url: str) -> None:
-    assert await pending(empty_url) == ["core 0001", "core 0002"]
-    assert await migrate(empty_url) == ["core 0001", "core 0002"]
+    assert await pending(empty_url) == ["core 0001", "core 0002", "core 0003"]
+    assert await migrate(empty_url) == ["core 0001", "core 0002", "core 0003"]
     assert await pending(empty_url) == []
     assert await migrate(empty_url) == []
 
 
 async def test_asking_what_is_pending_makes_no_file(tmp_path: Path) -> None:
-    assert await pending(f"sqlite:///{tmp_path / 'gate.db'}") == ["core 0001", "core 0002"]
+    assert await pending(f"sqlite:///{tmp_path / 'gate.db'}") == ["core 0001", "core 0002", "core 0003"]
     assert files_in(tmp_path) == []
 
 
@@ -119,7 +119,7 @@ async def test_the_database_is_readable_for_its_owner_alone(tmp_path: Path) -> N
 
 async def test_a_store_that_is_behind_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "gate.db").touch()
-    with pytest.raises(StoreError, match=r"behind by core 0001, core 0002: run `llmgate migrate`"):
+    with pytest.raises(StoreError, match=r"behind by core 0001, core 0002, core 0003: run `llmgate migrate`"):
         async with Store.open(f"sqlite:///{tmp_path / 'gate.db'}"):
             pass
 
@@ -134,7 +134,7 @@ async def test_a_store_that_is_newer_than_the_code_is_neither_opened_nor_migrate
 
 
 async def test_a_plugin_brings_revisions_of_its_own(empty_url: str, plugin: Migrations) -> None:
-    assert await migrate(empty_url, sets=[CORE, plugin]) == ["core 0001", "core 0002", "colours 0001"]
+    assert await migrate(empty_url, sets=[CORE, plugin]) == ["core 0001", "core 0002", "core 0003", "colours 0001"]
     assert await pending(empty_url, sets=[CORE, plugin]) == []
     assert {"colours", "alembic_version_colours", "alembic_version_core"} <= await tables(empty_url)
 
@@ -156,7 +156,7 @@ async def test_rebuilding_a_table_loses_no_row_that_refers_to_it(tmp_path: Path,
     """SQLite alters a table by dropping it; with foreign keys on, that deletes what refers to it."""
     path = sqlite_url.removeprefix("sqlite:///")
     with sqlite3.connect(path) as conn:
-        conn.execute("INSERT INTO users VALUES (7, 'u', 'ann', NULL, NULL, 1, 0, 0)")
+        conn.execute("INSERT INTO users VALUES (7, 'u', 'ann', NULL, NULL, 1, 0, 0, NULL, NULL)")
         conn.execute("INSERT INTO user_roles VALUES (7, 'admin')")
     conn.close()
     (tmp_path / "versions").mkdir()
@@ -183,7 +183,7 @@ async def test_of_several_starters_at_once_one_migrates_and_none_fails(empty_url
         for _ in range(3)
     ]
     said = [await starter.communicate() for starter in starters]
-    assert sorted(out for out, _ in said) == [b"['core 0001', 'core 0002']\n", b"[]\n", b"[]\n"]
+    assert sorted(out for out, _ in said) == [b"['core 0001', 'core 0002', 'core 0003']\n", b"[]\n", b"[]\n"]
 
 
 STOPS_HALFWAY = """
@@ -211,7 +211,7 @@ print(asyncio.run(migrate(sys.argv[1], sets=[CORE, Migrations("colours", pathlib
     assert killed.returncode == -9
     assert asyncio.run(tables(empty_url)) == set()
     again = subprocess.run(command, capture_output=True, check=True)
-    assert again.stdout == b"['core 0001', 'core 0002', 'colours 0001', 'colours 0002']\n"
+    assert again.stdout == b"['core 0001', 'core 0002', 'core 0003', 'colours 0001', 'colours 0002']\n"
 
 
 def test_files_and_revisions_of_the_core_agree() -> None:

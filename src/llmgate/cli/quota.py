@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import isinf
 from typing import Any
 
 import click
 
 from ..ledger import Allotment, Balance, Subject, Unit, Window
+from ..ledger.leases import identity_of
 from ..ledger.model import MILLION
 from .administration import Administration, administration, or_look_at
 from .options import json_option, only
@@ -22,6 +24,19 @@ def command() -> None:
     What changes holds at once, also in a gate that runs. What gate.toml gives to everybody is in its
     [[quotas]]; a quota set here takes its place for the same unit, window, upstream and model.
     """
+
+
+class Period(click.ParamType):
+    """A window."""
+
+    name = "window"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Window:
+        """From what was typed."""
+        try:
+            return Window(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
 
 
 def subject_options(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,7 +56,11 @@ def subject_options(work: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--requests", type=click.IntRange(0), metavar="N", help="Requests.")
 @click.option("--money", type=click.FloatRange(0, 1e12), metavar="M", help="Money, by [prices] of gate.toml.")
 @click.option(
-    "--window", type=click.Choice([*map(str, Window)]), default="none", help="When it starts over (UTC)."
+    "--window",
+    type=Period(),
+    default="none",
+    metavar="WHEN",
+    help="When it starts over: none, day, month (UTC), or after a period from now on such as 24h or 30d.",
 )
 @click.option("--overdraft", type=click.FloatRange(0, 1e12), default=0, help="May be passed by this much.")
 @click.option("--upstream", default="", metavar="NAME", help="Count this upstream alone.")
@@ -57,7 +76,7 @@ async def set_quota(
     tokens: int | None,
     requests: int | None,
     money: float | None,
-    window: str,
+    window: Window,
     overdraft: float,
     upstream: str,
     model: str,
@@ -74,11 +93,12 @@ async def set_quota(
     allotment = Allotment(
         unit,
         round(limit * scale),
-        window=Window(window),
+        window=window,
         upstream=upstream,
         model=model,
         overdraft=round(overdraft * scale),
     )
+    allotment = replace(allotment, anchor=await _anchor(gate, subject, allotment))
     balance = await gate.quotas.set(subject, allotment)
     row = _row(balance)
     say(f"Set quota {row['id']}: {row['limit']} {unit}, {row['remaining']} left.", row, as_json=as_json)
@@ -118,6 +138,17 @@ async def remove(gate: Administration, quota_id: int) -> None:
     with or_look_at(f"quota {quota_id}", "llmgate quota show"):
         await gate.quotas.remove(quota_id)
     click.echo(f"Removed quota {quota_id}.")
+
+
+async def _anchor(gate: Administration, subject: Subject, allotment: Allotment) -> float:
+    """From when periods are counted: as before where there is such a quota, else from now on."""
+    if allotment.window.seconds is None:
+        return 0.0
+    thing = identity_of(subject, allotment)
+    for balance in await gate.quotas.of(subject):
+        if balance.updated_at and identity_of(subject, balance.allotment) == thing:
+            return balance.allotment.anchor
+    return float(int(gate.store.clock()))
 
 
 async def _subject(gate: Administration, **given: Any) -> Subject:

@@ -23,6 +23,7 @@ from .values import (
     Model,
     Name,
     Prefix,
+    QuotaWindow,
     RedisUrl,
     ReplicaUrl,
     StoreUrl,
@@ -308,9 +309,9 @@ class Quota(Struct, frozen=True, kw_only=True):
     tokens: Annotated[Annotated[int, Meta(ge=0)] | None, doc("Tokens, in and out.")] = None
     requests: Annotated[Annotated[int, Meta(ge=0)] | None, doc("Requests.")] = None
     money: Annotated[Amount | None, doc("Money, by [prices.MODEL].")] = None
-    window: Annotated[Literal["none", "day", "month"], doc("When it starts anew (UTC); none: never.")] = (
-        "none"
-    )
+    window: Annotated[
+        QuotaWindow, doc("When it starts anew: none, day, month (UTC), or after a period such as 24h or 30d.")
+    ] = "none"
     overdraft: Annotated[
         Amount, doc("By how much requests at the same time may pass it, in its own unit.")
     ] = 0.0

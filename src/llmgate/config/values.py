@@ -108,6 +108,15 @@ HeaderName = Annotated[
     str, Parser("the name of a header that is the gate's to set", _header_name, placeholder="NAME")
 ]
 """The name of an HTTP header (RFC 9110 5.1), in lower case; none that frames or routes a message."""
+QuotaWindow = Annotated[
+    str,
+    Parser(
+        'none, day, month or a period such as "90s", "24h" or "30d"',
+        _matching("none|day|month|[1-9][0-9]{0,8}s|[1-9][0-9]{0,6}m|[1-9][0-9]{0,4}h|[1-9][0-9]{0,3}d"),
+        placeholder="WINDOW",
+    ),
+]
+"""When a quota starts over (see `ledger.Window`)."""
 UrlPath = Annotated[str, Parser(_A_PATH, parse_path)]
 """An absolute path without a slash at its end, unless it is "/" alone."""
 Prefix = Annotated[str, Parser(_A_PATH, parse_prefix)]

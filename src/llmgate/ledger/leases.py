@@ -43,7 +43,8 @@ class Grant(NamedTuple):
     quota_id: int
     allotment: Allotment
     window_start: float
-    window_end: float
+    valid_until: float
+    """When the window ends, or the quota expires."""
     given: int
     """In all, what is spent already included."""
     whole: bool
@@ -137,7 +138,7 @@ class Leases:
         rows = [
             {
                 **identity_of(subject, allotment),
-                "window_start": allotment.window.bounds(now)[0],
+                "window_start": allotment.bounds(now)[0],
                 "updated_at": 0.0,
             }
             for allotment in defaults
@@ -154,11 +155,11 @@ class Leases:
         live: int,
     ) -> Grant:
         quota_id, now = row["id"], self._store.clock()
-        start, end, used = await self._turn(db, row, allotment.window, now)
+        start, end, used = await self._turn(db, row, allotment, now)
         keep = kept.get((quota_id, start), Keep(quota_id, start, 0))
         others, spent = await self._leased(db, quota_id, start)
         out = max(0, keep.amount - (spent or 0))
-        free = allotment.limit + allotment.overdraft - used - others - out
+        free = allotment.most(now) - used - others - out
         contended = row["contended_at"] is not None and now - row["contended_at"] < CONTENDED_FOR
         # Where a limit was lowered under what is held, requests go on, and what they leave is not room.
         granted = _slice(free, keep.want, live, contended=contended) if free >= 0 else max(free, -out)
@@ -169,10 +170,11 @@ class Leases:
             await db.execute(sa.insert(leases).values(**values, given=given))
         else:
             await db.execute(sa.update(leases).where(*self._mine(quota_id)).values(given=given))
-        return Grant(quota_id, allotment, start, end, given, whole=not others and granted >= free)
+        until = allotment.valid_until(end, now)
+        return Grant(quota_id, allotment, start, until, given, whole=not others and granted >= free)
 
     async def _turn(
-        self, db: AsyncConnection, row: sa.RowMapping, window: Window, now: float
+        self, db: AsyncConnection, row: sa.RowMapping, allotment: Allotment, now: float
     ) -> tuple[float, float, int]:
         """Start and end of the window that holds now, opened if it is new, and what was used in it.
 
@@ -180,10 +182,10 @@ class Leases:
         window that begins after the next one can have been opened by nothing but a wrong clock; it is
         taken back, with what was used in it.
         """
-        start, end = window.bounds(now)
+        start, end = allotment.bounds(now)
         opened, used = row["window_start"], row["used"]
         if start < opened <= end:
-            return opened, window.bounds(opened)[1], used
+            return opened, allotment.bounds(opened)[1], used
         if opened < start:
             used = 0
             await db.execute(sa.delete(leases).where(leases.c.quota_id == row["id"]))
@@ -229,6 +231,8 @@ def allotment_of(row: sa.RowMapping) -> Allotment:
         upstream=row["upstream"],
         model=row["model"],
         overdraft=row["overdraft"],
+        anchor=row["anchor"],
+        expires_at=row["expires_at"],
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import msgspec
 
@@ -29,24 +30,77 @@ class Unit(StrEnum):
     """Millionths of the currency unit."""
 
 
-class Window(StrEnum):
-    """When a quota starts over: never, at midnight UTC, or at midnight UTC on the first of the month."""
+_PERIOD = re.compile(r"([1-9][0-9]{0,8})([smhd])")
+_SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+LONGEST_PERIOD = 100 * 366 * 86_400
 
-    NONE = "none"
-    DAY = "day"
-    MONTH = "month"
 
-    def bounds(self, now: float) -> tuple[float, float]:
-        """Start and end of the window that `now` (seconds since the epoch) lies in; the end is exclusive."""
-        if self is Window.NONE:
+class Window(str):
+    """When a quota starts over: "none", never; "day" and "month", at midnight UTC; or after a period.
+
+    A period is a number of seconds, minutes, hours or days (`90s`, `24h`, `30d`), counted from the quota's
+    anchor, again and again. Written in the largest unit that it is a whole number of: `24h` is `1d`. Raises
+    `ValueError` for anything else.
+    """
+
+    __slots__ = ()
+
+    NONE: ClassVar[Window]
+    DAY: ClassVar[Window]
+    MONTH: ClassVar[Window]
+
+    def __new__(cls, text: str) -> Window:
+        """The window that is written as `text`."""
+        if text in ("none", "day", "month"):
+            return super().__new__(cls, text)
+        period = _PERIOD.fullmatch(text)
+        if period is None:
+            raise ValueError(f'"{text}" is no window: write none, day, month, or a period such as 24h or 30d')
+        return cls.of(int(period[1]) * _SECONDS[period[2]])
+
+    @classmethod
+    def of(cls, seconds: int) -> Window:
+        """The period of so many seconds. Raises `ValueError` for none, or for over 100 years."""
+        if not 0 < seconds <= LONGEST_PERIOD:
+            raise ValueError(f"a period lasts from 1 to {LONGEST_PERIOD} seconds")
+        unit, size = next((unit, size) for unit, size in _SECONDS.items() if seconds % size == 0)
+        return super().__new__(cls, f"{seconds // size}{unit}")
+
+    @property
+    def seconds(self) -> int | None:
+        """How long a period is; None for windows of the calendar and for none."""
+        period = _PERIOD.fullmatch(self)
+        return None if period is None else int(period[1]) * _SECONDS[period[2]]
+
+    def bounds(self, now: float, anchor: float = 0.0) -> tuple[float, float]:
+        """Start and end of the window that `now` lies in; the end is exclusive.
+
+        Times are seconds since the epoch; from `anchor` periods are counted, in both directions.
+        """
+        if self == "none":
             return 0.0, float("inf")
+        if (seconds := self.seconds) is not None:
+            return _period(now, anchor, seconds)
         today = dt.datetime.fromtimestamp(now, dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        if self is Window.DAY:
-            start, end = today, today + dt.timedelta(days=1)
+        if self == "day":
+            begin, end = today, today + dt.timedelta(days=1)
         else:
-            start = today.replace(day=1)
-            end = (start + dt.timedelta(days=32)).replace(day=1)
-        return start.timestamp(), end.timestamp()
+            begin = today.replace(day=1)
+            end = (begin + dt.timedelta(days=32)).replace(day=1)
+        return begin.timestamp(), end.timestamp()
+
+
+def _period(now: float, anchor: float, seconds: int) -> tuple[float, float]:
+    """The period that `now` lies in. Every worker gets the same two numbers, whenever it asks."""
+    number = (now - anchor) // seconds
+    while now >= anchor + (number + 1) * seconds:  # the difference was rounded down
+        number += 1
+    while now < anchor + number * seconds:
+        number -= 1
+    return anchor + number * seconds, anchor + (number + 1) * seconds
+
+
+Window.NONE, Window.DAY, Window.MONTH = Window("none"), Window("day"), Window("month")
 
 
 class Subject(NamedTuple):
@@ -60,7 +114,8 @@ class Subject(NamedTuple):
 class Allotment:
     """How much of one unit may be spent per window, on one upstream and model or ("") on any of them.
 
-    With `overdraft`, that much more may be spent before requests are refused.
+    With `overdraft`, that much more may be spent before requests are refused. `anchor` is when some period of
+    the window begins, if it is one; from `expires_at` on nothing is left. Both are seconds since the epoch.
     """
 
     unit: Unit
@@ -69,6 +124,23 @@ class Allotment:
     upstream: str = ""
     model: str = ""
     overdraft: int = 0
+    anchor: float = 0.0
+    expires_at: float | None = None
+
+    def most(self, now: float) -> int:
+        """What may be spent in the window of `now`, overdraft included."""
+        if self.expires_at is not None and now >= self.expires_at:
+            return 0
+        return self.limit + self.overdraft
+
+    def bounds(self, now: float) -> tuple[float, float]:
+        """Start and end of the window that `now` lies in."""
+        return self.window.bounds(now, self.anchor)
+
+    def valid_until(self, end: float, now: float) -> float:
+        """Until when, in the window of `now` that ends at `end`, what `most` says holds."""
+        expires = self.expires_at
+        return end if expires is None or expires <= now else min(end, expires)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +163,12 @@ class Balance:
     window_end: float
     updated_at: float = 0.0
     """When its terms were last changed; 0 while it is what gate.toml gives to everybody."""
+    expired: bool = False
 
     @property
     def remaining(self) -> int:
-        """What may still be spent, overdraft left aside; never negative."""
-        return max(0, self.allotment.limit - self.used)
+        """What may still be spent, overdraft left aside; never negative, and nothing once it has expired."""
+        return 0 if self.expired else max(0, self.allotment.limit - self.used)
 
 
 class Outcome(StrEnum):

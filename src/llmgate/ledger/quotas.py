@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from ..errors import BadRequest, Forbidden, NotFound
 from ..store.schema import quotas
 from .leases import allotment_of, identity_of, terms_of
-from .model import MOST, Allotment, Balance, Default, Subject, Window
+from .model import MOST, Allotment, Balance, Default, Subject
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -45,11 +46,13 @@ class Quotas:
         values = {
             "limit": allotment.limit,
             "overdraft": allotment.overdraft,
+            "anchor": allotment.anchor,
+            "expires_at": allotment.expires_at,
             "updated_at": await _stamp(db, now),
         }
         row = await _find(db, subject, allotment)
         if row is None:
-            start, _ = allotment.window.bounds(now)
+            start, _ = allotment.bounds(now)
             await db.execute(
                 sa.insert(quotas).values(**identity_of(subject, allotment), **values, window_start=start)
             )
@@ -63,16 +66,39 @@ class Quotas:
         """Add `by` to the limit that holds for what `allotment` is for, and to its own where none holds yet.
 
         A part of the transaction `db`, which has to be a `Store.change`: what was bought is there exactly if
-        what paid for it is. A negative `by` takes back, down to a limit of 0. Raises `BadRequest` past 2**62.
+        what paid for it is. A negative `by` takes back, down to a limit of 0. With `allotment.expires_at` all of it
+        lasts until then; what had expired before is gone. Raises `BadRequest` past 2**62.
         """
-        start, _ = allotment.window.bounds(self._store.clock())
+        start, _ = allotment.bounds(self._store.clock())
         row = {**identity_of(subject, allotment), "window_start": start, "updated_at": 0.0}
         first = self._default(subject, allotment) or allotment
         row |= {"limit": first.limit, "overdraft": first.overdraft}
+        row |= {"anchor": first.anchor, "expires_at": first.expires_at}
         # There has to be a row to lock: of two that find none, the second would overwrite the first.
         await db.execute(self._store.insert(quotas).values(row).on_conflict_do_nothing())
         present = await self._present(db, subject, allotment) or allotment
-        return await self.give(db, subject, replace(present, limit=max(0, present.limit + by)))
+        limit, expires_at = present.limit, allotment.expires_at or present.expires_at
+        if _expired(present, self._store.clock()):
+            stored = await _find(db, subject, allotment)
+            limit = 0 if stored is None else stored["used"]
+        grown = replace(present, limit=max(0, limit + by), expires_at=expires_at)
+        return await self.give(db, subject, grown)
+
+    async def replace(self, subject: Subject, allotment: Allotment) -> Balance:
+        """`set`, in place of every quota for the same unit, upstream and model, whatever its window was.
+
+        With an `anchor` of now a period begins now, with nothing used in it.
+        """
+        same = [
+            quotas.c[name] == value
+            for name, value in identity_of(subject, allotment).items()
+            if name != "window"
+        ]
+        async with self._store.change() as db:
+            others = sa.update(quotas).where(*same, quotas.c.window != str(allotment.window))
+            stamp = await _stamp(db, self._store.clock())
+            await db.execute(others.values(**_REMOVED, updated_at=stamp))
+            return await self.give(db, subject, allotment)
 
     async def of(self, subject: Subject) -> list[Balance]:
         """Where every quota of `subject` stands, those of gate.toml included."""
@@ -93,7 +119,7 @@ class Quotas:
                 thing = (allotment.unit, allotment.upstream, allotment.model, allotment.window)
                 row = stored.get(thing)
                 if row is None:
-                    start, end = allotment.window.bounds(now)
+                    start, end = allotment.bounds(now)
                     balances.append(Balance(0, subject, allotment, 0, start, end))
                 elif row["limit"] is None:
                     balances.append(_balance(row, allotment, now))
@@ -109,7 +135,7 @@ class Quotas:
 
         What was used in the current window stays used, under the default or a quota that is set later.
         """
-        await self._update(quota_id, limit=None, overdraft=0)
+        await self._update(quota_id, **_REMOVED)
 
     async def _refuse_more(self, db: AsyncConnection, subject: Subject, wanted: Allotment) -> None:
         present = await self._present(db, subject, wanted)
@@ -140,6 +166,15 @@ class Quotas:
             await db.execute(sa.update(quotas).where(this).values(**values, updated_at=stamp))
 
 
+_REMOVED: Mapping[str, Any] = MappingProxyType(
+    {"limit": None, "overdraft": 0, "anchor": 0.0, "expires_at": None}
+)
+
+
+def _expired(allotment: Allotment, now: float) -> bool:
+    return allotment.expires_at is not None and now >= allotment.expires_at
+
+
 def _thing(row: sa.RowMapping) -> tuple[str, str, str, str]:
     return row["unit"], row["upstream"], row["model"], row["window"]
 
@@ -157,7 +192,9 @@ async def _find(db: AsyncConnection, subject: Subject, allotment: Allotment) -> 
 
 
 def _balance(row: sa.RowMapping, allotment: Allotment, now: float) -> Balance:
-    start, end = Window(row["window"]).bounds(now)
+    start, end = allotment.bounds(now)
     used = row["used"] if row["window_start"] >= start else 0
     subject = Subject(row["subject_kind"], row["subject_id"])
-    return Balance(row["id"], subject, allotment, used, start, end, row["updated_at"])
+    return Balance(
+        row["id"], subject, allotment, used, start, end, row["updated_at"], _expired(allotment, now)
+    )

@@ -63,6 +63,9 @@ users = Table(
     _required("is_active", Boolean),
     _required("created_at", Double),
     _required("updated_at", Double),
+    Column("service_of", Id),  # an organization, whose own keys belong to this user; null: a person
+    Column("retired_at", Double),  # null: not
+    Index(None, "service_of", unique=True),
     **NEVER_REUSED,
 )
 
@@ -81,6 +84,7 @@ organizations = Table(
     Column("name", Text, nullable=False, unique=True),
     _required("is_active", Boolean),
     _required("created_at", Double),
+    Column("retired_at", Double),  # null: not
     **NEVER_REUSED,
 )
 
@@ -101,6 +105,7 @@ sessions = Table(
     _required("created_at", Double),
     _required("expires_at", Double),
     Column("revoked_at", Double),
+    Column("began_at", Double),  # the log-in that it goes back to; null: its own beginning
     Index(None, "user_id"),
     Index(None, "expires_at"),
 )
@@ -134,6 +139,8 @@ api_keys = Table(
     Column("revoked_at", Double),
     Column("last_used_at", Double),
     _required("uses", BigInteger, "0"),
+    Column("scope", Text),  # account, models; null: everything
+    Column("requests_per_minute", Integer),  # null: as gate.toml says
     Index(None, "user_id"),
     Index(None, "organization_id"),
     **NEVER_REUSED,
@@ -148,13 +155,15 @@ quotas = Table(
     _required("unit", Text),  # tokens, requests, money (millionths of the currency unit)
     _required("upstream", Text, ""),  # '': any
     _required("model", Text, ""),  # '': any
-    _required("window", Text),  # none, day, month
+    _required("window", Text),  # none, day, month, or a period such as 30d
     Column("limit", BigInteger),  # null: what gate.toml gives to every subject of this kind
     _required("overdraft", BigInteger, "0"),
     _required("used", BigInteger, "0"),
     _required("window_start", Double, "0"),
     Column("contended_at", Double),  # when a worker last fell short while others held leases
     _required("updated_at", Double),  # by an operator; 0: never. Moves forward only, over all rows
+    _required("anchor", Double, "0"),  # from when periods are counted
+    Column("expires_at", Double),  # from then on nothing is left of it
     UniqueConstraint("subject_kind", "subject_id", "unit", "upstream", "model", "window"),
     Index(None, "updated_at"),
     **NEVER_REUSED,
