@@ -134,7 +134,12 @@ async def test_a_store_that_is_newer_than_the_code_is_neither_opened_nor_migrate
 
 
 async def test_a_plugin_brings_revisions_of_its_own(empty_url: str, plugin: Migrations) -> None:
-    assert await migrate(empty_url, sets=[CORE, plugin]) == ["core 0001", "core 0002", "core 0003", "colours 0001"]
+    assert await migrate(empty_url, sets=[CORE, plugin]) == [
+        "core 0001",
+        "core 0002",
+        "core 0003",
+        "colours 0001",
+    ]
     assert await pending(empty_url, sets=[CORE, plugin]) == []
     assert {"colours", "alembic_version_colours", "alembic_version_core"} <= await tables(empty_url)
 
