@@ -17,6 +17,7 @@ from stores import migrated_file
 
 from llmgate.errors import StoreError
 from llmgate.observability.probes import Alive, Ready
+from llmgate.proxy.replica import ReplicaState
 
 __all__ = ["migrated_file"]
 
@@ -26,7 +27,14 @@ def ledger(failing: StoreError | None = None) -> Any:
 
 
 def upstream(*replicas: tuple[bool, str]) -> Any:
-    return SimpleNamespace(state=lambda: [SimpleNamespace(healthy=h, breaker=b) for h, b in replicas])
+    return SimpleNamespace(
+        state=lambda: [ReplicaState("http://a", h, b, 0, serves=h and b != "open") for h, b in replicas]
+    )
+
+
+def serving(**state: bool) -> Any:
+    """An upstream with one replica that health checks took out."""
+    return SimpleNamespace(state=lambda: [ReplicaState("http://a", False, "closed", 0, **state)])
 
 
 async def test_alive_is_said_by_whoever_can_say_it() -> None:
@@ -56,6 +64,32 @@ async def test_ready_is_who_can_record_and_has_somebody_to_ask(
     assert (told.status, said["status"]) == (status, "ok" if status == 200 else "unavailable")
     assert said["ledger"] == ("ok" if failing is None else "unavailable")
     assert said["upstreams"].keys() == upstreams.keys()
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "status", "standing"),
+    [
+        ({"a": serving(serves=True)}, 200, "degraded"),
+        ({"a": serving(serves=False)}, 503, "unavailable"),
+        ({"a": serving(serves=False, key_refused=True)}, 503, "key refused"),
+    ],
+)
+async def test_one_that_answers_though_its_health_is_late_keeps_the_gate_ready(
+    upstreams: dict[str, Any], status: int, standing: str
+) -> None:
+    told = await play(Ready(ledger(), upstreams))
+    assert (told.status, msgspec.json.decode(told.body)["upstreams"]) == (status, {"a": standing})
+
+
+@pytest.mark.parametrize(("failing", "status"), [("redis: away", 503), (None, 200)])
+async def test_not_ready_without_the_store_that_limits_are_counted_in(
+    failing: str | None, status: int
+) -> None:
+    """Where the gate refuses requests without it. What is wrong with it is for the log."""
+    told = await play(Ready(ledger(), {}, limits=SimpleNamespace(failing=failing)))
+    said = msgspec.json.decode(told.body)
+    assert (told.status, said["limits"]) == (status, "ok" if failing is None else "unavailable")
+    assert "redis" not in told.body.decode()
 
 
 async def test_the_metrics_of_a_gate_that_has_served_please_promtool(

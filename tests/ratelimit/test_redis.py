@@ -181,6 +181,29 @@ async def test_a_lost_connection_is_opened_again_by_the_next_question(prefix: st
 
 
 @pytest.mark.usefixtures("redis")
+async def test_that_it_is_away_is_known_until_it_answers_again(
+    prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Relay() as relay, open_redis(relay.url, timeout=0.05, prefix=prefix) as shared:
+        assert (await shared.windows.count("k", 60)).used == 1
+        assert shared.availability.failing is None
+        relay.deaf = True
+        for ask in (shared.windows.count("k", 60), shared.slots.acquire("user", 1)):
+            with pytest.raises(StoreError):
+                await ask
+        assert "no answer within" in (shared.availability.failing or "")
+        relay.deaf = False
+        await shared.windows.look("k")
+        assert shared.availability.failing is None
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+async def test_that_it_is_away_is_known_before_any_request(prefix: str) -> None:
+    async with open_redis("redis://127.0.0.1:1", prefix=prefix) as shared:
+        await until(lambda: shared.availability.failing is not None)
+
+
+@pytest.mark.usefixtures("redis")
 async def test_giving_a_slot_back_never_fails(prefix: str) -> None:
     """The answer is out by then: there is nobody to tell."""
     async with Relay() as relay, open_redis(relay.url, timeout=0.05, prefix=prefix) as shared:

@@ -120,7 +120,9 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
         }
         # Nothing can fail any more: only now is the file in force for what outlives this gate.
         runtime.ledger.set_defaults(defaults_of(config))
-        runtime.instruments.watch(runtime.ledger, upstreams.values(), known_models(config))
+        runtime.instruments.watch(
+            runtime.ledger, upstreams.values(), known_models(config), runtime.limits_availability
+        )
         if watch:
             await _watch_upstreams(config, upstreams, runtime, stack)
             await stack.enter_async_context(comparing(config, reports, runtime.http, runtime.instruments))

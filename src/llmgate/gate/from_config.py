@@ -49,7 +49,7 @@ def aliases_of(settings: Upstream) -> dict[str, str]:
 
 
 def known_models(config: Config) -> set[str]:
-    """The models that gate.toml names: the only ones that metrics name too."""
+    """The models that gate.toml names: those that metrics name before the upstreams have said what they serve."""
     names = set(config.prices)
     for upstream in config.upstreams.values():
         names.update(upstream.models.values())

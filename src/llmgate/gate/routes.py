@@ -107,7 +107,14 @@ def _add_probes(
     config: Config, runtime: Runtime, services: Services, entries: dict[Address, list[Entry]]
 ) -> None:
     """Health and metrics, on every address of the gate unless metrics have one of their own."""
-    alive, ready = Alive(), Ready(runtime.ledger, services.upstreams, fail_open=runtime.fail_open)
+    counted = bool(config.limits) and not runtime.limits_fail_open
+    ready = Ready(
+        runtime.ledger,
+        services.upstreams,
+        fail_open=runtime.fail_open,
+        limits=runtime.limits_availability if counted else None,
+    )
+    alive = Alive()
     inner = next((settings for settings in config.upstreams.values() if settings.is_asgi_app), None)
     app_metrics = None if inner is None else InnerMetrics(runtime.http, ORIGIN + config.metrics.path)
     scrape = Scrape(runtime.instruments.registry, app_metrics)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .. import config
     from ..config import Config
     from ..ledger.commit import Committer
+    from ..ratelimit.availability import Availability
     from ..ratelimit.leaky_bucket import Buckets
     from ..ratelimit.windows import Slots, Windows
 
@@ -53,6 +54,8 @@ class Runtime:
     """The app that the gate is put around, if any. `http` reaches it at `proxy.asgi_upstream.ORIGIN`."""
     replicas: Replicas = field(default_factory=Replicas)
     """What is known of the upstreams' replicas: a reload forgets nothing."""
+    limits_availability: Availability | None = None
+    """Whether the store that limits are counted in answers; None where that is this process."""
 
 
 @asynccontextmanager
@@ -90,7 +93,7 @@ async def open_runtime(
         )
         http = await stack.enter_async_context(_http(inner))
         buckets = await stack.enter_async_context(open_buckets(config.redis.url))
-        windows, slots = await _shared(config, stack, clock)
+        windows, slots, availability = await _shared(config, stack, clock)
         cells = SharedValues.open(counters)
         stack.callback(cells.close)
         access_log = AccessLog(sys.stdout.buffer)
@@ -107,6 +110,7 @@ async def open_runtime(
             buckets,
             config.redis.fail_open,
             inner,
+            limits_availability=availability,
         )
 
 
@@ -115,11 +119,13 @@ def _http(inner: ASGIApp | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(trust_env=False, mounts=mounts)
 
 
-async def _shared(config: Config, stack: AsyncExitStack, clock: Callable[[], float]) -> tuple[Windows, Slots]:
+async def _shared(
+    config: Config, stack: AsyncExitStack, clock: Callable[[], float]
+) -> tuple[Windows, Slots, Availability | None]:
     """What limits count in: Redis where gate.toml names one, else this process's memory."""
     redis = config.redis
     if redis.url is None:
-        return LocalWindows(clock=clock), LocalSlots()
+        return LocalWindows(clock=clock), LocalSlots(), None
     return await stack.enter_async_context(
         open_redis(redis.url.reveal(), timeout=redis.timeout, prefix=redis.prefix, clock=clock)
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import httpx
 import msgspec
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from ..ledger import Ledger
+    from ..proxy.replica import ReplicaState
     from ..proxy.upstreams import Upstream
 
 log = logging.getLogger("llmgate")
@@ -29,32 +30,61 @@ class Alive:
 
 
 class Ready:
-    """`/readyz`: 200 while the ledger takes records and some upstream has a replica to send requests to.
+    """`/readyz`: 200 while the ledger takes records, limits can be counted, and some upstream may answer.
 
     Otherwise 503; the body says for each of them how it stands. One upstream of several that is away takes
-    no gate out of service: all gates in front of it would go at once. With `fail_open` the gate serves
-    without its ledger too.
+    no gate out of service: all gates in front of it would go at once. Neither does one whose replicas are all
+    late with their health, while they answer requests: "degraded". With `fail_open` the gate serves without
+    its ledger too. `limits` is the store that limits are counted in, where the gate refuses requests without it.
     """
 
-    def __init__(self, ledger: Ledger, upstreams: Mapping[str, Upstream], *, fail_open: bool = False) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        upstreams: Mapping[str, Upstream],
+        *,
+        fail_open: bool = False,
+        limits: Failing | None = None,
+    ) -> None:
         self._ledger = ledger
         self._upstreams = upstreams
         self._fail_open = fail_open
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        upstreams = {
-            name: any(state.healthy and state.breaker != "open" for state in upstream.state())
-            for name, upstream in self._upstreams.items()
-        }
+        upstreams = {name: _standing(upstream.state()) for name, upstream in self._upstreams.items()}
         ledger = self._ledger.commits.failing is None
-        ready = (ledger or self._fail_open) and (any(upstreams.values()) or not upstreams)
-        said = {
+        limits = self._limits is None or self._limits.failing is None
+        serving = any(standing in SERVING for standing in upstreams.values()) or not upstreams
+        ready = (ledger or self._fail_open) and limits and serving
+        message = {
             "status": "ok" if ready else "unavailable",
             "ledger": "ok" if ledger else "unavailable",
-            "upstreams": {name: "ok" if good else "unavailable" for name, good in upstreams.items()},
+            **({} if self._limits is None else {"limits": "ok" if limits else "unavailable"}),
+            "upstreams": upstreams,
         }
-        await _send(scope, send, 200 if ready else 503, b"application/json", msgspec.json.encode(said))
+        await _send(scope, send, 200 if ready else 503, b"application/json", msgspec.json.encode(message))
+
+
+class Failing(Protocol):
+    """Something that may be away."""
+
+    @property
+    def failing(self) -> str | None:
+        """Why it does not answer; None while it does."""
+
+
+SERVING = ("ok", "degraded")
+
+
+def _standing(replicas: Sequence[ReplicaState]) -> str:
+    """How an upstream stands, by its replicas."""
+    if any(replica.healthy and replica.serves for replica in replicas):
+        return "ok"
+    if any(replica.serves for replica in replicas):
+        return "degraded"
+    return "key refused" if any(replica.key_refused for replica in replicas) else "unavailable"
 
 
 class Scrape:

@@ -22,6 +22,7 @@ from ..errors import ConfigError, StoreError
 from .windows import Window
 
 if TYPE_CHECKING:
+    from .availability import Availability
     from .redis_pipe import RedisPipe
 
 log = logging.getLogger("llmgate")
@@ -152,13 +153,18 @@ class RedisSlots:
             await self._redis.eval(_RENEW, self._prefix + name, self._lease, *slots)
 
     async def renew_often(self) -> None:
-        """Renew for ever; what could not be renewed is tried again."""
+        """Renew for ever; what could not be renewed is tried again.
+
+        Redis is asked even where nothing is held: that it is away is known before a request needs it.
+        """
         while True:
-            await asyncio.sleep(RENEW_EVERY)
             try:
+                await self._redis.run("PING")
                 await self.renew()
             except StoreError as error:
-                log.warning("leases of slots are not renewed: %s", error)
+                if self._held:
+                    log.warning("leases of slots are not renewed: %s", error)
+            await asyncio.sleep(RENEW_EVERY)
 
 
 class Shared(NamedTuple):
@@ -166,6 +172,7 @@ class Shared(NamedTuple):
 
     windows: RedisWindows
     slots: RedisSlots
+    availability: Availability
 
 
 @asynccontextmanager
@@ -185,7 +192,7 @@ async def open_redis(
     slots = RedisSlots(redis, prefix=prefix)
     renewing = asyncio.create_task(slots.renew_often(), name="llmgate-slots")
     try:
-        yield Shared(RedisWindows(redis, prefix=prefix, clock=clock), slots)
+        yield Shared(RedisWindows(redis, prefix=prefix, clock=clock), slots, redis.availability)
     finally:
         renewing.cancel()
         await asyncio.gather(renewing, return_exceptions=True)

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import hiredis
 
 from ..errors import StoreError
+from .availability import Availability
 
 if TYPE_CHECKING:
     from .redis import Script
@@ -34,7 +35,8 @@ class RedisPipe:
     Redis cannot be reached, does not answer in time, or refuses.
     """
 
-    def __init__(self, url: str, *, timeout: float) -> None:
+    def __init__(self, url: str, *, timeout: float, availability: Availability | None = None) -> None:
+        self.availability = availability or Availability()
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 6379
         self._tls = parts.scheme == "rediss"
@@ -45,20 +47,34 @@ class RedisPipe:
 
     async def run(self, *words: Word) -> Reply:
         """The answer to one command."""
-        line = self._line
-        if line is None or line.closed:
-            line = await self._connect()
-        return _checked(await line.model_request(words))
+        try:
+            line = self._line
+            if line is None or line.closed:
+                line = await self._connect()
+            return self._good(await line.model_request(words))
+        except StoreError as error:
+            self.availability.failed(str(error))
+            raise
 
     async def eval(self, script: Script, key: str, *arguments: Word) -> Reply:
         """What `script` returns for one key."""
-        line = self._line
-        if line is None or line.closed:
-            line = await self._connect()
-        reply = await line.model_request(("EVALSHA", script.digest, 1, key, *arguments))
-        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-            reply = await line.model_request(("EVAL", script.source, 1, key, *arguments))
-        return _checked(reply)
+        try:
+            line = self._line
+            if line is None or line.closed:
+                line = await self._connect()
+            reply = await line.model_request(("EVALSHA", script.digest, 1, key, *arguments))
+            if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
+                reply = await line.model_request(("EVAL", script.source, 1, key, *arguments))
+            return self._good(reply)
+        except StoreError as error:
+            self.availability.failed(str(error))
+            raise
+
+    def _good(self, reply: object) -> Reply:
+        good = _checked(reply)
+        if self.availability.failing is not None:
+            self.availability.answered()
+        return good
 
     async def aclose(self) -> None:
         """Let the connection go."""

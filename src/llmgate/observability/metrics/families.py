@@ -84,8 +84,17 @@ DRIFT = Family(
     ("upstream", "direction"),
     merge=max,
 )
+LIMITS_UP = Family(
+    "gauge",
+    "llmgate_limits_store_up",
+    "1 while the store that rate limits are counted in (Redis) answers.",
+    merge=min,
+)
 _REPLICA = ("upstream", "replica")
 UPSTREAM_UP = Family("gauge", "llmgate_upstream_up", "1 while a replica is healthy.", _REPLICA, merge=min)
+KEY_REFUSED = Family(
+    "gauge", "llmgate_upstream_key_refused", "1 while it refuses the gate's own key.", _REPLICA, merge=max
+)
 BREAKER = Family(
     "gauge", "llmgate_upstream_breaker_open", "1 while its circuit is open.", _REPLICA, merge=max
 )
@@ -93,7 +102,8 @@ RUNNING = Family("gauge", "llmgate_upstream_in_flight", "Requests it is answerin
 
 _ALL = (
     *(REQUESTS, DURATION, FIRST_BYTE, GAPS, TOKENS, REFUSED, IN_FLIGHT),
-    *(LAG, BACKLOG, LEDGER_UP, ACCOUNTS, HELD, DRIFT, UPSTREAM_UP, BREAKER, RUNNING),
+    *(LAG, BACKLOG, LEDGER_UP, ACCOUNTS, HELD, DRIFT, LIMITS_UP),
+    *(UPSTREAM_UP, KEY_REFUSED, BREAKER, RUNNING),
 )
 FAMILIES = MappingProxyType({family.name: family for family in _ALL})
 """Every metric of the gate by its name."""

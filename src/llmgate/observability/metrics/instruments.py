@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ...exchange import Exchange
     from ...ledger.ledger import Ledger
     from ...proxy.upstreams import Upstream
+    from ..probes import Failing
 
 OTHER = "other"
 CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
@@ -67,8 +68,10 @@ class Instruments:
     def __init__(self, cells: SharedValues | None = None) -> None:
         self.registry = CollectorRegistry()
         self._cells = cells or SharedValues.open(None)
+        self._named: frozenset[str] = frozenset()
         self._models: frozenset[str] = frozenset()
         self._ledger: Ledger | None = None
+        self._limits: Failing | None = None
         self._upstreams: list[Upstream] = []
         self._added: set[Upstream] = set()
         self._drift: dict[tuple[str, str], float] = {}
@@ -103,11 +106,21 @@ class Instruments:
             taken.inc(reading.usage.input_tokens)
             made.inc(reading.usage.output_tokens)
 
-    def watch(self, ledger: Ledger, upstreams: Iterable[Upstream], models: Iterable[str]) -> None:
-        """From now on show the state of `ledger` and `upstreams`, and count `models` under their names."""
+    def watch(
+        self,
+        ledger: Ledger,
+        upstreams: Iterable[Upstream],
+        models: Iterable[str],
+        limits: Failing | None = None,
+    ) -> None:
+        """From now on show the state of `ledger`, `upstreams`, and of the store of `limits`, if there is one.
+
+        `models` are counted under their names, and so are those that the upstreams say they serve.
+        """
         self._ledger = ledger
         self._upstreams = list(upstreams)
-        self._models = frozenset(models)
+        self._limits = limits
+        self._named = self._models = frozenset(models)
 
     def show(self, upstream: Upstream) -> None:
         """Show the state of an upstream that is not in gate.toml, too."""
@@ -123,6 +136,8 @@ class Instruments:
 
     def refresh(self) -> None:
         """Write down the state as it is now, for whichever worker is scraped next."""
+        served = (upstream.model_names for upstream in (*self._upstreams, *self._added))
+        self._models = self._named.union(*served)
         current = dict(self._state())
         for row in self._cells.own():
             name = row.key[0]
@@ -134,10 +149,13 @@ class Instruments:
     def _state(self) -> Iterator[tuple[Key, float]]:
         if self._ledger is not None:
             yield from _ledger_state(self._ledger)
+        if self._limits is not None:
+            yield (f.LIMITS_UP.name,), float(self._limits.failing is None)
         for upstream in (*self._upstreams, *self._added):
             for replica in upstream.state():
                 labels = (upstream.name, replica.url)
                 yield (f.UPSTREAM_UP.name, *labels), float(replica.healthy)
+                yield (f.KEY_REFUSED.name, *labels), float(replica.key_refused)
                 yield (f.BREAKER.name, *labels), float(replica.breaker != "closed")
                 yield (f.RUNNING.name, *labels), float(replica.in_flight)
         for (upstream_name, direction), tokens in self._drift.items():
