@@ -24,7 +24,7 @@ class BadSignature(Exception):
 
 
 def verify(raw: bytes, header: str | None, secret: str, *, now: float) -> None:
-    """Raise `BadSignature` unless `header` (`Stripe-Signature`: t=...,v1=...) signs `raw`. An empty secret never does."""
+    """Raise `BadSignature` unless `header` (`t=...,v1=...`) signs `raw` with `secret`. An empty one never does."""
     if not secret or not header:
         raise BadSignature
     pairs = [part.partition("=")[::2] for part in header.split(",")]
