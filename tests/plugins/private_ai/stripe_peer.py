@@ -163,8 +163,8 @@ async def stripe_peer(folder: Path) -> AsyncIterator[StripePeer]:
             base_url=base, auth=(KEY, ""), timeout=PATIENCE, trust_env=False
         ) as http:
             async with asyncio.timeout(STARTED_WITHIN):
-                while not await _answers(http):
-                    await asyncio.sleep(0.05)  # noqa: ASYNC110 - a process says nothing when it is ready
+                while not await _answers(http):  # noqa: ASYNC110 - a process says nothing when it is ready
+                    await asyncio.sleep(0.05)
             front = Front(http)
             routes = [
                 Route("/v1/prices", front.prices),
