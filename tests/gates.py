@@ -1,10 +1,11 @@
 """A whole gate in the test's own loop: a store of its own, a user with a key, a scripted upstream, a real socket."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -100,22 +101,26 @@ async def running(
     *,
     connections: ConnectionLimits = LIMITS,
     first_byte_timeout: float = 60.0,
+    settings: Mapping[str, Any] = MappingProxyType({}),
     **tables: Any,
 ) -> AsyncIterator[Running]:
-    """A gate in front of a backend that runs `script`; `tables` are laid over those of its gate.toml."""
+    """A gate in front of a backend that runs `script`; `tables` are laid over those of its gate.toml, `settings`
+    over those of the upstream (None takes one out)."""
     async with AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(ScriptedUpstream(script))
-        settings = {
+        of_upstream = {
             "urls": [upstream.url],
             "dialect": "vllm",
             "context_length": 1000,
             "first_byte_timeout": first_byte_timeout,
             "health": {"enabled": False},
+            **settings,
         }
+        of_upstream = {name: value for name, value in of_upstream.items() if value is not None}
         document = {
             "gate": {"access_log": False, "max_body": 100_000},
             "store": {"url": f"sqlite:///{store}"},
-            "upstreams": {"vllm": settings},
+            "upstreams": {"vllm": of_upstream},
             "routes": [{"path": "/v1", "upstream": "vllm"}],
             "quotas": [{"per": "user", "tokens": 1_000_000}],
             "limits": [{"per": "key", "concurrent": 100}],

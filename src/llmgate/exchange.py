@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .backends.content_coding import decode_request
 from .backends.request import LIMITS, endpoint_of, parse_request, rewrite
 from .errors import BadRequest, ClientGone, ErrorShape, PayloadTooLarge, openai_shape
 
@@ -65,7 +66,8 @@ class Principal:
 class Exchange:
     """What is known of one request so far. Times are seconds of the monotonic clock.
 
-    `status` is 0 until the answer begins; `complete` says that its last piece went out.
+    `status` is 0 until the answer begins; `complete` says that its last piece went out. `removable` is a limit
+    in the body that nobody asked for, to be left out where the upstream refuses it.
     """
 
     id: str
@@ -83,6 +85,7 @@ class Exchange:
     status: int = 0
     complete: bool = False
     first_byte: float | None = None
+    removable: str | None = None
     _body: bytes = field(default=b"", repr=False)
     _body_waits: bool = False
     _from_server: Receive | None = field(default=None, repr=False)
@@ -98,14 +101,19 @@ class Exchange:
         """What the request's body asks for. It is read and parsed once, however many layers ask.
 
         `endpoint` tells from the body's fields which endpoint they are for, where the path does not. A
-        layer that has read the body passes `self.receive` on to the layers below. Raises
+        layer that has read the body passes `self.receive` on to the layers below. A compressed body is
+        decoded, and `scope` changed to say so. Raises
         `PayloadTooLarge` over `limit` bytes, `BadRequest`, and `ClientGone` if the client leaves.
         """
         if self.model_request is None:
-            self._body = await read_body(receive, limit)
-            self._body_waits, self._from_server = True, receive
+            content_type, coding = _about_body(scope)
+            body = await read_body(receive, limit)
+            if coding:
+                body = decode_request(body, coding, limit)
+                _replace_body_headers(scope, len(body))
+            self._body, self._body_waits, self._from_server = body, True, receive
             self.model_request = parse_request(
-                endpoint or endpoint_of(scope["method"], scope["path"]), self._body
+                endpoint or endpoint_of(scope["method"], scope["path"]), body, content_type
             )
             self.model = _name(self.model_request.model)
         return self.model_request
@@ -113,16 +121,16 @@ class Exchange:
     def edit(self, scope: Scope, changes: Mapping[str, Any]) -> Scope:
         """Change top-level fields of the body that `read` has parsed; returns the scope for the layers below."""
         assert self.model_request is not None, "edit() follows read()"
-        self._body = rewrite(self.model_request, **changes)
+        self._body = rewrite(self.model_request, self._body, **changes)
+        if self.model_request.form is not None:  # its fields stand elsewhere in the body now
+            self.model_request = parse_request(self.model_request.endpoint, self._body, _about_body(scope)[0])
         for name, value in changes.items():
             self.model_request.fields[name] = msgspec.Raw(msgspec.json.encode(value))
             if name in LIMITS:
                 self.model_request.limits[name] = value
-        headers = [
-            pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")
-        ]
-        headers.append((b"content-length", b"%d" % len(self._body)))
-        return {**scope, "headers": headers}
+        scope = dict(scope)
+        _replace_body_headers(scope, len(self._body))
+        return scope
 
     async def receive(self) -> Message:
         """The `receive` of the layers below one that has read the body: the body, then the server's word.
@@ -136,6 +144,30 @@ class Exchange:
             return {"type": "http.request", "body": body, "more_body": False}
         assert self._from_server is not None, "receive() follows read()"
         return await self._from_server()
+
+
+def _about_body(scope: Scope) -> tuple[bytes, bytes]:
+    """The request's Content-Type and Content-Encoding, which say how its body is read.
+
+    Raises `BadRequest` where one is given twice: readers differ in which of the two they believe.
+    """
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name in (b"content-type", b"content-encoding"):
+            if name in found:
+                raise BadRequest(f"{name.decode().title()}: given more than once")
+            found[name] = value
+    return found.get(b"content-type", b""), found.get(b"content-encoding", b"")
+
+
+def _replace_body_headers(scope: Scope, length: int) -> None:
+    """What the scope says of its body once that is another one of `length` bytes, not compressed."""
+    headers = [pair for pair in scope["headers"] if pair[0] not in _OF_BODY]
+    headers.append((b"content-length", b"%d" % length))
+    scope["headers"] = headers
+
+
+_OF_BODY = frozenset({b"content-length", b"transfer-encoding", b"content-encoding"})
 
 
 def _name(model: str | None) -> str:

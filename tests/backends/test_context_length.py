@@ -1,5 +1,7 @@
 """A model's context length comes from the backend's own list of models."""
 
+import asyncio
+
 import httpx
 import pytest
 import respx
@@ -60,6 +62,8 @@ async def test_the_list_is_read_once_with_the_upstreams_key_and_again_when_it_is
     assert route.calls[0].request.headers["authorization"] == "Bearer k"
     clock.now += GOOD_FOR
     route.mock(return_value=cards({"id": "m", "max_model_len": 2048}))
+    assert await lengths("m") == 1024, "nobody waits for the list again"
+    await lengths._reading
     assert await lengths("m") == 2048
 
 
@@ -72,6 +76,23 @@ async def test_a_list_that_cannot_be_read_leaves_what_was_known_and_is_tried_aga
     assert route.call_count == 1, "not at every request"
     clock.now += RETRY_AFTER
     route.mock(side_effect=[cards({"id": "m", "max_model_len": 9}), bad])
-    assert await lengths("m") == 9
+    assert await read_again(lengths) == 9
     clock.now += GOOD_FOR
-    assert await lengths("m") == 9
+    assert await read_again(lengths) == 9
+
+
+async def read_again(lengths: ContextLengths) -> int | None:
+    await lengths("m")
+    await lengths._reading
+    return await lengths("m")
+
+
+async def test_all_who_need_the_first_list_wait_for_one_reading_and_none_is_left_without(asked) -> None:
+    lengths, route, _ = asked
+    route.mock(return_value=cards({"id": "m", "max_model_len": 1024}))
+    first = asyncio.create_task(lengths("m"))
+    others = [asyncio.create_task(lengths("m")) for _ in range(3)]
+    await asyncio.sleep(0)
+    first.cancel()  # whose client has left
+    assert await asyncio.gather(*others) == [1024] * 3
+    assert route.call_count == 1

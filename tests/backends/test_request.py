@@ -134,7 +134,7 @@ def test_a_list_of_prompts_multiplies_the_choices(prompt: object, prompts: int) 
             b'{"stream_options":{"include_usage":1}}',
             "body.stream_options.include_usage: expected true or false",
         ),
-        (b'{"max_tokens":-1}', "body.max_tokens: expected a whole number from 0 to 2147483648"),
+        (b'{"max_tokens":-2}', "body.max_tokens: expected a whole number from 0 to 2147483648"),
         (b'{"max_tokens":1.5}', "body.max_tokens: expected a whole number"),
         (b'{"max_tokens":"9"}', "body.max_tokens: expected a whole number"),
         (b'{"max_tokens":true}', "body.max_tokens: expected a whole number"),
@@ -169,14 +169,16 @@ def test_a_byte_order_mark_is_accepted() -> None:
     assert parse_request(Endpoint.CHAT, b"\xef\xbb\xbf" + chat()).model == "m"
 
 
-def test_an_uploaded_form_is_opaque_and_stays_as_it_is() -> None:
-    """Audio comes as multipart; nothing of it can be bounded or rewritten."""
-    model_request = parse_request(
-        Endpoint.AUDIO, b"--x\r\nContent-Disposition: form-data; name=model\r\n\r\nwhisper\r\n--x--"
+def test_an_uploaded_form_is_opaque_but_names_its_model() -> None:
+    """The bytes of a recording bound nothing; what stands beside it is text."""
+    body = b"--x\r\nContent-Disposition: form-data; name=model\r\n\r\nwhisper\r\n--x--"
+    model_request = parse_request(Endpoint.AUDIO, body, b"multipart/form-data; boundary=x")
+    assert (model_request.model, model_request.opaque_input, model_request.prompt_bound) == (
+        "whisper",
+        False,
+        7,
     )
-    assert (model_request.model, model_request.opaque_input) == (None, True)
-    with pytest.raises(BadRequest, match="form"):
-        rewrite(model_request, model="other")
+    assert rewrite(model_request, body, model="other") == body.replace(b"whisper", b"other")
 
 
 @given(OBJECTS, st.sampled_from([None, 1]), st.booleans())

@@ -94,15 +94,16 @@ def test_a_failed_request_costs_nothing() -> None:
         assert mine.room == 100
 
 
-def test_a_backend_that_overruns_its_bound_is_charged_in_full_and_a_guess_is_not() -> None:
-    """What was reported was used; what is guessed never costs more than was held."""
+def test_what_passed_is_charged_in_full_where_it_overruns_its_bound_reported_or_estimated() -> None:
+    """Text that has passed proves that the hold was wrong: a guess is not cut to it, or who gets round a
+    limit would be charged for the limit."""
     mine = account(100)
     hold = held(place_hold([mine], Demand(10, 20)))
     assert hold.settle(record(tokens=130))[0].amount == 130
     assert mine.room == -30
     mine = account(100)
     hold = held(place_hold([mine], Demand(10, 20)))
-    assert hold.settle(record(tokens=130, certainty="estimated"))[0].amount == 30
+    assert hold.settle(record(tokens=130, certainty="estimated"))[0].amount == 130
 
 
 def test_tokens_sold_by_number_are_charged_in_place_of_those_used() -> None:

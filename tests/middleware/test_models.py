@@ -9,10 +9,21 @@ from llmgate.middleware import Models
 CHAT = "/v1/chat/completions"
 
 
-async def model_request(body: bytes, path: str = CHAT, **settings: object):
+async def model_request(body: bytes, path: str = CHAT, kind: str = "application/json", **settings: object):
     app = Answers()
-    told = await play(Models(app, **settings), "POST", path, body=body)
+    told = await play(Models(app, **settings), "POST", path, headers={"content-type": kind}, body=body)
     return told, app
+
+
+def form(*fields: str, file: bytes = b"RIFF0000") -> bytes:
+    """An upload of a recording, as browsers and clients write it."""
+    parts = [f"--B\r\nContent-Disposition: form-data; name={field}\r\n".encode() for field in fields]
+    upload = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + file + b"\r\n"
+    return b"".join(parts) + upload + b"--B--\r\n"
+
+
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
+FORM = "multipart/form-data; boundary=B"
 
 
 @pytest.mark.parametrize(
@@ -47,11 +58,42 @@ async def test_allowed_are_the_names_that_clients_use() -> None:
     assert app.bodies == []
 
 
-@pytest.mark.parametrize(("path", "body"), [(CHAT, b"{}"), ("/v1/audio/transcriptions", b"--form")])
-async def test_a_request_whose_model_cannot_be_read_is_not_let_past_a_list(path: str, body: bytes) -> None:
-    told, app = await model_request(body, path, allowed=["whisper"])
+@pytest.mark.parametrize(
+    ("path", "kind", "body"),
+    [
+        (CHAT, "application/json", b"{}"),
+        ("/v1/audio/transcriptions", "multipart/form-data; boundary=B", form()),
+    ],
+)
+async def test_a_request_whose_model_cannot_be_read_is_not_let_past_a_list(
+    path: str, kind: str, body: bytes
+) -> None:
+    told, app = await model_request(body, path, kind, allowed=["whisper"])
     assert (told.status, told.error["message"]) == (400, "body.model: name the model")
     assert app.bodies == []
+
+
+async def test_the_model_that_a_form_names_is_held_to_the_list() -> None:
+    """Whatever the default is (case model-named-in-a-form)."""
+    expensive = form('"model"\r\n\r\nexpensive')
+    told, app = await model_request(expensive, TRANSCRIPTIONS, FORM, default="small", allowed=["small"])
+    assert (told.status, told.error["code"], app.bodies) == (404, "model_not_found", [])
+    small = form('"model"\r\n\r\nsmall')
+    told, app = await model_request(small, TRANSCRIPTIONS, FORM, allowed=["small"])
+    assert (told.status, app.bodies, told.scope["llmgate"].model) == (200, [small], "small")
+
+
+async def test_an_alias_and_a_default_are_written_into_a_form() -> None:
+    aliased = form('"model"\r\n\r\ngpt')
+    told, app = await model_request(aliased, TRANSCRIPTIONS, FORM, aliases={"gpt": "openai/whisper"})
+    assert app.bodies == [aliased.replace(b"gpt", b"openai/whisper")]
+    assert told.scope["llmgate"].model == "openai/whisper"
+    _, app = await model_request(form(), TRANSCRIPTIONS, FORM, default="small")
+    assert app.bodies[0].startswith(
+        b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nsmall\r\n--B\r\n'
+    )
+    lengths = [value for name, value in app.scopes[0]["headers"] if name == b"content-length"]
+    assert lengths == [b"%d" % len(app.bodies[0])]
 
 
 @pytest.mark.parametrize("name", ["x" * 257, "a\\u0000b", "a\\nb", "\\u202e"])

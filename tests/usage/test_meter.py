@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from llmgate.backends.dialect import DIALECTS, Dialect
 from llmgate.backends.endpoint import Endpoint
 from llmgate.backends.request import ModelRequest, parse_request, rewrite
-from llmgate.usage.meter import inject, limit, meter_for
+from llmgate.usage.meter import inject, meter_for
 from llmgate.usage.model import Certainty, Reading, Usage
 
 VLLM, LLAMA, LLAMA_CPP = DIALECTS["vllm"], DIALECTS["llama_server"], DIALECTS["llama_cpp_python"]
@@ -64,35 +64,6 @@ def test_nothing_is_asked_where_it_is_reported_anyhow_or_never(
 ) -> None:
     """No stream, asked already, reported unasked, or not known to the dialect."""
     assert inject(DIALECTS[dialect], ask_for(endpoint, **fields)) == {}
-
-
-@pytest.mark.parametrize(
-    ("dialect", "endpoint", "fields", "changes"),
-    [
-        (VLLM, Endpoint.CHAT, {"max_tokens": 5}, {}),
-        (VLLM, Endpoint.CHAT, {"max_tokens": 50}, {"max_tokens": 10}),
-        (VLLM, Endpoint.CHAT, {"max_tokens": 5, "max_completion_tokens": 50}, {"max_completion_tokens": 10}),
-        (VLLM, Endpoint.CHAT, {}, {"max_tokens": 10}),
-        (DIALECTS["openai"], Endpoint.CHAT, {}, {"max_completion_tokens": 10}),
-        (VLLM, Endpoint.RESPONSES, {}, {"max_output_tokens": 10}),
-        (VLLM, Endpoint.EMBEDDINGS, {}, {}),
-        (LLAMA, Endpoint.CHAT, {"max_tokens": 5, "n_predict": 500}, {"n_predict": 10}),
-        (LLAMA_CPP, Endpoint.CHAT, {"max_completion_tokens": 4}, {"max_tokens": 10}),
-        (LLAMA_CPP, Endpoint.CHAT, {"max_tokens": 0}, {"max_tokens": 10}),
-        (VLLM, Endpoint.COMPLETIONS, {"max_tokens": 0}, {}),
-    ],
-)
-def test_a_limit_holds_in_the_field_that_the_backend_obeys(
-    dialect: Dialect, endpoint: Endpoint, fields: dict[str, object], changes: dict[str, object]
-) -> None:
-    """None may be evaded by giving the limit twice, as 0, or in a field that is ignored."""
-    assert limit(dialect, ask_for(endpoint, **fields), 10) == changes
-
-
-def test_no_tokens_left_is_no_limit_for_some_so_they_get_one() -> None:
-    """llama-cpp-python takes a limit of 0 for none."""
-    assert limit(LLAMA_CPP, ask_for(), 0) == {"max_tokens": 1}
-    assert limit(VLLM, ask_for(), 0) == {"max_tokens": 0}
 
 
 def read(

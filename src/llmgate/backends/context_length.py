@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("llmgate.proxy")
 
 TIMEOUT = 2.0
+"""Seconds for the whole list, however slowly it comes."""
 GOOD_FOR = 300.0
 """Seconds until the list is read again."""
 RETRY_AFTER = 10.0
@@ -49,7 +50,11 @@ class _Cards(msgspec.Struct):
 
 
 class ContextLengths:
-    """The context lengths of an upstream's models, read when first needed and now and then again."""
+    """The context lengths of an upstream's models, read when first needed and now and then again.
+
+    Only the first reading is waited for, by whoever needs it; later ones go on beside the requests, which are
+    told what is known.
+    """
 
     def __init__(
         self,
@@ -65,33 +70,42 @@ class ContextLengths:
         self._clock = clock
         self._lengths: Mapping[str, int] = {}
         self._stale_at = -float("inf")
-        self._reading = asyncio.Lock()
+        self._was_read = False
+        self._reading: asyncio.Task[None] | None = None
 
     async def __call__(self, model: str) -> int | None:
         """Tokens; None where the backend does not say. A backend with one model serves it under any name."""
-        if self._clock() >= self._stale_at:
-            async with self._reading:
-                if self._clock() >= self._stale_at:
-                    await self._read()
+        if self._reading is None and self._clock() >= self._stale_at:
+            self._reading = asyncio.create_task(self._read(), name=f"llmgate-models-{self._upstream.name}")
+        if self._reading is not None and not self._was_read:
+            await asyncio.shield(self._reading)
         lengths = self._lengths
         if model not in lengths and len(lengths) == 1:
             return next(iter(lengths.values()))
         return lengths.get(model)
 
     async def _read(self) -> None:
+        try:
+            lengths = await self._asked()
+        finally:
+            self._reading = None
+            self._was_read = True
+        if lengths is not None:
+            self._lengths = lengths
+        self._stale_at = self._clock() + (RETRY_AFTER if lengths is None else GOOD_FOR)
+
+    async def _asked(self) -> Mapping[str, int] | None:
         replica = self._upstream.any_ready()
         if replica is None:
-            self._stale_at = self._clock() + RETRY_AFTER
-            return
+            return None
         try:
-            answer = await self._http.get(
-                replica.origin.url + self._path, headers=self._upstream.own_headers(), timeout=TIMEOUT
-            )
+            async with asyncio.timeout(TIMEOUT):
+                answer = await self._http.get(
+                    replica.origin.url + self._path, headers=self._upstream.own_headers(), timeout=TIMEOUT
+                )
             answer.raise_for_status()
             cards = msgspec.json.decode(answer.content, type=_Cards).data
-        except (httpx.HTTPError, msgspec.DecodeError) as error:
+        except (httpx.HTTPError, msgspec.MsgspecError, RecursionError, TimeoutError) as error:
             log.warning("upstream %s: its models could not be read: %r", self._upstream.name, error)
-            self._stale_at = self._clock() + RETRY_AFTER
-            return
-        self._lengths = {card.id: card.context for card in cards if card.context}
-        self._stale_at = self._clock() + GOOD_FOR
+            return None
+        return {card.id: card.context for card in cards if card.context}

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _CHAT = frozenset({Endpoint.CHAT})
 _CHAT_AND_COMPLETIONS = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
+_BOTH = ("max_tokens", "max_completion_tokens")
+_ONLY_NEGATIVE = frozenset({-1})
 _NOWHERE: frozenset[Endpoint] = frozenset()
 
 
@@ -33,10 +35,12 @@ class Dialect:
     """Members that a stream carries on its terminal chunk, but on the usage event once that is asked for."""
     sums_choices: bool = True
     """The final usage covers every choice; otherwise each report covers one choice and its prompt only."""
-    chat_limits: tuple[str, ...] = ("max_tokens", "max_completion_tokens")
+    chat_limits: tuple[str, ...] = ("max_tokens",)
     """Fields that bound the output of a chat here; the first is the one to add where none was given."""
-    zero_is_unlimited: bool = False
-    """Takes an output limit of 0 for none."""
+    own_limits: tuple[str, ...] = ()
+    """Fields that bound any output here and nowhere else."""
+    no_limit: frozenset[int] = frozenset({0, -1})
+    """Values of an output limit that mean none; of a backend nobody knows, all that do somewhere."""
     models_path: str = "/v1/models"
     health_path: str | None = None
     count_path: str | None = None
@@ -59,6 +63,8 @@ _VLLM = Dialect(
     include_usage=_CHAT_AND_COMPLETIONS,
     continuous=True,
     moves_to_usage=("system_fingerprint",),
+    chat_limits=_BOTH,
+    no_limit=_ONLY_NEGATIVE,
     health_path="/health",
     count_path="/v1/messages/count_tokens",
     tokenize_path="/tokenize",
@@ -68,11 +74,15 @@ _VLLM = Dialect(
 _LLAMA_SERVER = Dialect(
     # completions_stream.txt: text completions report unasked, on the terminal chunk. chat_stream.txt and
     # chat_stream_usage.txt: `timings` move. chat_n2_logprobs.txt and completions_list_n.txt: two choices of
-    # three tokens each reported as 3; chat_stream_usage_n2.txt: one usage event for each choice.
+    # three tokens each reported as 3; chat_stream_usage_n2.txt: one usage event for each choice. A limit of -1
+    # is none (its README; lower ones are 400, err_negative_max_tokens.txt), one of 0 makes a token.
     name="llama_server",
     include_usage=_CHAT,
     moves_to_usage=("timings",),
     sums_choices=False,
+    chat_limits=_BOTH,
+    own_limits=("n_predict",),
+    no_limit=_ONLY_NEGATIVE,
     health_path="/health",
     count_path="/v1/messages/count_tokens",
     prompt_counter="llamacpp:prompt_tokens_total",
@@ -84,8 +94,6 @@ _LLAMA_CPP_PYTHON = Dialect(
     # `max_completion_tokens` said 4. err_negative_max_tokens.txt: a limit under 1 is none. reqid.txt: 400 to
     # the request id "my-id-123".
     name="llama_cpp_python",
-    chat_limits=("max_tokens",),
-    zero_is_unlimited=True,
     request_id_must_be_uuid=True,
 )
 _OPENAI = Dialect(
@@ -99,8 +107,6 @@ _OLLAMA = Dialect(
     # Ollama's openai/openai.go reads `max_tokens` alone; its runners apply a limit only if it is over 0.
     name="ollama",
     include_usage=_CHAT_AND_COMPLETIONS,
-    chat_limits=("max_tokens",),
-    zero_is_unlimited=True,
     health_path="/",
 )
 _GENERIC = Dialect(name="generic")

@@ -1,88 +1,176 @@
-"""Whether a request's input is all text in its body, so that the body's bytes bound its tokens."""
+"""Whether a request's input is all text in its body, so that the body's bytes bound its tokens.
+
+Read as the most liberal backend would: vLLM takes `{"image_url": ...}` for an image without a type and beside
+a text, llama.cpp a prompt that is an object. What is not known to be text is opaque.
+"""
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
 
-from .endpoint import Endpoint
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-_PLAIN = frozenset(
-    {
-        "message",
-        "text",
-        "input_text",
-        "output_text",
-        "summary_text",
-        "reasoning_text",
-        "refusal",
-        "thinking",
-        "redacted_thinking",
-        "reasoning",
-        "tool_use",
-        "tool_result",
-        "function_call",
-        "function_call_output",
-    }
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+CONVERSATIONS = frozenset({"messages", "system", "input"})
+"""Fields that hold messages, whose parts may be text or not."""
+TEXTS = _words("prompt query queries documents texts text_1 text_2 data data_1 data_2 items")
+"""Fields that hold texts, token ids or documents of text."""
+ELSEWHERE = _words(
+    "previous_response_id conversation container mcp_servers prompt_embeds input_embeds "
+    "multimodal_data mm_processor_kwargs image_data images image audio_data videos files file_ids "
+    "attachments context chat_template web_search_options"
 )
-_ELSEWHERE = ("previous_response_id", "conversation", "prompt_embeds", "chat_template")
 """Fields whose input lies elsewhere, is no text, or may be repeated at will."""
-_CONVERSATIONS = MappingProxyType({Endpoint.RESPONSES: ("input",), Endpoint.COMPLETIONS: ()})
-_TEXTS = ("input", "query", "queries", "documents", "text_1", "text_2", "data_1", "data_2")
-_TEXT_ENDPOINTS = frozenset({Endpoint.EMBEDDINGS, Endpoint.RERANK, Endpoint.POOLING})
+_KINDS = _words(
+    "message text input_text output_text summary_text reasoning_text refusal thinking "
+    "redacted_thinking reasoning tool_use tool_result function function_call function_call_output "
+    "custom custom_tool_call custom_tool_call_output"
+)
+"""Types of messages, of their parts and of tools' calls that are text and nothing else."""
+_TEXTS = _words(
+    "type role text name title id call_id tool_call_id tool_use_id status phase refusal thinking "
+    "signature reasoning reasoning_content arguments cache_control annotations logprobs index "
+    "is_error prefix partial weight citations encrypted_content function function_call tool_calls "
+    "custom"
+)
+"""Members that are text, or are written out as the JSON that they are."""
+_TEXTS_OF = MappingProxyType(
+    {"tool_use": "input", "custom_tool_call": "input", "redacted_thinking": "data", "thinking": "data"}
+)
+"""Members that are so in items of one type only."""
+_PARTS = frozenset({"content", "output", "summary"})
+"""Members that hold text or a list of parts."""
+_HOSTED = frozenset({"function", "custom", None})
+"""Types of tools whose results the client itself brings; those of all others come from elsewhere."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{256}")
 
 
-class _Item(Struct, gc=False):
-    """A message, or a part of one: what may hold further input, and what says which kind it is."""
+class _Message(Struct, forbid_unknown_fields=True, gc=False):
+    """The message that nearly all are: a text."""
 
-    type: str = "message"
-    content: Raw = Raw(b"null")
-    output: Raw = Raw(b"null")
-
-
-_item = msgspec.json.Decoder(_Item).decode
-_items = msgspec.json.Decoder(list[_Item]).decode
-_texts = msgspec.json.Decoder(str | list[str | list[int]]).decode
+    role: str
+    content: str | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
 
 
-def is_opaque(endpoint: Endpoint, fields: dict[str, Raw]) -> bool:
-    """True if some input is an image, sound, video, file or reference, or of a kind not known to be text."""
-    for name in _ELSEWHERE:
-        if name in fields and bytes(fields[name]) != b"null":
-            return True
-    for name in _CONVERSATIONS.get(endpoint, ("messages", "system")):
-        if name in fields and _has_parts(name, fields[name]) and not _is_text(fields[name]):
-            return True
-    if endpoint in _TEXT_ENDPOINTS:
-        return any(name in fields and not _is_plain(fields[name]) for name in _TEXTS)
-    return False
+class _Tool(Struct, gc=False):
+    type: str | None = None
 
 
-def _has_parts(name: str, raw: Raw) -> bool:
-    """Messages hold more than text only in lists of parts; the items of a response may be anything."""
-    return name == "input" or bytes(raw).find(b"[", 1) > 0
+class _Document(Struct, forbid_unknown_fields=True, gc=False):
+    """What is ranked, or put before a chat."""
+
+    text: str = ""
+    title: str | None = None
+    id: str | int | None = None
 
 
-def _is_text(raw: Raw) -> bool:
-    """Whether a conversation, a message's content or a part of it is text all through."""
-    first = bytes(raw)[:1]
-    if first not in (b"[", b"{"):
-        return True
+_messages = msgspec.json.Decoder(list[_Message]).decode
+_texts = msgspec.json.Decoder(str | list[str | int | list[int] | _Document] | None).decode
+_tools = msgspec.json.Decoder(list[_Tool] | None).decode
+_anything = msgspec.json.Decoder().decode
+
+
+class Opaque(NamedTuple):
+    """What of a request's input is no text: how many parts, and how many bytes of the body they take."""
+
+    parts: int = 0
+    bytes: int = 0
+
+
+_NOTHING = Opaque()
+_EMPTY = frozenset({b"null", b"[]", b"{}", b'""', b"false"})
+
+
+def opaque_input(fields: Mapping[str, Raw]) -> Opaque:
+    """The images, sounds, videos, files and references in `fields`, and whatever else is not known to be text."""
+    parts = size = 0
+    for name, raw in fields.items():
+        if name in CONVERSATIONS or name in TEXTS:
+            found = _opaque_in(name, raw)
+            parts += found.parts
+            size += found.bytes
+        elif name in ELSEWHERE:
+            parts += bytes(raw) not in _EMPTY
+        elif name == "tools":
+            parts += _hosted(raw)
+    return Opaque(parts, size)
+
+
+def _opaque_in(name: str, raw: Raw) -> Opaque:
+    if memoryview(raw)[:1] == b'"':
+        return _NOTHING
     try:
-        items = _items(raw) if first == b"[" else [_item(raw)]
-    except msgspec.MsgspecError:
-        return False
-    return all(item.type in _PLAIN and _is_text(item.content) and _is_text(item.output) for item in items)
+        (_messages if name == "messages" else _texts)(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        pass
+    else:
+        return _NOTHING
+    found, value = _Finder(), _anything(raw)
+    if name in CONVERSATIONS:
+        found.look(value)
+    else:
+        found.add(value)
+    return Opaque(found.parts, found.bytes)
 
 
-def _is_plain(raw: Raw) -> bool:
-    """Whether the input of an embedding or a ranking is strings or tokens."""
-    if bytes(raw)[1:2].isdigit():
-        return True
+def _hosted(raw: Raw) -> int:
     try:
-        _texts(raw)
-    except msgspec.MsgspecError:
-        return False
-    return True
+        tools = _tools(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return 1
+    return sum(tool.type not in _HOSTED for tool in tools or ())
+
+
+class _Finder:
+    """Looks through decoded input, no deeper than the body's own bound of depth."""
+
+    __slots__ = ("bytes", "parts")
+
+    def __init__(self) -> None:
+        self.parts = 0
+        self.bytes = 0
+
+    def look(self, value: object) -> None:
+        """Add up what in `value`, a conversation or a part of one, is not text."""
+        if isinstance(value, list):
+            for item in value:
+                self.look(item)
+        elif isinstance(value, dict):
+            self._look_into(value)
+
+    def _look_into(self, item: dict[str, object]) -> None:
+        kind = item.get("type")
+        if kind is not None and not (isinstance(kind, str) and kind in _KINDS):
+            self.add(item)
+            return
+        for name, value in item.items():
+            if name in _PARTS:
+                self.look(value)
+            elif value is not None and name not in _TEXTS and name != _TEXTS_OF.get(kind):
+                self.add(value)
+
+    def add(self, value: object) -> None:
+        """Take note of a part that is no text."""
+        self.parts += 1
+        self.bytes += _encoded_bytes(value)
+
+
+def _encoded_bytes(value: object) -> int:
+    """Bytes of the strings in `value` that are an encoding, of a picture say, and no text."""
+    if isinstance(value, str):
+        return len(value) if value.startswith("data:") or _BASE64.match(value) else 0
+    if isinstance(value, dict):
+        return sum(map(_encoded_bytes, value.values()))
+    return sum(map(_encoded_bytes, value)) if isinstance(value, list) else 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +11,9 @@ from msgspec import UNSET, Raw
 
 from ..errors import BadRequest
 from .endpoint import Endpoint
-from .opaque import is_opaque
+from .form import Form, is_form, read_form
+from .json_body import read_fields, refuse_look_alikes
+from .opaque import CONVERSATIONS, ELSEWHERE, TEXTS, opaque_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,11 +22,19 @@ _T = TypeVar("_T")
 
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict")
 """Fields that bound the output; `n_predict` is llama.cpp's own and overrules the others there."""
+UNLIMITED = -1
+"""How llama.cpp and LM Studio write that there is no limit."""
 _COPIES = ("n", "best_of", "n_cmpl")
 _MOST = 2**31
-_KEY = re.compile(rb'[\s{,]*"([^"\\]*)"[\s:]*')
-_END = re.compile(rb"[\s{}]*")
-_BOM = b"\xef\xbb\xbf"
+_OPTIONS = frozenset({"include_usage", "continuous_usage_stats"})
+_COUNTED = frozenset(
+    {"model", "stream", "stream_options", "timings_per_token", "background", "tools", *LIMITS, *_COPIES}
+    | CONVERSATIONS
+    | TEXTS
+    | ELSEWHERE
+)
+"""Fields on which counting and limiting depend: nobody may read another for one of them."""
+_FORM_FIELDS = frozenset({"model", "stream"})
 _ENDPOINTS = MappingProxyType(
     {
         "chat/completions": Endpoint.CHAT,
@@ -44,31 +52,33 @@ _ENDPOINTS = MappingProxyType(
     }
 )
 
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _TYPES = MappingProxyType(
     {
         bool: ("true or false", msgspec.json.Decoder(bool | None).decode),
-        int: ("a whole number", msgspec.json.Decoder(int | None).decode),
+        int: ("a whole number", msgspec.json.Decoder(int | float | None).decode),
         str: ("a string", msgspec.json.Decoder(str | None).decode),
         dict: ("an object", msgspec.json.Decoder(dict[str, Raw] | None).decode),
-        list: ("a list", msgspec.json.Decoder(list[Raw] | None).decode),
     }
 )
+_prompts = msgspec.json.Decoder(list[Raw]).decode
+_token_ids = msgspec.json.Decoder(list[list[int]]).decode
 
 
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request to a model.
 
     `choices` counts the answers asked for (copies times prompts), `prompts` the prompts of a completions
-    list. `limits` are the bounds of the output that the body has, in tokens for each choice.
+    list, `prompt_tokens` the tokens of each where they are given as ids. `limits` are the bounds of the output
+    that the body has, in tokens for each choice; `backends.output_limit` says what a dialect makes of them.
 
     `prompt_bound` is at least the number of prompt tokens: the bytes of the body. Every token stands for
     one byte or more of text, a token given as a number takes two bytes with its comma, and the JSON around
     a message (`{"role":"user","content":""}`, 28 bytes) outweighs the tokens that a chat template puts
-    around it. Two things escape it: input that is not in the body or not text, which `opaque_input` tells,
-    and a template that adds a long text of its own (an operator who serves such a model knows its length).
+    around it. Two things escape it: input that is not in the body or not text, of which there are
+    `opaque_parts`, and a template that adds a long text of its own (an operator who serves such a model knows
+    its length). The bytes of an encoded image are no bound of its tokens and not among them.
 
-    `fields` are the members of the body, until it has gone upstream.
+    `fields` are the members of the body, or `form` those of an upload, until it has gone upstream.
     """
 
     endpoint: Endpoint
@@ -80,13 +90,20 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     prompts: int
     limits: dict[str, int]
     prompt_bound: int
-    opaque_input: bool
+    opaque_parts: int
     fields: dict[str, Raw]
+    form: Form | None = None
+    prompt_tokens: tuple[int, ...] = ()
 
     @property
     def max_output(self) -> int | None:
         """The smallest of the limits; None where there is none."""
-        return min(self.limits.values(), default=None)
+        return min((number for number in self.limits.values() if number >= 0), default=None)
+
+    @property
+    def opaque_input(self) -> bool:
+        """Whether some of the input is no text in the body."""
+        return self.opaque_parts > 0
 
 
 @lru_cache(256)
@@ -98,28 +115,19 @@ def endpoint_of(method: str, path: str) -> Endpoint:
     return _ENDPOINTS.get("/".join(segments)) or _ENDPOINTS.get(segments[-1], Endpoint.OTHER)
 
 
-def parse_request(endpoint: Endpoint | Callable[[dict[str, Raw]], Endpoint], body: bytes) -> ModelRequest:
+def parse_request(
+    endpoint: Endpoint | Callable[[dict[str, Raw]], Endpoint], body: bytes, content_type: bytes = b""
+) -> ModelRequest:
     """What `body` asks `endpoint` for; a function tells it from the fields of the body, where no path does.
 
-    Raises `BadRequest`, naming the place, if the body is no JSON object in UTF-8 without duplicate keys, or
-    if a field that is counted or limited by has a type or size that backends could read in different ways.
-    A byte order mark is accepted, as backends do. An audio upload is a form, not JSON: an opaque ask.
+    Raises `BadRequest`, naming the place, if the body is no JSON object in UTF-8 without duplicate keys (see
+    `json_body`), or if a field that is counted or limited by has a name, type or size that backends could read
+    in different ways. An upload of audio may be a form by its `content_type`.
     """
-    if endpoint is Endpoint.AUDIO and not body.lstrip(_BOM + b" \t\r\n").startswith(b"{"):
-        return ModelRequest(
-            endpoint=endpoint,
-            model=None,
-            stream=False,
-            wants_usage=False,
-            wants_continuous=False,
-            choices=1,
-            prompts=1,
-            limits={},
-            prompt_bound=len(body),
-            opaque_input=True,
-            fields={},
-        )
+    if endpoint is Endpoint.AUDIO and is_form(content_type):
+        return _parse_form(body, content_type)
     fields = read_fields(body)
+    refuse_look_alikes(fields, _COUNTED)
     if not isinstance(endpoint, Endpoint):
         endpoint = endpoint(fields)
     if endpoint is Endpoint.RESPONSES and _get(fields, "background", bool):
@@ -128,81 +136,68 @@ def parse_request(endpoint: Endpoint | Callable[[dict[str, Raw]], Endpoint], bod
             "leave it out or set it to false",
             param="background",
         )
-    options = _get(fields, "stream_options", dict) or {}
-    wants_usage = bool(_get(options, "include_usage", bool, "body.stream_options"))
-    prompts = _count_prompts(fields) if endpoint is Endpoint.COMPLETIONS else 1
+    wants_usage, wants_continuous = _read_options(fields)
+    prompts, prompt_tokens = _read_prompts(fields) if endpoint is Endpoint.COMPLETIONS else (1, ())
+    opaque = opaque_input(fields)
     return ModelRequest(
         endpoint=endpoint,
         model=_get(fields, "model", str),
         stream=bool(_get(fields, "stream", bool)),
         wants_usage=wants_usage,
-        wants_continuous=wants_usage
-        and bool(_get(options, "continuous_usage_stats", bool, "body.stream_options")),
-        choices=max([1, *_numbers(fields, _COPIES).values()]) * prompts,
+        wants_continuous=wants_continuous,
+        choices=max([1, *_numbers(fields, _COPIES, 0).values()]) * prompts,
         prompts=prompts,
-        limits=_numbers(fields, LIMITS),
-        prompt_bound=len(body),
-        opaque_input=is_opaque(endpoint, fields),
+        limits=_numbers(fields, LIMITS, UNLIMITED),
+        prompt_bound=len(body) - opaque.bytes,
+        opaque_parts=opaque.parts,
         fields=fields,
+        prompt_tokens=prompt_tokens,
     )
 
 
-def rewrite(model_request: ModelRequest, **changes: object) -> bytes:
+def rewrite(model_request: ModelRequest, body: bytes = b"", /, **changes: object) -> bytes:
     """The body of `model_request` with top-level fields set, or removed where the value is `msgspec.UNSET`.
 
-    The values of all other fields keep their bytes. Raises `BadRequest` for a body that is not JSON.
+    The values of all other fields keep their bytes. Of a form, `body`, only the model can be set.
     """
-    if not model_request.fields:
-        raise BadRequest("body: a form cannot be rewritten; name the model as the backend knows it")
+    if model_request.form is not None:
+        model = changes.pop("model")
+        assert not changes, "there is nothing else to change in a form"
+        return model_request.form.with_value(body, "model", str(model))
     fields = {
         name: value for name, value in {**model_request.fields, **changes}.items() if value is not UNSET
     }
     return msgspec.json.encode(fields)
 
 
-def read_fields(body: bytes) -> dict[str, Raw]:
-    """The members of a JSON object, their values as they were written. Raises `BadRequest` like `parse_request`."""
-    body = body.removeprefix(_BOM)
-    try:
-        if not body.isascii():
-            body.decode()
-        fields = _members(body)
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"body: not UTF-8 at byte {error.start}") from error
-    except msgspec.ValidationError as error:
-        raise BadRequest("body: expected a JSON object") from error
-    except msgspec.DecodeError as error:
-        reason = str(error).removeprefix("JSON is malformed: ")
-        place = "" if "(byte" in reason else f" (byte {len(body)})"
-        raise BadRequest(f"body: not JSON: {reason}{place}") from error
-    except RecursionError as error:
-        raise BadRequest("body: nested too deeply") from error
-    _refuse_duplicates(body, fields)
-    return fields
+def _parse_form(body: bytes, content_type: bytes) -> ModelRequest:
+    form = read_form(body, content_type, _FORM_FIELDS)
+    stream = form.value(body, "stream") or ""
+    return ModelRequest(
+        endpoint=Endpoint.AUDIO,
+        model=form.value(body, "model"),
+        stream=stream.strip().lower() in ("true", "1", "on", "yes", "t", "y"),
+        wants_usage=False,
+        wants_continuous=False,
+        choices=1,
+        prompts=1,
+        limits={},
+        prompt_bound=form.text_bytes,
+        opaque_parts=sum(field.is_file for field in form.fields),
+        fields={},
+        form=form,
+    )
 
 
-def _refuse_duplicates(body: bytes, fields: dict[str, Raw]) -> None:
-    """Backends differ in which of two equal keys they obey, so a limit could be read here and escape there.
-
-    Of two equal keys the last value is kept, in the place of the first. So a body that is its fields, one
-    after the other, has no duplicates; only one that is not, because of one or of an escape, is parsed again.
-    Clients that write no spaces between fields, as most do, are told by a comparison.
-    """
-    if msgspec.json.encode(fields) == body:
-        return
-    at = 0
-    for name, value in fields.items():
-        key = _KEY.match(body, at)
-        if key is None or key[1] != name.encode() or not body.startswith(value, key.end()):
-            break
-        at = key.end() + len(memoryview(value))
-    else:
-        if _END.fullmatch(body, at):
-            return
-    keys = [key for key, _ in json.loads(body, object_pairs_hook=tuple)]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise BadRequest(f"body.{key}: given more than once", param=key)
+def _read_options(fields: dict[str, Raw]) -> tuple[bool, bool]:
+    """Whether the client wants the final usage, and usage on every chunk, which needs the former."""
+    if not _get(fields, "stream_options", dict):
+        return False, False
+    place = "body.stream_options"
+    options = read_fields(bytes(fields["stream_options"]), place=place)
+    refuse_look_alikes(options, _OPTIONS, place)
+    wants_usage = bool(_get(options, "include_usage", bool, place))
+    return wants_usage, wants_usage and bool(_get(options, "continuous_usage_stats", bool, place))
 
 
 def _get(fields: dict[str, Raw], name: str, kind: type[_T], place: str = "body") -> _T | None:
@@ -218,19 +213,39 @@ def _get(fields: dict[str, Raw], name: str, kind: type[_T], place: str = "body")
     return value  # type: ignore[no-any-return]
 
 
-def _numbers(fields: dict[str, Raw], names: Iterable[str]) -> dict[str, int]:
+def _numbers(fields: dict[str, Raw], names: Iterable[str], least: int) -> dict[str, int]:
+    """Whole numbers, as languages with one kind of number write them, too (100.0)."""
     numbers = {}
     for name in names:
         if name in fields and (number := _get(fields, name, int)) is not None:
-            if not 0 <= number <= _MOST:
+            if number != number // 1:
+                raise BadRequest(f"body.{name}: expected a whole number", param=name)
+            if not least <= number <= _MOST:
                 raise BadRequest(f"body.{name}: expected a whole number from 0 to {_MOST}", param=name)
-            numbers[name] = number
+            numbers[name] = int(number)
     return numbers
 
 
-def _count_prompts(fields: dict[str, Raw]) -> int:
-    """A list of strings, or of token lists, is a batch; a list of numbers is one prompt."""
-    prompt = bytes(fields.get("prompt", b""))
-    if not prompt.startswith(b"[") or prompt[1:].lstrip()[:1] not in (b'"', b"["):
-        return 1
-    return len(_get(fields, "prompt", list) or ())
+def _read_prompts(fields: dict[str, Raw]) -> tuple[int, tuple[int, ...]]:
+    """How many prompts there are, and the tokens of each where they are ids.
+
+    A list whose first item is a number is one prompt of tokens (in llama.cpp with texts among them); any other
+    is a batch, of strings, token lists or objects.
+    """
+    raw = fields.get("prompt", Raw())
+    if memoryview(raw)[:1] != b"[":
+        return 1, ()
+    prompts = _prompts(raw)
+    if not prompts:
+        return 1, ()
+    first = memoryview(prompts[0])[:1].tobytes()
+    if first.isdigit():
+        if any(memoryview(prompt)[:1] in (b"[", b"{") for prompt in prompts):
+            raise BadRequest("body.prompt: expected tokens, or a list of prompts, not both", param="prompt")
+        return 1, ()
+    if first != b"[":
+        return len(prompts), ()
+    try:
+        return len(prompts), tuple(map(len, _token_ids(raw)))
+    except msgspec.MsgspecError:
+        return len(prompts), ()

@@ -195,6 +195,17 @@ class Ledger:
             raise QuotaExhausted(_exhausted(hold))
         return hold
 
+    async def covers(self, subjects: Iterable[Subject], *, upstream: str = "", model: str = "") -> bool:
+        """Whether any quota of `subjects` is drawn on by such a request; True while the store cannot say."""
+        subjects = tuple(subjects)
+        found = self._books.known(subjects, upstream, model)
+        if found is None:
+            try:
+                found = await self._books.covering(subjects, upstream, model)
+            except StoreError:
+                return True
+        return bool(found)
+
     def begin(self, record: UsageRecord, hold: Hold | None = None) -> Slot:
         """Keep in mind that a request is under way: should the process die, `record` goes into the ledger.
 

@@ -10,8 +10,6 @@ from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from ..usage.model import Certainty
-
 MOST = 2**62
 """The largest amount of anything: no sum of two of them leaves 64 bits."""
 
@@ -229,8 +227,8 @@ class Pledge(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def spent(self, record: UsageRecord) -> int:
         """What `record` takes from the quota.
 
-        Nothing if the request failed, or was lost before its answer began. What the backend reported counts
-        in full, even past the hold; a guess never counts for more than was held.
+        Nothing if the request failed, or was lost before its answer began. What passed counts in full, even past
+        the hold, be it reported by the backend or estimated from the text: it proves that the hold was wrong.
         """
         if record.outcome in _FREE:
             return 0
@@ -238,12 +236,11 @@ class Pledge(msgspec.Struct, frozen=True, array_like=True, gc=False):
             return 0
         match self.unit:
             case Unit.TOKENS:
-                spent = record.input_tokens + record.output_tokens if record.booked is None else record.booked
+                return record.input_tokens + record.output_tokens if record.booked is None else record.booked
             case Unit.REQUESTS:
                 return 1
             case _:
-                spent = record.cost
-        return min(spent, self.amount) if record.certainty == Certainty.ESTIMATED else spent
+                return record.cost
 
 
 _FREE = frozenset({Outcome.FAILED, Outcome.REFUSED})

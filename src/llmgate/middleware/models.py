@@ -54,7 +54,7 @@ class Models:
             return
         except ClientGone:
             return
-        if model is not None and model != model_request.model and model_request.fields:
+        if model is not None and model != model_request.model:
             scope = exchange.edit(scope, {"model": model})
         exchange.model = model or ""
         await self.app(scope, exchange.receive, send)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..backends.dialect import DIALECTS
 from ..backends.endpoint import Endpoint
+from ..backends.output_limit import limit, output_bound
 from ..backends.request import endpoint_of
 from ..errors import ClientGone, QuotaExhausted, Refusal, answer
 from ..exchange import Exchange, Principal, exchange_of
 from ..ledger.accounts import Demand
 from ..ledger.model import Subject
 from ..ledger.prices import Prices
-from ..usage.meter import limit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..backends.request import ModelRequest
     from ..ledger.ledger import Ledger
 
+PLAUSIBLE_OUTPUT = 4_096
+"""Tokens that any model may generate: a limit under this is not refused for being too high."""
 GENERATING = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
 
 
@@ -47,8 +49,8 @@ class Quota:
     `refused_status` (402, or 429 where a surface's guide says so; never with Retry-After). The context length
     (tokens, prompt and answer together) bounds requests that name no bound: `context_length`, or what
     `context` says of the model; where nothing is known of it and there are no `max_output_tokens`, such a
-    request holds all that is left. The hold is settled by `Accounting` below; what it leaves open, because
-    nothing was used or nobody accounts, is given back.
+    request, and one with input that is no text, holds all that is left. The hold is settled by `Accounting`
+    below; what it leaves open, because nothing was used or nobody accounts, is given back.
     """
 
     def __init__(
@@ -109,37 +111,55 @@ class Quota:
         """Place the hold; returns what has to change in the body for the answer to stay within it."""
         if exchange.principal is None:
             return {}
-        output = model_request.max_output
+        dialect, subjects = self._dialect, self._subjects(exchange.principal)
+        output = output_bound(dialect, model_request)
         if output is None and model_request.endpoint in GENERATING:
             output = self._max_output_tokens
-        context = self._context_length
-        if context is None and self._context is not None:
-            context = await self._context(exchange.model)
+        if not await self._ledger.covers(subjects, upstream=self._upstream, model=exchange.model):
+            return {} if output is None else limit(dialect, model_request, output)
+        demand = self._demand(model_request, output, await self._context_of(exchange.model), exchange.model)
         count = self._count
         exchange.hold = await self._ledger.reserve(
-            self._subjects(exchange.principal),
-            self._demand(model_request, output, context, exchange.model),
+            subjects,
+            demand,
             upstream=self._upstream,
             model=exchange.model,
             count=None if count is None or model_request.opaque_input else lambda: count(model_request),
         )
-        if exchange.hold.max_output is not None:
-            output = exchange.hold.max_output
-        return {} if output is None else limit(self._dialect, model_request, output)
+        if (most := exchange.hold.max_output) is None:
+            return {} if output is None else limit(dialect, model_request, output)
+        return self._limit_to(most, exchange, model_request)
+
+    def _limit_to(self, most: int, exchange: Exchange, model_request: ModelRequest) -> dict[str, object]:
+        """Write the limit `most` into a request that asks for more, or for as much as there is.
+
+        A limit that nobody asked for may be more than the model takes: the relay leaves it out where it is
+        refused (`Exchange.removable`).
+        """
+        changes = limit(self._dialect, model_request, most)
+        if most >= PLAUSIBLE_OUTPUT:
+            exchange.removable = next((name for name in changes if name not in model_request.limits), None)
+        return changes
+
+    async def _context_of(self, model: str) -> int | None:
+        if self._context_length is not None or self._context is None:
+            return self._context_length
+        return await self._context(model)
 
     def _demand(
         self, model_request: ModelRequest, output: int | None, context: int | None, model: str
     ) -> Demand:
+        """What the request may use at the most; of input whose size nobody knows, all that is left."""
+        prompt = model_request.prompt_bound
         if model_request.endpoint not in GENERATING:
             output = 0
-        prompt = model_request.prompt_bound
-        if context is not None:
-            prompt = (
-                context * model_request.prompts
-                if model_request.opaque_input
-                else min(prompt, context * model_request.prompts)
-            )
-            output = context if output is None else min(output, context)
+        if context is None:
+            if model_request.opaque_input:
+                output = None
+            return Demand(prompt, output, model_request.choices, self._prices.of(model))
+        most = context * model_request.prompts
+        prompt = most if model_request.opaque_input else min(prompt, most)
+        output = context if output is None else min(output, context)
         return Demand(prompt, output, model_request.choices, self._prices.of(model))
 
 

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from ..backends.request import read_fields
+from ..backends.json_body import read_fields
 from ..errors import BadRequest, ClientGone, ErrorShape, Header, OpenAIError, Refusal, answer, openai_shape
 from ..exchange import Exchange, Principal, exchange_of, read_body
 

@@ -6,6 +6,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+import msgspec
+from msgspec.structs import replace
+
+from ..backends.json_body import read_fields
 from ..errors import AnswerCut, ClientGone
 from ..exchange import too_large
 from .engines.base import UpstreamError
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("llmgate.proxy")
 
+REFUSED_LIMIT = frozenset({400, 422})
+"""Statuses by which backends refuse a limit that is over what their model takes."""
 POLL_INTERVAL_S = 0.1
 """How often `DisconnectWatcher` polls. Nearly every short answer is over before the first poll and never pays for a
 task that waits for its client to leave; a client that leaves earlier is noticed when that begins."""
@@ -112,6 +118,8 @@ class ProxiedRequest:
         watch.add(self)
         try:
             lease = self._lease = await upstream.send(request)
+            if self._exchange.removable is not None and lease.response.status in REFUSED_LIMIT:
+                lease = await self._send_without_limit(upstream, request, lease)
             del request  # its body need not be kept for as long as the answer takes
             await self._forward(lease.response)
         except asyncio.CancelledError:
@@ -124,6 +132,23 @@ class ProxiedRequest:
                 self._watcher = None  # what it raises then refers to us: no circle for the collector to find
             if self._lease is not None:
                 self._lease.close()
+
+    async def _send_without_limit(self, upstream: Upstream, request: UpstreamRequest, lease: Lease) -> Lease:
+        """Repeat a request that was refused, as far as can be told, for a limit that the gate has added.
+
+        Nothing was generated, and no byte has gone to the client. What the backend then generates by itself is
+        less than the limit that it has refused.
+        """
+        name, self._exchange.removable = self._exchange.removable, None
+        if name is None or not isinstance(request.body, bytes):
+            return lease
+        fields = read_fields(request.body)
+        if fields.pop(name, None) is None:
+            return lease
+        lease.close()
+        self._lease = None
+        self._lease = await upstream.send(replace(request, body=msgspec.json.encode(fields)))
+        return self._lease
 
     async def _forward(self, response: UpstreamResponse) -> None:
         send, status = self._send, response.status

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -18,13 +17,6 @@ if TYPE_CHECKING:
     from ..backends.dialect import Dialect
     from ..backends.request import ModelRequest
 
-_LIMIT_OF = MappingProxyType(
-    {
-        Endpoint.COMPLETIONS: ("max_tokens",),
-        Endpoint.MESSAGES: ("max_tokens",),
-        Endpoint.RESPONSES: ("max_output_tokens",),
-    }
-)
 _WHOLE = 1024 * 1024
 _EDGE = 16 * 1024
 _KEY = b'"usage"'
@@ -72,26 +64,6 @@ def inject(dialect: Dialect, model_request: ModelRequest) -> dict[str, object]:
     if dialect.continuous:
         options["continuous_usage_stats"] = True
     return {"stream_options": options}
-
-
-def limit(dialect: Dialect, model_request: ModelRequest, most: int) -> dict[str, object]:
-    """The changes for `rewrite` that stop every choice after `most` tokens; {} if the body says so already.
-
-    Every limit given that is higher comes down, since backends differ in which of two they obey; where
-    none is given that this backend obeys (llama_cpp/chat_mct.txt), the one it does is added.
-    """
-    lowest = 1 if dialect.zero_is_unlimited else 0
-    most = max(most, lowest)
-    obeyed = (
-        dialect.chat_limits
-        if model_request.endpoint is Endpoint.CHAT
-        else _LIMIT_OF.get(model_request.endpoint, ())
-    )
-    given = {name: number for name, number in model_request.limits.items() if number >= lowest}
-    changes: dict[str, object] = {name: most for name, number in given.items() if number > most}
-    if obeyed and given.keys().isdisjoint(obeyed):
-        changes[obeyed[0]] = most
-    return changes
 
 
 def meter_for(

@@ -1,0 +1,141 @@
+"""What a request may use is held before it goes on, and only what is needed is written into it."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from gates import Running, error_of, running
+from servers import Peer, connect
+
+MODEL_TAKES = 16_384
+USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+CHAT = {"model": "small", "messages": [{"role": "user", "content": "hello"}]}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 60_000}}
+
+
+class Picky:
+    """A hosted backend: says nothing of its context, and takes no limit over what its model has."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, object]] = []
+        self.lists = 0
+
+    async def __call__(self, peer: Peer) -> None:
+        while True:
+            head, body = await peer.request()
+            kind = b"content-type: application/json\r\n"
+            if b"/models" in head.split(b"\r\n", 1)[0]:
+                self.lists += 1
+                await peer.answer(b'{"data":[{"id":"small"},{"id":"large"}]}', headers=kind)
+                continue
+            asked = json.loads(body)
+            self.bodies.append(asked)
+            most = asked.get("max_completion_tokens") or asked.get("max_tokens") or 0
+            if most > MODEL_TAKES:
+                await peer.answer(
+                    b'{"error":{"message":"too large"}}', status=b"400 Bad Request", headers=kind
+                )
+            else:
+                await peer.answer(json.dumps({"choices": [], "usage": USAGE}).encode(), headers=kind)
+
+
+def gate(tmp_path: Path, store: Path, backend: Picky, tokens: int | None, **settings: object):
+    quotas = [] if tokens is None else [{"per": "user", "tokens": tokens}]
+    settings = {"dialect": "openai", "context_length": None, **settings}
+    return running(tmp_path, store, backend, settings=settings, quotas=quotas, limits=[])
+
+
+@pytest.fixture
+def store(sqlite_url: str) -> Path:
+    return Path(sqlite_url.removeprefix("sqlite:///"))
+
+
+async def ask(served: Running, body: object = CHAT, **more: str) -> tuple[int, bytes]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with connect(served.url) as client:
+        await client.send(served.request(data, **more))
+        head, answer = await client.response()
+    return int(head.split(b" ")[1]), answer
+
+
+async def test_what_is_good_without_a_quota_is_good_with_one_that_has_room(
+    tmp_path: Path, store: Path
+) -> None:
+    """The limit that the quota needs is more than the model takes: it is left out."""
+    backend = Picky()
+    async with gate(tmp_path, store, backend, 1_000_000) as served:
+        assert (await ask(served))[0] == 200
+        limits = [body.get("max_completion_tokens", 0) for body in backend.bodies]
+        assert limits[0] > MODEL_TAKES
+        assert backend.bodies[1:] == [CHAT]
+        await served.quiet()
+        assert await served.records() == [("finished", 11, 7, "exact")]
+
+
+async def test_a_quota_that_has_little_room_bounds_the_answer(tmp_path: Path, store: Path) -> None:
+    """Whatever the model takes: what is left is a limit."""
+    backend = Picky()
+    async with gate(tmp_path, store, backend, 1_000) as served:
+        assert (await ask(served))[0] == 200
+        assert 0 < backend.bodies[0]["max_completion_tokens"] < 1_000
+
+
+async def test_a_limit_of_the_clients_own_is_never_taken_out(tmp_path: Path, store: Path) -> None:
+    """It is refused by the model, and the client is told so."""
+    backend = Picky()
+    async with gate(tmp_path, store, backend, 1_000_000) as served:
+        status, answer = await ask(served, {**CHAT, "max_completion_tokens": 20_000})
+    assert (status, error_of(answer)["message"]) == (400, "too large")
+    assert len(backend.bodies) == 1
+
+
+async def test_the_bytes_of_an_image_are_no_bound_of_its_tokens(tmp_path: Path, store: Path) -> None:
+    """Their number is not known: the request has room where anything is left (case image-against-a-quota)."""
+    backend = Picky()
+    body = {**CHAT, "max_tokens": 50, "messages": [{"role": "user", "content": [IMAGE]}]}
+    async with gate(tmp_path, store, backend, 5_000) as served:
+        assert (await ask(served, body))[0] == 200
+        assert backend.bodies == [body]
+        await served.quiet()
+        assert await served.records() == [("finished", 11, 7, "exact")]
+
+
+@pytest.mark.parametrize("key", ["Max_Tokens", "max_token\u017f", "Stream", "MODEL"])
+async def test_a_field_that_some_backend_takes_for_another_is_refused(
+    tmp_path: Path, store: Path, key: str
+) -> None:
+    """Go's readers ignore case; the last one counts there."""
+    backend = Picky()
+    async with gate(tmp_path, store, backend, 1_000) as served:
+        status, answer = await ask(served, {**CHAT, "max_tokens": 1, key: 4000})
+    assert (status, error_of(answer)["param"], backend.bodies) == (400, key, [])
+
+
+@pytest.mark.parametrize("unlimited", [0, -1])
+async def test_no_limit_in_disguise_comes_down_to_what_is_left(
+    tmp_path: Path, store: Path, unlimited: int
+) -> None:
+    """0 and -1 are as good as none to some backends; of one that nobody knows the worst is taken."""
+    backend = Picky()
+    async with gate(tmp_path, store, backend, 1_000, dialect="generic") as served:
+        assert (await ask(served, {**CHAT, "max_tokens": unlimited}))[0] == 200
+        assert 0 < backend.bodies[0]["max_tokens"] < 1_000
+
+
+async def test_without_a_quota_no_list_of_models_is_asked_for(tmp_path: Path, store: Path) -> None:
+    """Nobody waits for what nobody needs (case model-list-that-hangs)."""
+    backend = Picky()
+    async with gate(tmp_path, store, backend, None) as served:
+        assert (await ask(served))[0] == 200
+    assert (backend.lists, backend.bodies) == (0, [CHAT])
+
+
+async def test_a_compressed_body_is_held_and_sent_as_what_it_says(tmp_path: Path, store: Path) -> None:
+    """What was read is what the backend gets; a coding that is not known is 415."""
+    backend = Picky()
+    async with gate(tmp_path, store, backend, 1_000) as served:
+        body = gzip.compress(json.dumps({**CHAT, "max_tokens": 5}).encode())
+        assert (await ask(served, body, headers="content-encoding: gzip\r\n"))[0] == 200
+        assert backend.bodies == [{**CHAT, "max_tokens": 5}]
+        assert (await ask(served, body, headers="content-encoding: br\r\n"))[0] == 415
