@@ -6,10 +6,10 @@ The whole body is there, so a field is where it stands in it. What readers take 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
-from python_multipart.exceptions import FormParserError
+from python_multipart.exceptions import ParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from ..errors import BadRequest
@@ -17,6 +17,8 @@ from .json_body import refuse_look_alikes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+
+    from python_multipart.multipart import MultipartCallbacks
 
 MULTIPART = b"multipart/form-data"
 MAX_PARTS = 1_000
@@ -81,10 +83,10 @@ def read_form(body: bytes, content_type: bytes, counted: Collection[str]) -> For
         raise BadRequest(f"Content-Type: expected one boundary of 1 to {MAX_BOUNDARY} characters")
     reader = _Reader(body)
     try:
-        parser = MultipartParser(boundary, reader.callbacks())
+        parser = MultipartParser(boundary, cast("MultipartCallbacks", reader.callbacks()))
         parser.write(body)
         parser.finalize()
-    except FormParserError as error:
+    except ParseError as error:
         raise BadRequest(f"body: no multipart form (byte {error.offset})") from error
     if not reader.is_whole:
         raise BadRequest("body: the form has no end")

@@ -109,7 +109,7 @@ def opaque_input(fields: Mapping[str, Raw]) -> Opaque:
 
 
 def _opaque_in(name: str, raw: Raw) -> Opaque:
-    if memoryview(raw)[:1] == b'"':
+    if bytes(memoryview(raw)[:1]) == b'"':
         return _NOTHING
     try:
         (_messages if name == "messages" else _texts)(raw)
@@ -155,10 +155,11 @@ class _Finder:
         if kind is not None and not (isinstance(kind, str) and kind in _KINDS):
             self.add(item)
             return
+        own = _TEXTS_OF.get(str(kind))
         for name, value in item.items():
             if name in _PARTS:
                 self.look(value)
-            elif value is not None and name not in _TEXTS and name != _TEXTS_OF.get(kind):
+            elif value is not None and name not in _TEXTS and name != own:
                 self.add(value)
 
     def add(self, value: object) -> None:

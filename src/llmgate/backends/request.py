@@ -233,14 +233,14 @@ def _read_prompts(fields: dict[str, Raw]) -> tuple[int, tuple[int, ...]]:
     is a batch, of strings, token lists or objects.
     """
     raw = fields.get("prompt", Raw())
-    if memoryview(raw)[:1] != b"[":
+    if _first(raw) != b"[":
         return 1, ()
     prompts = _prompts(raw)
     if not prompts:
         return 1, ()
-    first = memoryview(prompts[0])[:1].tobytes()
+    first = _first(prompts[0])
     if first.isdigit():
-        if any(memoryview(prompt)[:1] in (b"[", b"{") for prompt in prompts):
+        if any(_first(prompt) in (b"[", b"{") for prompt in prompts):
             raise BadRequest("body.prompt: expected tokens, or a list of prompts, not both", param="prompt")
         return 1, ()
     if first != b"[":
@@ -249,3 +249,7 @@ def _read_prompts(fields: dict[str, Raw]) -> tuple[int, tuple[int, ...]]:
         return len(prompts), tuple(map(len, _token_ids(raw)))
     except msgspec.MsgspecError:
         return len(prompts), ()
+
+
+def _first(raw: Raw) -> bytes:
+    return bytes(memoryview(raw)[:1])
