@@ -5,6 +5,7 @@ import logging
 
 import pytest
 from playbook import Told, play
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from llmgate.errors import AnswerCut, BadRequest, ClientGone, NotFound, StoreError, detail_shape
@@ -42,6 +43,28 @@ async def test_a_refusal_is_answered_in_the_shape_of_its_route() -> None:
     told = await play(failing(BadRequest("No.")), llmgate=exchange)
     assert (told.status, told.body) == (400, b'{"detail":"No."}')
     assert exchange.refused == "bad_request"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (HTTPException(404), 404, "not_found"),
+        (HTTPException(405, headers={"Allow": "GET"}), 405, "bad_request"),
+        (HTTPException(401, "Who?"), 401, "unauthenticated"),
+        (HTTPException(418), 418, "bad_request"),
+        (HTTPException(503), 503, "unavailable"),
+        (HTTPException(500), 500, "internal"),
+    ],
+)
+async def test_starlettes_errors_are_told_in_the_shape_of_the_route(
+    error: HTTPException, status: int, reason: str
+) -> None:
+    """With their headers: an app of a plugin raises them as it does anywhere."""
+    exchange = Exchange("1", 0.0, error_shape=detail_shape)
+    told = await play(failing(error), llmgate=exchange)
+    assert (told.status, told.body) == (status, b'{"detail":"%s"}' % error.detail.encode())
+    assert told.header("allow") == (error.headers or {}).get("Allow")
+    assert exchange.refused == reason
 
 
 async def test_head_gets_no_body_but_its_length() -> None:

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 import click
 
 from ..config import Config, load
+from ..gate.mounts import ProxyMount
+from ..gate.router import claims_of
+from ..gate.stack import Layer
 from .dry_run import dry_run
 from .options import gate_file, json_option
 from .output import Row, show
 
 if TYPE_CHECKING:
-    from ..config import Route
-    from ..gate.router import Entry
+    from starlette.middleware import Middleware
+    from starlette.routing import BaseRoute
+
+    from ..gate.router import Claim
 
 
 @click.command()
@@ -31,27 +36,23 @@ def command(path: Path, *, as_json: bool) -> None:
 
 
 async def _rows(config: Config) -> list[Row]:
-    routes = {f"routes[{index}]": route for index, route in enumerate(config.routes)}
     async with dry_run(config) as gate:
         return [
-            _row(str(address), entry, routes.get(entry.owner))
+            _row(str(address), route, claim)
             for address, app in gate.apps.items()
-            for entry in app.table.entries
+            for route in app.routes
+            for claim in claims_of(route)
         ]
 
 
-def _row(address: str, entry: Entry, route: Route | None) -> Row:
+def _row(address: str, route: BaseRoute, claim: Claim) -> Row:
+    middleware: list[Middleware] = getattr(route, "middleware", [])
     return {
         "address": address,
-        "method": entry.method,
-        "path": entry.path,
-        "route": entry.route,
-        "owner": entry.owner,
-        "upstream": None if route is None else route.upstream,
-        "layers": None if route is None else _layers(route),
+        "method": claim.method,
+        "path": claim.path,
+        "route": getattr(route, "name", "-"),
+        "owner": getattr(route, "owner", None),
+        "upstream": route.settings.upstream if isinstance(route, ProxyMount) else None,
+        "layers": [layer.name for layer in middleware if isinstance(layer, Layer) and layer.name] or None,
     }
-
-
-def _layers(route: Route) -> list[str]:
-    first = ["authentication"] if route.authentication == "required" else []
-    return [*first, *route.middleware]

@@ -1,8 +1,8 @@
 """The composition root: gate.toml in, a gate out.
 
 async with open_runtime(config) as runtime:              # for as long as the process runs
-    async with open_gate(config, runtime) as gate:    # until the next reload
-        gate.apps[address]                         # one ASGI app for each address to listen on
+    async with open_gate(config, runtime) as gate:       # until the next reload
+        gate.apps[address]                               # one Starlette application for each address to listen on
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ..proxy.engines.httpx_engine import HttpxEngine
 from ..proxy.health import HealthChecks
 from ..proxy.model_names import ModelNames
 from ..store.migrations import check
-from .dispatcher import Dispatcher, not_found
 from .dynamic_upstreams import open_dynamic_upstreams
 from .from_config import defaults_of, known_models, prices_of
-from .routes import addresses_of, tables_of
+from .mounts import ProxyMount
+from .routes import addresses_of, applications_of
 from .runtime import Runtime
-from .stack import health_of, outer, route_app, upstream_of
+from .stack import front_of, health_of, relay_of, route_middleware, upstream_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ..proxy.engines.base import Engine
     from ..proxy.upstreams import Upstream
     from ..store import Store
+    from .application import Application
 
 log = logging.getLogger("llmgate")
 
@@ -50,10 +51,10 @@ FLUSH_EVERY = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A gate as gate.toml describes it: an ASGI app, and the table behind it, for each address."""
+    """A gate as gate.toml describes it: a Starlette application for each address."""
 
     config: Config
-    apps: Mapping[Address, Dispatcher]
+    apps: Mapping[Address, Application]
     services: Services
 
     @property
@@ -109,15 +110,19 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
         surfaces = {
             name: await _open_plugin(name, table, services, stack) for name, table in config.plugins.items()
         }
-        for route in config.routes:
-            late[route.name].app = route_app(route, config, runtime, upstreams[route.upstream], surfaces)
-        tables = tables_of(config, runtime, services, surfaces)
-        lost = outer(not_found, config, runtime, identity, credentials=(), required=False, roles=())
-        trusted = config.gate.trusted_proxies
-        apps = {
-            address: Dispatcher(table, not_found=lost, trusted_proxies=trusted)
-            for address, table in tables.items()
-        }
+        mounts = []
+        for index, route in enumerate(config.routes):
+            upstream = upstreams[route.upstream]
+            mount = ProxyMount(
+                route,
+                relay_of(route, config, runtime, upstream),
+                owner=f"routes[{index}]",
+                front=front_of(route, config, runtime, identity),
+                middleware=route_middleware(route, config, runtime, upstream, surfaces),
+            )
+            late[route.name].app = mount.service
+            mounts.append(mount)
+        apps = applications_of(config, runtime, services, surfaces, mounts)
         # Nothing can fail any more: only now is the file in force for what outlives this gate.
         runtime.ledger.set_defaults(defaults_of(config))
         runtime.instruments.watch(

@@ -26,7 +26,7 @@ from ..proxy.engines.base import Origin
 from ..proxy.engines.httptools_engine import HttptoolsEngine
 from ..proxy.engines.transport import EngineTransport
 from ..proxy.health import HealthChecks
-from .stack import health_of, route_app, upstream_of
+from .stack import health_of, relay_of, route_middleware, upstream_of, wrap
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -69,7 +69,9 @@ class DynamicUpstreams:
         upstream = upstream_of(name, settings, self._engine, self._runtime.replicas)
         upstream.take_over()
         config = msgspec.structs.replace(self._config, upstreams={name: settings})
-        backend = DynamicUpstream(upstream, route_app(route, config, self._runtime, upstream, {}))
+        relay = relay_of(route, config, self._runtime, upstream)
+        layers = route_middleware(route, config, self._runtime, upstream, {})
+        backend = DynamicUpstream(upstream, wrap(relay, layers))
         stack = AsyncExitStack()
         if (health := health_of(settings)) is not None:
             await stack.enter_async_context(HealthChecks({upstream: health}, http=self.http))

@@ -123,7 +123,8 @@ class Gate:
             await gate.drained()
 
     async def _inner(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app({**self._context, **scope}, receive, send)
+        own = {name: value for name, value in scope.items() if name != "app"}  # that is the gate's by now
+        await self.app({**self._context, **own}, receive, send)
 
 
 class _Stay:

@@ -1,4 +1,4 @@
-"""What is served at which address: routes, operations of plugins, probes and documentation, in one table each."""
+"""What is served at which address: routes, operations of plugins, probes and documentation."""
 
 from __future__ import annotations
 
@@ -9,55 +9,60 @@ from typing import TYPE_CHECKING
 from ..config import Address, Config
 from ..errors import ConfigError
 from ..observability.probes import Alive, InnerMetrics, Ready, Scrape
-from ..plugin.operation import OperationApp, Surface
+from ..plugin.operation import Operation, Surface
 from ..proxy.asgi_upstream import ORIGIN
-from .router import Entry, Table
-from .stack import health_path_of, outer, rate_limit
+from .application import Application
+from .mounts import GateRoute, PluginRoute
+from .router import not_found
+from .stack import front, health_path_of, proxy_headers, rate_limit, wrap
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.middleware import Middleware
+    from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
-    from ..config import Name, Route
+    from ..config import Name
     from ..plugin.loader import Services
+    from .mounts import ProxyMount
     from .runtime import Runtime
 
 DOCS = "the gate's documentation (`docs = false` in [gate] turns it off)"
 
+Routes = dict[Address, list["BaseRoute"]]
 
-def tables_of(
-    config: Config, runtime: Runtime, services: Services, surfaces: Mapping[Name, Surface]
-) -> dict[Address, Table]:
-    """The table of each address. Raises `ConfigError` with every clash."""
-    entries: defaultdict[Address, list[Entry]] = defaultdict(list)
+
+def applications_of(
+    config: Config,
+    runtime: Runtime,
+    services: Services,
+    surfaces: Mapping[Name, Surface],
+    mounts: Sequence[ProxyMount],
+) -> dict[Address, Application]:
+    """The application of each address. Raises `ConfigError` with every clash."""
+    routes: Routes = defaultdict(list)
     for name, surface in surfaces.items():
-        table = config.plugins[name]
-        for address in _addresses(config, table.listen):
-            entries[address] += _operations(config, runtime, services, name, surface)
-    for index, route in enumerate(config.routes):
-        app = outer(
-            services.routes[route.name],
-            config,
-            runtime,
-            services.identity,
-            credentials=route.credentials if route.authentication == "required" else (),
-            required=True,
-            roles=route.roles,
-        )
-        for address in _addresses(config, route.listen):
-            entries[address] += _allowed(route, app, f"routes[{index}]")
-    _add_probes(config, runtime, services, entries)
+        served = _of_plugin(config, runtime, services, name, surface)
+        for address in _addresses(config, config.plugins[name].listen):
+            routes[address] += served
+    for mount in mounts:
+        for address in _addresses(config, mount.settings.listen):
+            routes[address].append(mount)
+    _add_probes(config, runtime, services, routes)
     if config.gate.docs and surfaces:
-        _add_docs(config, runtime, services, surfaces, entries)
+        _add_docs(config, runtime, services, surfaces, routes)
+    default = wrap(not_found, front(config, runtime, services.identity))
     problems: list[str] = []
-    tables = {}
-    for address, claims in entries.items():
+    applications = {}
+    for address, claims in routes.items():
         try:
-            tables[address] = Table(claims)
+            applications[address] = Application(claims, default=default, middleware=proxy_headers(config))
         except ConfigError as error:
             problems += [f"{problem} (on {address})" for problem in error.problems]
     if problems:
         raise ConfigError(problems)
-    return tables
+    return applications
 
 
 def addresses_of(config: Config) -> set[Address]:
@@ -71,41 +76,38 @@ def _addresses(config: Config, own: Address | None) -> tuple[Address, ...]:
     return config.gate.listen if own is None else (own,)
 
 
-def _operations(
+def _of_plugin(
     config: Config, runtime: Runtime, services: Services, name: Name, surface: Surface
-) -> list[Entry]:
-    prefix = config.plugins[name].prefix
-    entries = []
-    for operation in surface.operations:
-        app = operation.app or OperationApp(operation)
-        if operation.app is None:  # an app of its own sends requests into a route, which has its limits
-            app = rate_limit(app, config.limits, runtime, name)
-        app = outer(
-            app,
+) -> list[BaseRoute]:
+    limit = rate_limit(config.limits, runtime, name)
+    limits = [limit] if limit.kwargs["limits"] else []
+
+    def served(route: BaseRoute, middleware: Sequence[Middleware]) -> PluginRoute:
+        prefix = config.plugins[name].prefix
+        return PluginRoute(route, name=name, owner=f"plugins.{name}", prefix=prefix, middleware=middleware)
+
+    def around(operation: Operation) -> list[Middleware]:
+        outer = front(
             config,
             runtime,
             services.identity,
+            route=name,
+            surface=surface,
             credentials=operation.credentials,
             required=operation.required,
             roles=operation.roles,
         )
-        path, owner = prefix + operation.path, f"plugins.{name}"
-        entries.append(Entry(operation.method, path, app, name, owner, surface.name, surface.error_shape))
-    return entries
+        # An app of its own sends requests into a route, which has its limits.
+        return outer if operation.handler is None else [*outer, *limits]
+
+    plain = [*front(config, runtime, services.identity, route=name, surface=surface), *limits]
+    return [
+        *(served(operation, around(operation)) for operation in surface.operations),
+        *(served(route, plain) for route in surface.routes),
+    ]
 
 
-def _allowed(route: Route, app: ASGIApp, owner: str) -> list[Entry]:
-    base = "" if route.path == "/" else route.path
-    entries = []
-    for operation in route.allow:
-        path = f"{base}/{{rest:path}}" if operation.path == "*" else base + operation.path
-        entries.append(Entry(operation.method, path, app, route.name, owner))
-    return entries
-
-
-def _add_probes(
-    config: Config, runtime: Runtime, services: Services, entries: dict[Address, list[Entry]]
-) -> None:
+def _add_probes(config: Config, runtime: Runtime, services: Services, routes: Routes) -> None:
     """Health and metrics, on every address of the gate unless metrics have one of their own."""
     counted = bool(config.limits) and not runtime.limits_fail_open
     ready = Ready(
@@ -125,7 +127,7 @@ def _add_probes(
             probes[config.metrics.path] = scrape
         if runtime.inner is not None and inner is not None and (path := health_path_of(inner)) is not None:
             probes[path] = runtime.inner
-        entries[address] += [Entry("GET", path, app, "-", "the gate") for path, app in probes.items()]
+        routes[address] += [GateRoute(path, app, owner="the gate") for path, app in probes.items()]
 
 
 def _add_docs(
@@ -133,7 +135,7 @@ def _add_docs(
     runtime: Runtime,
     services: Services,
     surfaces: Mapping[Name, Surface],
-    entries: dict[Address, list[Entry]],
+    routes: Routes,
 ) -> None:
     """The documentation of the surfaces, on each address that has one: a page can only try what is on its own."""
     from ..plugin.openapi import Section, pages  # noqa: PLC0415 - a gate without surfaces needs none of it
@@ -146,7 +148,7 @@ def _add_docs(
         names: pages([Section(surfaces[name], config.plugins[name].prefix) for name in names])
         for names in set(plugins.values())
     }
+    outer = front(config, runtime, services.identity)
     for address, names in plugins.items():
         for path, page in documented[names].items():
-            app = outer(page, config, runtime, services.identity, credentials=(), required=False, roles=())
-            entries[address].append(Entry("GET", path, app, "-", DOCS))
+            routes[address].append(GateRoute(path, page, owner=DOCS, middleware=outer))

@@ -1,9 +1,14 @@
-"""The layers of a configured route, in the order that gate.toml gives them, around the relay."""
+"""The stacks: one list of Starlette's `Middleware` for what is in front of a route, one for what gate.toml puts in it.
+
+`llmgate routes` prints from these lists, and everything that is served is wrapped by them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from starlette.middleware import Middleware
 
 from ..backends.context_length import ContextLengths
 from ..backends.dialect import DIALECTS
@@ -11,7 +16,19 @@ from ..backends.model_list import ModelCards
 from ..backends.token_counter import TokenCounter
 from ..config import Config, Limit, Name, Route, Upstream
 from ..errors import ConfigError
-from ..middleware import Accounting, Authentication, Errors, Metrics, Models, Quota, RateLimit, RequestId
+from ..middleware import (
+    Accounting,
+    Authentication,
+    BeginExchange,
+    Errors,
+    Metrics,
+    Models,
+    ProxyHeaders,
+    Quota,
+    RateLimit,
+    RequestId,
+    ratelimit,
+)
 from ..proxy import upstreams
 from ..proxy.asgi_upstream import ORIGIN, AsgiUpstream
 from ..proxy.circuit_breaker import BreakerSettings
@@ -30,101 +47,160 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 
-def route_app(
+class Layer(Middleware):
+    """A middleware of a stack; `name` is what gate.toml and `llmgate routes` call it, empty where it always is."""
+
+    def __init__(self, name: str, cls: Any, /, **settings: Any) -> None:
+        super().__init__(cls, **settings)
+        self.name = name
+
+
+def wrap(app: ASGIApp, middleware: Iterable[Middleware]) -> ASGIApp:
+    """`app` inside of `middleware`, whose first is the outermost, as Starlette has it."""
+    for cls, args, settings in reversed([*middleware]):
+        app = cls(app, *args, **settings)
+    return app
+
+
+def front(
+    config: Config,
+    runtime: Runtime,
+    identity: Identity,
+    *,
+    route: str = "-",
+    surface: Surface | None = None,
+    credentials: Sequence[str] = (),
+    required: bool = True,
+    roles: Sequence[str] = (),
+) -> list[Middleware]:
+    """What stands in front of every route and operation; of authentication only where there are `credentials`."""
+    named = {} if surface is None else {"surface": surface.name, "error_shape": surface.error_shape}
+    layers = [
+        Layer("", BeginExchange, route=route, **named),
+        Layer("", RequestId),
+        Layer(
+            "",
+            Metrics,
+            instruments=runtime.instruments,
+            access_log=runtime.access_log if config.gate.access_log else None,
+        ),
+        Layer("", Errors),
+    ]
+    if credentials:
+        layers.append(
+            Layer(
+                "authentication",
+                Authentication,
+                verifiers=[identity.sessions, identity.keys],
+                credentials=credentials,
+                required=required,
+                roles=roles,
+                on_use=identity.keys.touch,
+            )
+        )
+    return [*layers]
+
+
+def front_of(route: Route, config: Config, runtime: Runtime, identity: Identity) -> list[Middleware]:
+    """What stands in front of a route of gate.toml."""
+    return front(
+        config,
+        runtime,
+        identity,
+        route=route.name,
+        credentials=route.credentials if route.authentication == "required" else (),
+        roles=route.roles,
+    )
+
+
+def proxy_headers(config: Config) -> list[Middleware]:
+    """What stands in front of all routes of an address: who the client is, behind proxies that are trusted."""
+    trusted = config.gate.trusted_proxies
+    return [Layer("", ProxyHeaders, trusted=trusted)] if trusted else []
+
+
+def relay_of(
+    route: Route, config: Config, runtime: Runtime, upstream: upstreams.Upstream
+) -> Relay | AsgiUpstream:
+    """The innermost app of a route: it passes requests on to `upstream`."""
+    settings = config.upstreams[route.upstream]
+    strip = route.path if route.upstream_path is not None else ""
+    put = route.upstream_path or ""
+    if runtime.inner is not None and settings.is_asgi_app:
+        return AsgiUpstream(runtime.inner, upstream, strip_prefix=strip, upstream_path=put)
+    return Relay(
+        upstream,
+        strip_prefix=strip,
+        upstream_path=put,
+        forwarded=settings.forwarded,
+        own_request_id=DIALECTS[settings.dialect].request_id_must_be_uuid,
+        max_body=config.gate.max_body,
+    )
+
+
+def route_middleware(
     route: Route,
     config: Config,
     runtime: Runtime,
     upstream: upstreams.Upstream,
     surfaces: Mapping[Name, Surface],
-) -> ASGIApp:
-    """Everything of a route that is inside of authentication. Raises `ConfigError` for unknown layers."""
+) -> list[Middleware]:
+    """What stands around the relay, inside of authentication. Raises `ConfigError` for unknown layers."""
     settings = config.upstreams[route.upstream]
-    strip = route.path if route.upstream_path is not None else ""
-    put = route.upstream_path or ""
-    app: ASGIApp
-    if runtime.inner is not None and settings.is_asgi_app:
-        app = AsgiUpstream(runtime.inner, upstream, strip_prefix=strip, upstream_path=put)
-    else:
-        app = Relay(
-            upstream,
-            strip_prefix=strip,
-            upstream_path=put,
-            forwarded=settings.forwarded,
-            own_request_id=DIALECTS[settings.dialect].request_id_must_be_uuid,
-            max_body=config.gate.max_body,
+    aliases, max_body = aliases_of(settings), config.gate.max_body
+    layers: list[Middleware] = [
+        Layer(
+            "", Models, default=route.default_model, aliases=aliases, allowed=route.models, max_body=max_body
         )
-    app = ModelCards(app, aliases=aliases_of(settings), allowed=route.models)
-    for name in reversed(route.middleware):
+    ]
+    for name in route.middleware:
         match name:
-            case "accounting":
-                app = Accounting(
-                    app,
-                    ledger=runtime.ledger,
-                    dialect=DIALECTS[settings.dialect],
-                    upstream=route.upstream,
-                    prices=prices_of(config),
-                    max_body=config.gate.max_body,
-                )
-            case "quota":
-                app = _quota(app, route, config, runtime, upstream)
             case "ratelimit":
-                app = rate_limit(app, config.limits, runtime, route.name)
+                layers.append(rate_limit(config.limits, runtime, route.name))
+            case "quota":
+                layers.append(_quota(route, config, runtime, upstream))
+            case "accounting":
+                layers.append(_accounting(route, config, runtime))
             case _:
-                app = _offered(app, route, name, surfaces)
-    return Models(
-        app,
-        default=route.default_model,
-        aliases=aliases_of(settings),
-        allowed=route.models,
-        max_body=config.gate.max_body,
-    )
+                layers.append(_offered(route, name, surfaces))
+    return [*layers, Layer("", ModelCards, aliases=aliases, allowed=route.models)]
 
 
-def rate_limit(app: ASGIApp, limits: Iterable[Limit], runtime: Runtime, route: str) -> ASGIApp:
-    """Hold `app`, which serves `route`, to those of gate.toml's [[limits]] that are for it."""
-    mine = [limit_of(limit) for limit in limits if not limit.routes or route in limit.routes]
-    if not mine:
-        return app
-    return RateLimit(
-        app,
-        limits=mine,
+def rate_limit(limits: Iterable[Limit], runtime: Runtime, route: str) -> Layer:
+    """The layer that holds `route` to those of gate.toml's [[limits]] that are for it."""
+    return Layer(
+        "ratelimit",
+        _limited,
+        limits=[limit_of(limit) for limit in limits if not limit.routes or route in limit.routes],
         storage=runtime.windows,
         slots=runtime.slots,
         fail_open=runtime.limits_fail_open,
     )
 
 
-def outer(
-    app: ASGIApp,
-    config: Config,
-    runtime: Runtime,
-    identity: Identity,
-    *,
-    credentials: Sequence[str],
-    required: bool,
-    roles: Sequence[str],
-) -> ASGIApp:
-    """What stands in front of every route and operation: request id, metrics, errors, authentication if any."""
-    if credentials:
-        app = Authentication(
-            app,
-            verifiers=[identity.sessions, identity.keys],
-            credentials=credentials,
-            required=required,
-            roles=roles,
-            on_use=identity.keys.touch,
-        )
-    access_log = runtime.access_log if config.gate.access_log else None
-    return RequestId(Metrics(Errors(app), instruments=runtime.instruments, access_log=access_log))
+def _limited(app: ASGIApp, *, limits: Sequence[ratelimit.Limit], **settings: Any) -> ASGIApp:
+    """No layer where there is no limit: it would cost every request something."""
+    return RateLimit(app, limits=limits, **settings) if limits else app
 
 
-def _quota(
-    app: ASGIApp, route: Route, config: Config, runtime: Runtime, upstream: upstreams.Upstream
-) -> ASGIApp:
+def _accounting(route: Route, config: Config, runtime: Runtime) -> Layer:
+    return Layer(
+        "accounting",
+        Accounting,
+        ledger=runtime.ledger,
+        dialect=DIALECTS[config.upstreams[route.upstream].dialect],
+        upstream=route.upstream,
+        prices=prices_of(config),
+        max_body=config.gate.max_body,
+    )
+
+
+def _quota(route: Route, config: Config, runtime: Runtime, upstream: upstreams.Upstream) -> Layer:
     settings = config.upstreams[route.upstream]
     dialect = DIALECTS[settings.dialect]
-    return Quota(
-        app,
+    return Layer(
+        "quota",
+        Quota,
         ledger=runtime.ledger,
         dialect=dialect,
         prices=prices_of(config),
@@ -138,7 +214,7 @@ def _quota(
     )
 
 
-def _offered(app: ASGIApp, route: Route, name: str, surfaces: Mapping[Name, Surface]) -> ASGIApp:
+def _offered(route: Route, name: str, surfaces: Mapping[Name, Surface]) -> Layer:
     plugin, _, layer = name.partition(".")
     offered = next((surface.middleware for name, surface in surfaces.items() if name == plugin), {})
     if layer not in offered:
@@ -147,7 +223,7 @@ def _offered(app: ASGIApp, route: Route, name: str, surfaces: Mapping[Name, Surf
         raise ConfigError(
             [f'routes: {route.name}: middleware: there is no "{name}" (known: {", ".join(known)})']
         )
-    return offered[layer](app)
+    return Layer(name, offered[layer])
 
 
 def upstream_of(

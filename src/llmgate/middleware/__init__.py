@@ -1,12 +1,25 @@
-"""The layers of the onion. Each is a plain ASGI class that also works alone around any app."""
+"""The layers around a route. Each is a plain ASGI class that also works alone around any app."""
 
 from .accounting import Accounting
 from .authentication import Authentication
+from .begin_exchange import BeginExchange
 from .errors import Errors
 from .metrics import Metrics
 from .models import Models
+from .proxy_headers import ProxyHeaders
 from .quota import Quota
 from .ratelimit import RateLimit
 from .request_id import RequestId
 
-__all__ = ["Accounting", "Authentication", "Errors", "Metrics", "Models", "Quota", "RateLimit", "RequestId"]
+__all__ = [
+    "Accounting",
+    "Authentication",
+    "BeginExchange",
+    "Errors",
+    "Metrics",
+    "Models",
+    "ProxyHeaders",
+    "Quota",
+    "RateLimit",
+    "RequestId",
+]

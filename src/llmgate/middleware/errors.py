@@ -1,11 +1,32 @@
-"""The last word on every error: what a layer or an app raises becomes an answer, or a closed connection."""
+"""The last word on every error: what a layer or an app raises becomes an answer, or a closed connection.
+
+It stands in for Starlette's `ServerErrorMiddleware` and `ExceptionMiddleware`, whose answers have one shape and
+which cannot break off an answer that has begun.
+"""
 
 from __future__ import annotations
 
 import logging
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..errors import AnswerCut, ClientGone, Refusal, StoreError, Unavailable, UpstreamFailed, answer
+from starlette.exceptions import HTTPException
+
+from ..errors import (
+    AnswerCut,
+    BadRequest,
+    ClientGone,
+    Conflict,
+    Forbidden,
+    NotFound,
+    PayloadTooLarge,
+    Refusal,
+    StoreError,
+    Unauthenticated,
+    Unavailable,
+    UpstreamFailed,
+    answer,
+)
 from ..exchange import exchange_of
 
 if TYPE_CHECKING:
@@ -16,8 +37,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("llmgate")
 
 
+_REFUSALS = MappingProxyType(
+    {403: Forbidden, 404: NotFound, 409: Conflict, 413: PayloadTooLarge, 503: Unavailable}
+)
+"""The classes that tell a status of Starlette's."""
+
+
 class Errors:
-    """Answers a `Refusal` in the route's shape, a `StoreError` with 503, anything unforeseen with a bare 500.
+    """Answers a `Refusal` in the route's shape, as it does Starlette's `HTTPException`, a `StoreError` with 503,
+    anything unforeseen with a bare 500.
 
     What went wrong stands in the log, next to the request's id. Nothing is appended to an answer that has
     begun: the app returns before its end, and the server closes the connection.
@@ -47,6 +75,8 @@ class Errors:
             said = UpstreamFailed("The upstream broke off its answer.")
         except Refusal as refusal:
             said = refusal
+        except HTTPException as error:
+            said = _refusal_of(error)
         except StoreError as error:
             log.warning("request %s: the store: %s", exchange_of(scope).id, error)
             said = Unavailable("The store does not answer at the moment. Try again later.")
@@ -57,3 +87,12 @@ class Errors:
             return
         if not begun:
             await answer(scope, send, said)
+
+
+def _refusal_of(error: HTTPException) -> Refusal:
+    headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    status, message = error.status_code, error.detail
+    if status == 401:
+        return Unauthenticated(message, headers=headers)
+    kind = _REFUSALS.get(status, BadRequest if status < 500 else Refusal)
+    return kind(message, status=status, headers=headers)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
+from starlette.routing import BaseRoute, Route
 
 from ..backends.json_body import read_fields
 from ..errors import BadRequest, ClientGone, ErrorShape, Header, OpenAIError, Refusal, answer, openai_shape
@@ -84,9 +85,9 @@ class Media:
     types: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One method on one path, e.g. `/users/{id}`; `{id:path}` takes the rest of the path.
+@dataclass(kw_only=True, eq=False)
+class Operation(Route):
+    """One method on one path, e.g. `/users/{id}`; `{id:path}` takes the rest of the path. A route of Starlette's.
 
     Either a `handler` with typed `body` (of `media_type` JSON or FORM) and `query`, or a plain ASGI `app`
     that takes the request over once it is authenticated; what is said of its body is documentation.
@@ -101,7 +102,7 @@ class Operation:
     method: str
     path: str
     handler: Handler | None = None
-    app: ASGIApp | None = None
+    app: InitVar[ASGIApp | None] = None
     body: type[Any] | None = None
     media_type: Literal["application/json", "application/x-www-form-urlencoded", "multipart/form-data"] = JSON
     query: type[Any] | None = None
@@ -113,16 +114,36 @@ class Operation:
     roles: Sequence[str] = ()
     summary: str = ""
 
+    def __post_init__(self, app: ASGIApp | None) -> None:
+        endpoint = OperationApp(self) if app is None else AsgiEndpoint(app)
+        super().__init__(self.path, endpoint, methods=[self.method])
+
+
+class AsgiEndpoint:
+    """An ASGI app as the endpoint of a `Route`, which takes a function for one of a `Request`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI."""
+        return self._app(scope, receive, send)
+
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """All that a plugin yields: operations, and middleware that gate.toml may name.
+    """All that a plugin yields: operations, other routes of Starlette's, and middleware that gate.toml may name.
+
+    `routes` may be any (`Route`, `Mount`, `WebSocketRoute`). The gate serves them below the plugin's prefix, with
+    request ids, metrics and `error_shape` (of Starlette's `HTTPException`, too) around them, and without
+    authentication: a route that wants it has a `Middleware` for it.
 
     `problem` is the type of what `error_shape` writes, for the documentation.
     """
 
     name: str
     operations: Sequence[Operation] = ()
+    routes: Sequence[BaseRoute] = ()
     error_shape: ErrorShape = openai_shape
     middleware: Mapping[str, Callable[[ASGIApp], ASGIApp]] = field(default_factory=dict)
     title: str = ""
@@ -133,7 +154,6 @@ class OperationApp:
     """The ASGI app of one operation's handler."""
 
     def __init__(self, operation: Operation, *, max_body: int = MAX_BODY) -> None:
-        assert operation.handler is not None
         self._handler = operation.handler
         self._body = operation.body
         self._is_form = operation.media_type == FORM
@@ -143,6 +163,7 @@ class OperationApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
+        assert self._handler is not None, "an operation has a handler or an app"
         exchange = exchange_of(scope)
         try:
             call = await self._read(scope, receive, exchange)

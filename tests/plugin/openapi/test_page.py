@@ -11,6 +11,7 @@ from plugins.accounts import at
 from plugins.conftest import OpenGate, clock, migrated_file, open_config
 
 from llmgate.errors import ConfigError
+from llmgate.gate.router import claims_of
 
 __all__ = ["clock", "migrated_file", "open_config"]
 
@@ -101,8 +102,9 @@ async def test_each_address_documents_what_it_has(open_config: OpenGate) -> None
 
     async with open_config("accounts.toml", change) as running:
         assert (await running.http.get("/docs")).status_code == 404
-        tables = {str(address): app.table for address, app in running.gate.apps.items()}
-        assert "/docs" in {entry.path for entry in tables["127.0.0.1:8009"].entries}
+        apps = {str(address): app for address, app in running.gate.apps.items()}
+        claims = [claim for route in apps["127.0.0.1:8009"].routes for claim in claims_of(route)]
+        assert "/docs" in {claim.path for claim in claims}
 
 
 async def test_a_route_that_claims_the_same_path_is_told_how_to_get_it(open_config: OpenGate) -> None:
