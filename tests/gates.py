@@ -114,6 +114,7 @@ async def running(
             "context_length": 1000,
             "first_byte_timeout": first_byte_timeout,
             "health": {"enabled": False},
+            "list_models": False,
             **settings,
         }
         of_upstream = {name: value for name, value in of_upstream.items() if value is not None}

@@ -205,6 +205,10 @@ class Upstream(Struct, frozen=True, kw_only=True):
     models: Annotated[
         Mapping[Model, Model], doc("Aliases: the name that callers use = the backend's own.")
     ] = field(default_factory=dict)
+    list_models: Annotated[
+        bool,
+        doc("Ask once a minute what it serves: for the metrics' names, and to see that api_key is good."),
+    ] = True
     context_length: Annotated[
         Count | None,
         doc(

@@ -159,7 +159,9 @@ async def _watch_upstreams(
                 replica.bring_back()
     await stack.enter_async_context(HealthChecks(probed, http=runtime.http))
     asked = {
-        upstreams[name]: DIALECTS[settings.dialect].models_path for name, settings in config.upstreams.items()
+        upstreams[name]: DIALECTS[settings.dialect].models_path
+        for name, settings in config.upstreams.items()
+        if settings.list_models
     }
     await stack.enter_async_context(ModelNames(asked, http=runtime.http))
 

@@ -26,6 +26,7 @@ from ..proxy.engines.base import Origin
 from ..proxy.engines.httptools_engine import HttptoolsEngine
 from ..proxy.engines.transport import EngineTransport
 from ..proxy.health import HealthChecks
+from .from_config import known_models
 from .stack import health_of, relay_of, route_middleware, upstream_of, wrap
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class DynamicUpstreams:
         upstream = upstream_of(name, settings, self._engine, self._runtime.replicas)
         upstream.take_over()
         config = msgspec.structs.replace(self._config, upstreams={name: settings})
+        upstream.model_names = frozenset(known_models(msgspec.structs.replace(config, routes=(route,))))
         relay = relay_of(route, config, self._runtime, upstream)
         layers = route_middleware(route, config, self._runtime, upstream, {})
         backend = DynamicUpstream(upstream, wrap(relay, layers))

@@ -10,6 +10,7 @@ from llmgate.observability.metrics import Instruments
 from llmgate.proxy.circuit_breaker import BreakerSettings
 from llmgate.proxy.engines.base import Origin
 from llmgate.proxy.replica import Replica, ReplicaState
+from llmgate.proxy.upstreams import Upstream
 
 
 def upstream(*models: str, replicas: tuple[Replica, ...] = ()) -> Any:
@@ -50,7 +51,8 @@ def test_models_have_their_names_where_gate_toml_or_an_upstream_names_them() -> 
 def test_upstreams_that_a_plugin_adds_name_their_models_too() -> None:
     instruments = Instruments()
     instruments.watch(ledger(), [], set())
-    added = upstream("of-a-deployment")
+    added = Upstream("deployment:1", ["http://a"], engine=None)  # type: ignore[arg-type]
+    added.model_names = frozenset({"of-a-deployment"})
     instruments.show(added)
     instruments.refresh()
     served(instruments, "of-a-deployment")
