@@ -1,102 +1,113 @@
-"""All connections of one address: the app that they lead to, their deadlines, and their end."""
+"""All open connections of one server: their deadlines, who gives way when there are too many."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import TYPE_CHECKING
-
-from .protocol import ConnectionLimits, GateProtocol
+from collections import Counter, OrderedDict
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from uvicorn.server import ServerState
 
-    from .cycle import Cycle
+    from .limits import ConnectionLimits
 
-SWEEP = 1.0
-"""Seconds, at most, between two looks at the deadlines; a client's time is over at most that much late."""
+SWEEP_INTERVAL_S = 1.0
+"""At most so long between two looks at the deadlines; a client's time is over at most that much late."""
+_ATTRIBUTE = "llmgate_connections"
+
+
+class Connection(Protocol):
+    """What is watched. Deadlines are on the loop's clock, infinite where nothing is due."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    read_deadline: float
+    write_deadline: float
+    counted_as: str | None
+    """The address that it is counted under; None for one that is not."""
+
+    def read_timed_out(self, now: float) -> None:
+        """The client has not sent what it owes by `read_deadline`."""
+
+    def write_timed_out(self, now: float) -> None:
+        """The client has not taken what was written by `write_deadline`."""
 
 
 class Connections:
-    """New requests go to `app`, new connections are held to `limits`; both may be exchanged."""
+    """The open HTTP connections of a uvicorn server. One timer looks at all of their deadlines.
 
-    def __init__(self, app: ASGIApp, limits: ConnectionLimits) -> None:
-        self.app = app
-        self.limits = limits
-        self._open: set[GateProtocol] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+    `evicted`, `refused` and `timed_out` count connections that were closed to make room, that found none, and
+    whose client was too slow.
+    """
+
+    def __init__(self, server_state: ServerState) -> None:
+        self.evicted = 0
+        self.refused = 0
+        self.timed_out = 0
+        self._server_state = server_state
+        self._watched: set[Connection] = set()
+        self._idle: OrderedDict[Connection, None] = OrderedDict()  # those without a request, the longest first
+        self._addresses: Counter[str] = Counter()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._closing = False
-        self._over = asyncio.Event()
 
-    def accept(self) -> GateProtocol:
-        """The protocol of a connection that has come in; called by the loop's server."""
-        return GateProtocol(self, asyncio.get_running_loop())
+    @classmethod
+    def of(cls, server_state: ServerState) -> Self:
+        """Those of the server that `server_state` belongs to: all protocols that it makes share them."""
+        found = vars(server_state).get(_ATTRIBUTE)
+        if not isinstance(found, cls):
+            found = cls(server_state)
+            setattr(server_state, _ATTRIBUTE, found)
+        return found
 
-    async def close(self, grace: float) -> None:
-        """Answer what is open within `grace` seconds, close what is idle; then cancel, and wait for the apps.
-
-        No connection may come in any more.
-        """
-        self._closing = True
-        for connection in tuple(self._open):
-            connection.finish()
-        self._see_whether_over()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await self._over.wait()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:  # they still write down what was used
-            await asyncio.wait(tuple(self._tasks))
-        for connection in tuple(self._open):
-            connection.transport.abort()
-        self._over.clear()
-        self._see_whether_over()
-        await self._over.wait()
-
-    def hurry(self) -> None:
-        """End the grace of a `close` that is under way."""
-        self._over.set()
-
-    # What the connections tell.
-
-    def opened(self, connection: GateProtocol) -> int:
-        """It stands; from now on its deadline is watched. Returns how many there are with it."""
-        self._open.add(connection)
+    def opened(self, connection: Connection, limits: ConnectionLimits) -> bool:
+        """Watch it from now on. False if it is one too many, even after the longest idle one has given way."""
+        self._watched.add(connection)
+        self._addresses[connection.counted_as or ""] += 1
         if self._sweeper is None:
-            self._sweep(connection.loop)
-        if self._closing:
-            connection.finish()
-        return len(self._open)
+            self._sweep(connection.loop, min(SWEEP_INTERVAL_S, limits.header_timeout / 4))
+        full = len(self._server_state.connections) > limits.max_connections and not self._evict()
+        crowd = connection.counted_as is not None and (
+            self._addresses[connection.counted_as] > limits.max_per_address
+        )
+        if full or crowd:
+            self.refused += 1
+            return False
+        self.idle(connection)
+        return True
 
-    def closed(self, connection: GateProtocol) -> None:
-        """Its socket is gone."""
-        self._open.discard(connection)
-        self._see_whether_over()
+    def closed(self, connection: Connection) -> None:
+        """Its socket is gone, or somebody else's."""
+        if connection in self._watched:
+            self._watched.discard(connection)
+            self._idle.pop(connection, None)
+            address = connection.counted_as or ""
+            self._addresses[address] -= 1
+            if not self._addresses[address]:
+                del self._addresses[address]
 
-    def start(self, cycle: Cycle, loop: asyncio.AbstractEventLoop) -> None:
-        """Give a request to the app."""
-        scope, cycle.scope = cycle.scope, None
-        assert scope is not None, "a request is started once"
-        # An ASGI app is a coroutine function, though its type only says awaitable.
-        task: asyncio.Task[None] = loop.create_task(self.app(scope, cycle.receive, cycle.send))  # type: ignore[arg-type]
-        self._tasks.add(task)
-        task.add_done_callback(cycle.ended)
+    def idle(self, connection: Connection) -> None:
+        """It has no request that is being answered."""
+        self._idle[connection] = None
 
-    def ended(self, task: asyncio.Task[None]) -> None:
-        """The app is done with a request."""
-        self._tasks.discard(task)
-        self._see_whether_over()
+    def busy(self, connection: Connection) -> None:
+        """It has one."""
+        self._idle.pop(connection, None)
 
-    def _see_whether_over(self) -> None:
-        if self._closing and not self._open and not self._tasks:
-            self._over.set()
+    def _evict(self) -> bool:
+        """Close the connection that has waited longest for its client. False if all are busy."""
+        if not self._idle:
+            return False
+        longest, _ = self._idle.popitem(last=False)
+        self.evicted += 1
+        self._server_state.connections.discard(longest)  # type: ignore[arg-type]
+        longest.transport.abort()
+        return True
 
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _sweep(self, loop: asyncio.AbstractEventLoop, interval: float) -> None:
         now = loop.time()
-        for connection in tuple(self._open):
-            if connection.deadline <= now:
-                connection.look(now)
-        pause = min(SWEEP, self.limits.patience / 4)
-        self._sweeper = loop.call_later(pause, self._sweep, loop) if self._open else None
+        for connection in tuple(self._watched):
+            if connection.read_deadline <= now:
+                connection.read_timed_out(now)
+            if connection.write_deadline <= now:
+                connection.write_timed_out(now)
+        self._sweeper = loop.call_later(interval, self._sweep, loop, interval) if self._watched else None

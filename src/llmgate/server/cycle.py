@@ -5,24 +5,24 @@ from __future__ import annotations
 import logging
 import math
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
 
     from starlette.types import Message, Scope
+    from uvicorn.server import ServerState
 
     from ..errors import Header
-    from .protocol import GateProtocol
 
 log = logging.getLogger("llmgate.server")
 
-JOINED = 32 * 1024
+JOINED_BYTES = 32 * 1024
 """Pieces up to this size are copied together with their framing: cheaper than a vectored write."""
-CROWDED = 8 * 1024
-"""Bytes of a body that wait, from which on it is worth to ask whether the client is still to be read from."""
-WITHOUT_BODY = frozenset({204, 304})
+CROWDED_BYTES = 8 * 1024
+"""How much of a body waits, from which on it is worth to ask whether the client is still to be read from."""
+STATUSES_WITHOUT_BODY = frozenset({204, 304})
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 BARE_500 = (
     b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: text/plain; charset=utf-8\r\n"
@@ -40,73 +40,116 @@ def _phrase(status: int) -> bytes:
 STATUS_LINES = {status: b"HTTP/1.1 %d %b" % (status, _phrase(status)) for status in range(200, 600)}
 
 
+class Connection(Protocol):
+    """What a cycle asks of the connection that its request came on, and tells it."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    congested: bool
+    """The client is slow to take what was written."""
+    reading: bool
+    server_state: ServerState
+    """Whose `default_headers` go before those of every answer."""
+    logs_access: bool
+    """`answer_begins` wants to be told."""
+
+    async def changed(self) -> None:
+        """Wait until something has come, can be written, or has ended."""
+
+    def notify(self) -> None:
+        """There is something new for those who wait."""
+
+    def apply_backpressure(self) -> None:
+        """Read on, or do not, by how much waits for its app."""
+
+    def body_wanted(self) -> None:
+        """The app asks for the first of a body; its client's time begins."""
+
+    def answer_begins(self, status: int) -> None:
+        """The running request gets an answer."""
+
+    def answered(self) -> None:
+        """The running request has its answer."""
+
+    def close_unfinished(self, cycle: Cycle) -> None:
+        """Close before the end of an answer, in a way that does not look like its end."""
+
+
 class Cycle:
     """A request of `connection` from its head to the end of its answer.
 
-    `whole` says that the request is here to its end, `started` and `complete` how far its answer is, `gone`
-    that nobody is there to take it. `waiting` bytes of its body have come and not been asked for.
+    `received` says that the request is here to its end, `started` and `complete` how far its answer is,
+    `disconnected` that nobody is there to take it. `waiting` bytes of its body have come and not been asked for.
     """
 
     __slots__ = (
-        "_chunked", "_connection", "_expects", "_head", "_http10", "_left", "_pieces", "_told", "_without_body",
-        "complete", "gone", "keep_alive", "scope", "started", "waiting", "whole",
+        "_chunked", "_connection", "_eof_given", "_expects_continue", "_head", "_http10", "_pieces", "_remaining",
+        "_without_body", "complete", "disconnected", "keep_alive", "received", "scope", "started", "waiting",
     )  # fmt: skip
 
-    def __init__(self, connection: GateProtocol, scope: Scope, *, keep_alive: bool, expects: bool) -> None:
+    def __init__(
+        self, connection: Connection, scope: Scope, *, keep_alive: bool, expects_continue: bool
+    ) -> None:
         self.scope: Scope | None = scope  # until it is given to the app
         self.keep_alive = keep_alive
-        self.whole = False
+        self.received = False
         self.waiting = 0
         self.started = False
         self.complete = False
-        self.gone = False
+        self.disconnected = False
         self._connection = connection
         self._http10 = scope["http_version"] == "1.0"
-        self._expects = expects  # an interim answer before it sends its body
+        self._expects_continue = expects_continue  # an interim answer before it sends its body
         self._pieces: list[bytes] = []
-        self._told = False  # the app has been given the end of the body
+        self._eof_given = False  # the app has been given the end of the body
         self._head = b""  # of the answer, as long as it waits for a first piece to go out with
         self._without_body = scope["method"] == "HEAD"
         self._chunked = False
-        self._left = 0.0  # bytes that the answer still has to have
+        self._remaining = 0.0  # bytes that the answer still has to have
 
     @property
     def unframed(self) -> bool:
         """Whether the end of the connection would look like that of the answer."""
-        return self._left == math.inf
+        return self._remaining == math.inf
+
+    @property
+    def body_due(self) -> bool:
+        """Whether it is the client's turn to send the body: not while it waits for `100 Continue`."""
+        return not self.received and not (self._expects_continue and not self.waiting)
 
     # What the connection tells.
 
-    def take(self, piece: bytes) -> None:
+    def feed(self, piece: bytes) -> None:
         """A piece of the body has come."""
-        if not (self.complete or self.gone):
+        if not (self.complete or self.disconnected):
             self._pieces.append(piece)
             self.waiting += len(piece)
-            if self.waiting > CROWDED:
-                self._connection.balance()
-            self._connection.wake()
+            if self.waiting > CROWDED_BYTES:
+                self._connection.apply_backpressure()
+            self._connection.notify()
 
-    def end(self) -> None:
+    def feed_eof(self) -> None:
         """The body has come to its end."""
-        self.whole = True
-        self._connection.wake()
+        self.received = True
+        self._connection.notify()
 
-    def ended(self, task: asyncio.Task[None]) -> None:
+    def app_returned(self, task: asyncio.Task[None]) -> None:
         """The app has returned or failed; what it has left undone becomes a 500 or a connection that closes."""
-        connection = self._connection
-        connection.all.ended(task)
+        self._connection.server_state.tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.error("an exception came out of the app", exc_info=error)
-        if self.complete or self.gone:
+        if self.complete or self.disconnected:
             return
         if self.started or task.cancelled():
             self.flush()
-            connection.cut(self)
+            self._connection.close_unfinished(self)
             return
         if error is None:
             log.error("the app has returned without an answer")
-        connection.transport.write(BARE_500 + (b"" if self._without_body else b"Internal Server Error"))
+        self._connection.transport.write(
+            BARE_500 + (b"" if self._without_body else b"Internal Server Error")
+        )
         self.keep_alive = False
         self._finish()
 
@@ -114,20 +157,21 @@ class Cycle:
 
     async def receive(self) -> Message:
         """The next of the body, at once if something of it is here; then the client's leaving, or the end."""
-        if self._expects:
-            self._expects = False
-            if not (self.started or self.waiting or self.whole or self.gone):
+        if self._expects_continue:
+            self._expects_continue = False
+            if not (self.started or self.waiting or self.received or self.disconnected):
                 self._connection.transport.write(CONTINUE)
-        while not (self.gone or self.complete):
-            if self._pieces or (self.whole and not self._told):
+            self._connection.body_wanted()
+        while not (self.disconnected or self.complete):
+            if self._pieces or (self.received and not self._eof_given):
                 pieces, self._pieces = self._pieces, []
                 self.waiting = 0
-                self._told = self.whole
+                self._eof_given = self.received
                 if not self._connection.reading:
-                    self._connection.balance()
+                    self._connection.apply_backpressure()
                 body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-                return {"type": "http.request", "body": body, "more_body": not self.whole}
-            await self._connection.news()
+                return {"type": "http.request", "body": body, "more_body": not self.received}
+            await self._connection.changed()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
@@ -135,9 +179,9 @@ class Cycle:
 
         Raises `RuntimeError` for what is out of turn, `ValueError` for what HTTP cannot say.
         """
-        while self._connection.congested and not self.gone:
-            await self._connection.news()
-        if self.gone:
+        while self._connection.congested and not self.disconnected:
+            await self._connection.changed()
+        if self.disconnected:
             return
         kind = message["type"]
         if kind == "http.response.body" and self.started and not self.complete:
@@ -149,23 +193,25 @@ class Cycle:
 
     def flush(self) -> None:
         """Send a head that no piece has come for: its client need not wait to know the status."""
-        if self._head and not self.gone:
+        if self._head and not self.disconnected:
             self._connection.transport.write(self._head)
             self._head = b""
 
     def _start(self, status: int, headers: Iterable[Header]) -> None:
         """Make the head. It goes out with the first piece, if that comes before the loop turns."""
-        headers = list(headers)
+        headers = [*self._connection.server_state.default_headers, *headers]
         fields = {name.lower(): value for name, value in headers}
         lines = [STATUS_LINES[status], *map(b": ".join, headers)]
-        if self._without_body or status in WITHOUT_BODY:
+        if self._expects_continue and not self.waiting and not self.received:
+            self.keep_alive = False  # whether the body still comes, only the client knows (RFC 9110 10.1.1)
+        if self._without_body or status in STATUSES_WITHOUT_BODY:
             self._without_body = True
         elif b"transfer-encoding" in fields:
             self._chunked = True
         elif (length := fields.get(b"content-length")) is not None:
-            self._left = int(length)
+            self._remaining = int(length)
         elif self._http10:
-            self._left = math.inf  # the end of the connection is that of the body
+            self._remaining = math.inf  # the end of the connection is that of the body
         else:
             self._chunked = True
             lines.append(b"transfer-encoding: chunked")
@@ -178,6 +224,8 @@ class Cycle:
             raise ValueError("a line break inside a header would end the head, or begin another one")
         self._head = head
         self.started = True
+        if self._connection.logs_access:
+            self._connection.answer_begins(status)
         self._connection.loop.call_soon(self.flush)
 
     def _continue(self, body: bytes, more: bool) -> None:
@@ -191,12 +239,12 @@ class Cycle:
             if not more:
                 after += b"0\r\n\r\n"
         else:
-            self._left -= size
-            if self._left < 0 or (not more and 0 < self._left < math.inf):
+            self._remaining -= size
+            if self._remaining < 0 or (not more and 0 < self._remaining < math.inf):
                 raise RuntimeError("the answer is not as long as its Content-Length says")
         if self._head:
             before, self._head = self._head + before, b""
-        if size <= JOINED:
+        if size <= JOINED_BYTES:
             self._connection.transport.write(b"%b%b%b" % (before, body, after))
         else:
             self._connection.transport.writelines((before, body, after))

@@ -1,260 +1,275 @@
 """HTTP/1.1 (RFC 9112) as the gate serves it: one connection, its requests answered one after the other.
 
-Nothing is spent on every request that only some need: no timer (one sweep looks at every deadline, see
-`Connections`), no future unless somebody waits, one write for an answer that is there.
+A protocol for uvicorn, as its `--http` and `Config(http=...)` take it. Nothing is spent on every request that
+only some need: no timer (one looks at every deadline, see `Connections`), no future unless somebody waits, one
+write for an answer that is there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from dataclasses import dataclass
-from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from math import inf
+from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import BadRequest, Refusal, Unavailable, openai_shape
-from .reader import BODY, HEAD, NOTHING, Reader
+from ..errors import BadRequest, Refusal, Unavailable
+from .client_clock import BodyClock
+from .connection import ClientConnection
+from .connections import Connections
+from .cycle import Cycle
+from .limits import limits_of
+from .parser import Pending, RequestParser
+from .wire import access_line, address_of, refusal_bytes
 
 if TYPE_CHECKING:
-    from .connections import Connections
-    from .cycle import Cycle
+    import uvicorn
+    from starlette.types import Scope
+    from uvicorn.server import ServerState
 
-KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept: as long as nginx keeps it, longer than clients keep theirs."""
-HIGH_WATER = 64 * 1024
-"""Bytes of bodies that wait for their apps before the client is no longer read from."""
-AHEAD = 8
+HIGH_WATER_BYTES = 64 * 1024
+"""How much of bodies waits for their apps before the client is no longer read from."""
+PIPELINED = 8
 """Requests that wait behind the one that is answered before the client is no longer read from."""
-FURTHEST_AHEAD = 256
+MAX_PIPELINED = 256
 """Requests that may wait, since one read can have many; the connection of a client that sends more closes."""
 
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """`max_header` in bytes; `patience` in seconds, for a whole head and for each piece of a body."""
-
-    max_header: int
-    patience: float
-    max_connections: int
+access_log = logging.getLogger("uvicorn.access")
 
 
-class GateProtocol(asyncio.Protocol):
+class HttpProtocol(ClientConnection):
     """Answers 431 to a head that is too large, 408 to a client that keeps us waiting, 503 where it is full.
 
     No such answer is ever written into another one: where an earlier request of the connection is still
-    being answered, the connection just closes. `deadline` is on the loop's clock, and means nothing while
-    it is our turn. `congested` says that the client is slow to take what was written.
+    being answered, the connection just closes.
     """
 
     __slots__ = (
-        "_behind", "_deaf", "_limits", "_reader", "_running", "_waiters", "all", "client", "congested",
-        "deadline", "loop", "reading", "server", "transport",
+        "_app", "_app_state", "_body_clock", "_config", "_logged_scope", "_parser", "_pipelined", "_running",
+        "logs_access", "server_state",
     )  # fmt: skip
 
-    transport: asyncio.Transport
+    _parser: RequestParser
 
-    def __init__(self, connections: Connections, loop: asyncio.AbstractEventLoop) -> None:
-        self.all = connections
-        self.loop = loop
-        self.client: tuple[str, int | None] | None = None
-        self.server: tuple[str, int | None] | None = None
-        self.reading = True
-        self.congested = False
-        self._limits = connections.limits
-        self.deadline = loop.time() + self._limits.patience
-        self._reader = Reader(self, self._limits.max_header)
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        if not config.loaded:
+            config.load()
+        super().__init__(
+            _loop or asyncio.get_running_loop(), Connections.of(server_state), limits_of(config)
+        )
+        self.server_state = server_state
+        self.logs_access = config.access_log and access_log.hasHandlers()
+        self._config = config
+        self._app = config.loaded_app
+        self._app_state = app_state
+        self._body_clock = BodyClock(self._limits)
         self._running: Cycle | None = None  # the request that is being answered
-        self._behind: deque[Cycle] = deque()  # those that come after it
-        self._waiters: list[asyncio.Future[None]] = []
-        self._deaf = False  # what comes is not listened to any more
+        self._pipelined: deque[Cycle] = deque()  # those that come after it
+        self._logged_scope: Scope | None = None
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self.transport = cast("asyncio.Transport", transport)
-        self.server = _address(transport.get_extra_info("sockname"))
-        self.client = _address(transport.get_extra_info("peername"))
-        if self.all.opened(self) > self._limits.max_connections:
+        client = address_of(transport.get_extra_info("peername"))
+        template: Scope = {
+            "type": "http",
+            "asgi": {"version": self._config.asgi_version, "spec_version": "2.3"},
+            "server": address_of(transport.get_extra_info("sockname")),
+            "client": client,
+            "scheme": "https" if transport.get_extra_info("sslcontext") else "http",
+            "root_path": self._config.root_path,
+        }
+        self._parser = RequestParser(self, self._limits.max_header, template)
+        if client is not None:
+            self.counted_as = self._limits.bounded(client[0])
+        self.server_state.connections.add(self)  # type: ignore[arg-type]
+        if not self._connections.opened(self, self._limits):
             self._refuse(Unavailable("The gate has too many open connections. Try again later."))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being answered."""
-        self._leave()
-        del self._reader  # it knows us as we know it
-        self.all.closed(self)
+        self._disconnect()
+        del self._parser  # it knows us as we know it
+        self.server_state.connections.discard(self)  # type: ignore[arg-type]
+        self._connections.closed(self)
 
     def data_received(self, data: bytes) -> None:
         """Read on, and see how long the client may take for what is still missing."""
-        if self._deaf:
+        if self._ignoring:
             return
-        reader = self._reader
-        phase = reader.phase
+        parser = self._parser
+        part = parser.part
         try:
-            reader.feed(data)
+            parser.feed(data)
         except Refusal as refusal:
             self._refuse(refusal)
             return
-        if reader.owes is NOTHING:
+        if parser.pending is Pending.NOTHING:
             if self._running is None:  # the rest of a request that was answered before its end
-                self.deadline = self.loop.time() + KEEP_ALIVE
-        elif reader.phase != phase or (reader.owes is BODY and self._running is not None):
-            self.deadline = self.loop.time() + self._limits.patience
+                self.read_deadline = self.loop.time() + self._limits.keep_alive
+            else:
+                self.read_deadline = inf
+        elif parser.part != part:
+            if parser.pending is Pending.HEAD:
+                self.read_deadline = self.loop.time() + self._limits.header_timeout
+            else:
+                self.body_wanted()
 
-    def pause_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        self.congested = True
+    # What the parser and the cycles tell, and ask for.
 
-    def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        self.congested = False
-        self.wake()
-
-    # What the reader and the cycles tell, and ask for.
-
-    def begin(self, cycle: Cycle) -> bool:
-        """A request has begun: answer it, or let it wait for its turn. Returns whether its body is wanted.
-
-        Raises `BadRequest` for one too many.
-        """
-        before = self._behind[-1] if self._behind else self._running
+    def on_request(self, scope: Scope, *, keep_alive: bool, expects_continue: bool) -> Cycle | None:
+        """See `RequestSink`. Raises `BadRequest` for one too many."""
+        before = self._pipelined[-1] if self._pipelined else self._running
+        if before is not None and not before.keep_alive:
+            return None  # nothing follows the last request of a connection
+        if self._app_state:
+            scope["state"] = self._app_state.copy()
+        cycle = Cycle(self, scope, keep_alive=keep_alive, expects_continue=expects_continue)
         if before is None:
             self._start(cycle)
-        elif not before.keep_alive:
-            return False  # nothing follows the last request of a connection
-        elif len(self._behind) < FURTHEST_AHEAD:
-            self._behind.append(cycle)
-            self.balance()
+        elif len(self._pipelined) < MAX_PIPELINED:
+            self._pipelined.append(cycle)
+            self.apply_backpressure()
         else:
             raise BadRequest("These are too many requests at once for one connection.")
+        return cycle
+
+    def on_websocket(self, head: bytes) -> bool:
+        """See `RequestSink`: hand the connection to uvicorn's protocol for WebSockets, if one is installed."""
+        made = self._config.ws_protocol_class
+        if made is None or self._running is not None:
+            return False
+        protocol = made(  # type: ignore[call-arg]
+            config=self._config, server_state=self.server_state, app_state=self._app_state
+        )
+        self._ignoring = True
+        self.server_state.connections.discard(self)  # type: ignore[arg-type]
+        self._connections.closed(self)
+        protocol.connection_made(self.transport)
+        protocol.data_received(head)
+        self.transport.set_protocol(protocol)
         return True
+
+    def answer_begins(self, status: int) -> None:
+        """See `cycle.Connection`."""
+        if self._logged_scope is not None:
+            access_log.info(*access_line(self._logged_scope, status))
 
     def answered(self) -> None:
         """The running request has its answer: the next one's turn."""
         cycle, self._running = self._running, None
-        self.wake()
+        self.notify()
         if cycle is not None and not cycle.keep_alive:
-            self._behind.clear()
-            if cycle.whole or self.transport.is_closing():
-                self.transport.close()
+            self._pipelined.clear()
+            if cycle.received or self.transport.is_closing():
+                self._close()
             else:
                 self._linger()
             return
-        if self._behind:
-            self._start(self._behind.popleft())
-        patience = KEEP_ALIVE if self._reader.owes is NOTHING else self._limits.patience
-        self.deadline = self.loop.time() + patience
+        if self._pipelined:
+            self._start(self._pipelined.popleft())
+            self.body_wanted()
+        else:
+            self._connections.idle(self)
+            idle = self._parser.pending is Pending.NOTHING
+            seconds = self._limits.keep_alive if idle else self._limits.header_timeout
+            self.read_deadline = self.loop.time() + seconds
         if not self.reading:
-            self.balance()
+            self.apply_backpressure()
 
-    def cut(self, cycle: Cycle) -> None:
+    def close_unfinished(self, cycle: Cycle) -> None:
         """Close before the end of `cycle`'s answer, in a way that does not look like its end."""
         if cycle.unframed:
             self.transport.abort()
         else:
-            self.transport.close()
+            self._close()
 
-    def balance(self) -> None:
+    def body_wanted(self) -> None:
+        """A body is due, or what has come of it is asked for: its client's time begins, unless it is our turn."""
+        running = self._running
+        if running is not None and running.body_due and self._parser.body is running:
+            self.read_deadline = self._body_clock.begin(self.loop.time(), self._parser.body_bytes)
+        else:
+            self.read_deadline = inf
+
+    def apply_backpressure(self) -> None:
         """Read on, or do not, by how much waits for its app."""
-        open_cycles = [cycle for cycle in (self._running, *self._behind) if cycle is not None]
-        wanted = len(self._behind) < AHEAD and sum(cycle.waiting for cycle in open_cycles) <= HIGH_WATER
-        if wanted is not self.reading and not self.transport.is_closing():
-            self.reading = wanted
-            if wanted:
-                self.transport.resume_reading()
-            else:
-                self.transport.pause_reading()
+        open_cycles = [cycle for cycle in (self._running, *self._pipelined) if cycle is not None]
+        waiting = sum(cycle.waiting for cycle in open_cycles)
+        self._read_while(len(self._pipelined) < PIPELINED and waiting <= HIGH_WATER_BYTES)
+        if not self.reading:
+            self._body_clock.excuse()
 
-    async def news(self) -> None:
-        """Wait until something has come, can be written, or has ended; whoever waits looks what it was."""
-        waiter = self.loop.create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.remove(waiter)
+    # What uvicorn and `Connections` ask for.
 
-    def wake(self) -> None:
-        """There is something new."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    # What `Connections` asks for.
-
-    def finish(self) -> None:
+    def shutdown(self) -> None:
         """Answer the running request, and no other one."""
-        self._behind.clear()
+        self._pipelined.clear()
         if self._running is None:
-            self.transport.close()
+            self._close()
         else:
             self._running.keep_alive = False
 
-    def look(self, now: float) -> None:
-        """The deadline is past: see whose turn it is."""
-        reader, running = self._reader, self._running
-        its_body = reader.owes is BODY and reader.cycle is running
-        if self._deaf:
-            self.transport.abort()
-        elif running is not None and not its_body:
-            return
-        elif not self.reading:  # it is we who do not listen
-            self.deadline = now + self._limits.patience
-        elif reader.owes is HEAD or running is not None:
-            self._refuse(BadRequest("The request came too slowly.", status=408, code="request_timeout"))
+    def read_timed_out(self, now: float) -> None:
+        """See whose turn it is."""
+        parser, running = self._parser, self._running
+        deadline: float | None = inf
+        if self._ignoring:
+            self.write_timed_out(now)
+        elif running is not None:
+            if parser.body is running and running.body_due:
+                deadline = self._body_clock.check(now, parser.body_bytes, reading=self.reading)
+        elif parser.pending is Pending.HEAD:
+            deadline = None
         else:
-            self.transport.close()
+            self._close()
+        self.read_deadline = inf if deadline is None else deadline
+        if deadline is None:
+            self._connections.timed_out += 1
+            self._refuse(BadRequest("The request came too slowly.", status=408, code="request_timeout"))
 
     # Inside.
 
     def _start(self, cycle: Cycle) -> None:
         self._running = cycle
-        self.all.start(cycle, self.loop)
+        self._connections.busy(self)
+        scope, cycle.scope = cycle.scope, None
+        assert scope is not None, "a request is started once"
+        if self.logs_access:
+            self._logged_scope = scope
+        state = self.server_state
+        state.total_requests += 1
+        # An ASGI app is a coroutine function, though its type only says awaitable.
+        task: asyncio.Task[None] = self.loop.create_task(self._app(scope, cycle.receive, cycle.send))
+        state.tasks.add(task)
+        task.add_done_callback(cycle.app_returned)
 
-    def _leave(self) -> None:
+    def _disconnect(self) -> None:
         """Nobody is there any more for whom it would be worth to go on."""
         if self._running is not None:
-            self._running.gone = True
+            self._running.disconnected = True
             self._running = None
-        self._behind.clear()
-        self.wake()
+        self._pipelined.clear()
+        self.notify()
 
     def _refuse(self, refusal: Refusal) -> None:
         """Say no and close."""
         running = self._running
-        its_own = running is None or (self._reader.cycle is running and not running.started)
-        self._leave()
-        self._be_deaf()
+        its_own = running is None or (self._parser.body is running and not running.started)
+        self._disconnect()
+        self._ignoring = True
         if self.transport.is_closing():
             return
         if its_own:
-            self.transport.write(_wire(refusal))
+            self.transport.write(refusal_bytes(refusal))
             self._linger()
         elif running is not None:
-            self.cut(running)
-
-    def _linger(self) -> None:
-        """Take what still comes for a while: closing at once could lose the answer on its way."""
-        self._be_deaf()
-        self.transport.write_eof()
-        self.balance()
-
-    def _be_deaf(self) -> None:
-        """Answer nothing any more. What was written has some time to arrive."""
-        self._deaf = True
-        self.deadline = self.loop.time() + self._limits.patience
-
-
-def _address(name: object) -> tuple[str, int | None] | None:
-    """An address as ASGI has it; a path for a Unix socket that has one."""
-    if isinstance(name, tuple):
-        return name[0], name[1]
-    return (name, None) if isinstance(name, str) and name else None
-
-
-def _wire(refusal: Refusal) -> bytes:
-    status, headers, body = openai_shape(refusal)
-    lines = [b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())]
-    lines += [name + b": " + value for name, value in headers]
-    lines += [b"content-length: %d" % len(body), b"connection: close", b"", body]
-    return b"\r\n".join(lines)
+            self.close_unfinished(running)
