@@ -12,13 +12,17 @@ from llmgate.middleware.errors import Errors
 from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
 from llmgate.proxy.relay import Relay
 from llmgate.proxy.upstreams import Upstream
+from llmgate.server.limits import ConnectionLimits
 from llmgate.server.listener import Listener
+from llmgate.server.sockets import bind
 
 
 async def main(port: int, backend: str) -> None:
     """Serve until the process is ended."""
     relay = Relay(Upstream("backend", [backend], engine=HttptoolsEngine()))
-    Listener(Address("127.0.0.1", port)).serve(Errors(relay), Gate())
+    address = Address("127.0.0.1", port)
+    limits = ConnectionLimits.of_gate(Gate())
+    await Listener(address, bind(address)).serve(Errors(relay), limits, grace=0.0)
     await asyncio.Event().wait()
 
 

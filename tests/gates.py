@@ -9,19 +9,20 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from servers import PATIENCE, Peer, ScriptedUpstream, serve
+from servers import PATIENCE, Peer, ScriptedUpstream
 from sqlalchemy import select
 
-from llmgate.config import from_document
+from llmgate.config import Address, from_document
 from llmgate.gate.build import Gate, open_gate
 from llmgate.gate.runtime import Runtime, open_runtime
-from llmgate.server.connections import Connections
-from llmgate.server.protocol import ConnectionLimits
+from llmgate.server.limits import ConnectionLimits
+from llmgate.server.listener import Listener
+from llmgate.server.sockets import bind
 from llmgate.store.schema import usage
 
 USAGE = b'"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}'
 ANSWER = b'{"object":"chat.completion","model":"small","choices":[],' + USAGE + b"}"
-LIMITS = ConnectionLimits(max_header=65_536, patience=PATIENCE, max_connections=1000)
+LIMITS = ConnectionLimits(header_timeout=PATIENCE, max_connections=1000)
 
 Script = Callable[[Peer], Awaitable[None]]
 
@@ -134,10 +135,11 @@ async def running(
         user = await identity.users.register("ann", None)
         _, secret = await identity.keys.create(user.id, "test")
         app = next(iter(gate.apps.values()))
-        served = Connections(app, connections)
-        url = await stack.enter_async_context(serve(app, lambda **_: served.accept()))
-        stack.push_async_callback(served.close, 0.0)
-        yield Running(url, gate, runtime, upstream, secret)
+        address = Address("127.0.0.1", 0)
+        listener = Listener(address, bind(address))
+        await listener.serve(app, connections, grace=0.0)
+        stack.push_async_callback(listener.stop)
+        yield Running(f"http://127.0.0.1:{listener.port}", gate, runtime, upstream, secret)
 
 
 def error_of(body: bytes) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Requests that no honest client sends: a clear answer, nothing let in, and the gate serves the next one."""
 
 import asyncio
+import socket
 
 import httpx
 import pytest
 from gates import ANSWER, LIMITS, Running, error_of
-from servers import Peer, connect
+from servers import PATIENCE, Peer, connect
 
-from llmgate.server.protocol import ConnectionLimits
+from llmgate.server.limits import ConnectionLimits
 
 from .conftest import OpenGate
 
@@ -157,14 +158,12 @@ async def test_a_chunk_whose_size_is_none_is_400_or_waits_and_never_reaches_the_
         b"GET /v1/models HTTP/1.1\r\n",
         b"GET /v1/models HTTP/1.1\r\nhost: a\r\nhost: a\r\n",
         b"GET /v1/models HTTP/1.1\r\nhost: a\r\nHost: b\r\n",
-        b"GET /v1/models HTTP/3.7\r\nhost: a\r\n",
         b"GET /v1/\xff HTTP/1.1\r\nhost: a\r\n",
         b"G\x00T / HTTP/1.1\r\nhost: a\r\n",
         b"GET / HTTP/1.1\r\nhost: a\r\nx\x01y: z\r\n",
         b"GET / HTTP/1.1\r\nhost: a\r\n: nameless\r\n",
         b"CONNECT vllm:80 HTTP/1.1\r\nhost: a\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n",
     ],
 )
 async def test_what_is_not_http_is_400_and_closes(open_gate: OpenGate, head: bytes) -> None:
@@ -228,7 +227,7 @@ async def test_a_head_that_does_not_come_is_408_and_an_idle_connection_just_clos
     open_gate: OpenGate, wire: bytes, status: int
 ) -> None:
     async with (
-        open_gate(connections=ConnectionLimits(65_536, 0.05, 100)) as gate,
+        open_gate(connections=ConnectionLimits(header_timeout=0.05)) as gate,
         connect(gate.url) as client,
     ):
         await client.send(wire)
@@ -237,7 +236,10 @@ async def test_a_head_that_does_not_come_is_408_and_an_idle_connection_just_clos
 
 
 async def test_a_head_that_drips_has_no_longer_than_one_that_stops(open_gate: OpenGate) -> None:
-    async with open_gate(connections=ConnectionLimits(65_536, 0.1, 100)) as gate, connect(gate.url) as client:
+    async with (
+        open_gate(connections=ConnectionLimits(header_timeout=0.1)) as gate,
+        connect(gate.url) as client,
+    ):
 
         async def drip() -> None:
             while True:
@@ -253,7 +255,7 @@ async def test_a_head_that_drips_has_no_longer_than_one_that_stops(open_gate: Op
 
 async def test_a_body_that_stops_coming_is_408_and_frees_its_place(open_gate: OpenGate) -> None:
     async with (
-        open_gate(connections=ConnectionLimits(65_536, 0.05, 100)) as gate,
+        open_gate(connections=ConnectionLimits(header_timeout=0.05)) as gate,
         connect(gate.url) as client,
     ):
         await client.send(gate.request(b"{" * 10)[:-4])
@@ -270,7 +272,7 @@ async def test_an_upstream_that_thinks_for_long_is_not_the_clients_fault(open_ga
         await peer.answer(ANSWER)
 
     async with (
-        open_gate(script, connections=ConnectionLimits(65_536, 0.02, 100)) as gate,
+        open_gate(script, connections=ConnectionLimits(header_timeout=0.02)) as gate,
         connect(gate.url) as client,
     ):
         await client.send(gate.request())
@@ -279,15 +281,95 @@ async def test_an_upstream_that_thinks_for_long_is_not_the_clients_fault(open_ga
 
 
 async def test_connections_over_the_limit_are_503_and_the_others_go_on(open_gate: OpenGate) -> None:
-    limits = ConnectionLimits(65_536, LIMITS.patience, 1)
+    limits = ConnectionLimits(header_timeout=PATIENCE, max_connections=1)
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        asked.set()
+        await go_on.wait()
+        await peer.answer(ANSWER)
+
+    async with open_gate(script, connections=limits) as gate, connect(gate.url) as first:
+        await first.send(gate.request())
+        await asked.wait()
+        async with connect(gate.url) as second:
+            head, body = await second.response()
+            assert (status_of(head), error_of(body)["code"]) == (503, "unavailable")
+        go_on.set()
+        assert (await first.response())[1] == ANSWER
+
+
+async def test_an_idle_connection_gives_way_to_a_new_one_where_it_is_full(open_gate: OpenGate) -> None:
+    limits = ConnectionLimits(header_timeout=PATIENCE, max_connections=1)
     async with open_gate(connections=limits) as gate, connect(gate.url) as first:
         await first.send(gate.request())
         assert (await first.response())[1] == ANSWER
         async with connect(gate.url) as second:
-            head, body = await second.response()
-            assert (status_of(head), error_of(body)["code"]) == (503, "unavailable")
-        await first.send(gate.request())
-        assert (await first.response())[1] == ANSWER
+            await second.send(gate.request())
+            assert (await second.response())[1] == ANSWER
+        assert await first.rest() == b""
+
+
+async def test_a_body_that_drips_is_408_and_frees_its_place(open_gate: OpenGate) -> None:
+    """Each byte comes before the time between two pieces is over, and they never end."""
+    limits = ConnectionLimits(header_timeout=0.2, min_rate=1000)
+    async with open_gate(connections=limits) as gate, connect(gate.url) as client:
+
+        async def drip() -> None:
+            while True:
+                await client.send(b" ")
+                await asyncio.sleep(0.01)
+
+        await client.send(gate.request(b" " * 90_000)[:-80_000])
+        dripping = asyncio.create_task(drip())
+        assert status_of(await client.until(b"\r\n\r\n")) == 408
+        dripping.cancel()
+        await asyncio.gather(dripping, return_exceptions=True)
+
+
+async def test_a_stream_that_its_client_does_not_read_ends_and_frees_slot_hold_and_upstream(
+    open_gate: OpenGate,
+) -> None:
+    left = asyncio.Event()
+
+    async def floods(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        event = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % (b"x" * 10_000)
+        try:
+            while True:
+                await peer.chunk(event)
+        except ConnectionError:
+            left.set()
+
+    limits = ConnectionLimits(header_timeout=PATIENCE, send_timeout=0.2)
+    async with open_gate(floods, connections=limits) as gate:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            host, _, port = gate.url.removeprefix("http://").partition(":")
+            await loop.sock_connect(client, (host, int(port)))
+            body = b'{"model":"small","messages":[],"stream":true}'
+            await loop.sock_sendall(client, gate.request(body))
+            await asyncio.wait_for(left.wait(), PATIENCE)
+            await gate.quiet()
+        [(outcome, *_)] = await gate.records()
+        assert outcome == "aborted"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["GET / HTTP/0.9", "GET / HTTP/2.0", "GET / HTTP/3.7", "OPTIONS * RTSP/1.0", "GET /", "PRI * HTTP/2.0"],
+)
+async def test_what_is_another_version_or_protocol_is_505(open_gate: OpenGate, line: str) -> None:
+    async with open_gate() as gate:
+        for wire in (f"{line}\r\nhost: a\r\n\r\n", f"\r\n{line}\r\n\r\nSM\r\n\r\n"):
+            status, body = await asked(gate, wire.encode())
+            assert (status, error_of(body)["code"]) == (505, "http_version_not_supported")
 
 
 # Names and contents.

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -10,27 +11,35 @@ import uvloop
 from servers import PATIENCE, connect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from llmgate.config import Address, Gate
-from llmgate.server.connections import Connections
+from llmgate.config import Address
+from llmgate.server.limits import ConnectionLimits
 from llmgate.server.listener import Listener
-from llmgate.server.protocol import GateProtocol
+from llmgate.server.protocol import HttpProtocol
+from llmgate.server.sockets import bind
 
 from .wire import GET, Steps
 
+HERE = Address("127.0.0.1", 0)
 REST = b"5\r\nended\r\n0\r\n\r\n"
 
 
-def listening(app: ASGIApp, **settings: float) -> tuple[Listener, str]:
-    listener = Listener(Address("127.0.0.1", 0))
-    listener.serve(app, Gate(**settings))  # type: ignore[arg-type]
-    return listener, f"http://127.0.0.1:{listener.port}"
+@asynccontextmanager
+async def listening(
+    app: ASGIApp, *, grace: float = 30.0, address: Address = HERE
+) -> AsyncIterator[tuple[Listener, str]]:
+    listener = Listener(address, bind(address))
+    await listener.serve(app, ConnectionLimits(), grace=grace)
+    try:
+        yield listener, f"http://127.0.0.1:{listener.port}"
+    finally:
+        listener.force_close()
 
 
 async def nodelay() -> int:
     """What TCP_NODELAY is on an accepted socket."""
     seen: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    class Looks(GateProtocol):
+    class Looks(HttpProtocol):
         __slots__ = ()
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -38,16 +47,12 @@ async def nodelay() -> int:
             option = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             seen.set_result(option)
 
-    class Looking(Connections):
-        def accept(self) -> GateProtocol:
-            return Looks(self, asyncio.get_running_loop())
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("llmgate.server.listener.Connections", Looking)
-        listener, url = listening(Steps())
-    async with connect(url):
-        option = await asyncio.wait_for(seen, PATIENCE)
-    await listener.stop()
+        patch.setattr("llmgate.server.listener.HttpProtocol", Looks)
+        async with listening(Steps()) as (listener, url):
+            async with connect(url):
+                option = await asyncio.wait_for(seen, PATIENCE)
+            await listener.stop()
     return option
 
 
@@ -62,8 +67,7 @@ def test_a_small_piece_is_not_held_back_by_the_kernel(
 async def test_stopping_closes_what_is_idle_and_answers_what_is_open() -> None:
     app = Steps()
     app.go_on.set()
-    listener, url = listening(app)
-    async with connect(url) as idle, connect(url) as busy:
+    async with listening(app) as (listener, url), connect(url) as idle, connect(url) as busy:
         await busy.send(GET)
         await busy.until(b"begun\r\n")
         stopping = asyncio.create_task(listener.stop())
@@ -76,8 +80,7 @@ async def test_stopping_closes_what_is_idle_and_answers_what_is_open() -> None:
 
 async def test_an_answer_that_begins_during_the_stop_says_that_it_is_the_last() -> None:
     app = Steps()
-    listener, url = listening(app)
-    async with connect(url) as client, connect(url) as idle:
+    async with listening(app) as (listener, url), connect(url) as client, connect(url) as idle:
         await client.send(GET)
         async with asyncio.timeout(PATIENCE):
             while not app.paths:  # noqa: ASYNC110
@@ -103,14 +106,17 @@ async def test_the_grace_ends_by_itself_or_when_it_is_told_to(hurried: bool) -> 
             await asyncio.sleep(0)
             written.append(scope["path"])
 
-    listener, url = listening(app, shutdown_grace=3600.0 if hurried else 0.0)
-    async with connect(url) as client, connect(url) as idle:
+    async with (
+        listening(app, grace=3600.0 if hurried else 0.0) as (listener, url),
+        connect(url) as client,
+        connect(url) as idle,
+    ):
         await client.send(GET)
         await begun.wait()
         stopping = asyncio.create_task(listener.stop())
         await idle.rest()
         if hurried:
-            listener.hurry()
+            listener.force_close()
         await asyncio.wait_for(stopping, PATIENCE)
         assert written == ["/"]
         assert await client.rest() == b""
@@ -121,12 +127,11 @@ async def test_a_unix_socket_is_served_too(tmp_path: Path) -> None:
     app.go_on.set()
     app.finish.set()
     path = tmp_path / "gate.sock"
-    listener = Listener(Address(path=path))
-    listener.serve(app, Gate())
-    reader, writer = await asyncio.open_unix_connection(str(path))
-    writer.write(GET)
-    async with asyncio.timeout(PATIENCE):
-        assert (await reader.readuntil(REST)).startswith(b"HTTP/1.1 200 OK\r\n")
-    writer.close()
-    await listener.stop()
+    async with listening(app, address=Address(path=path)) as (listener, _):
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(GET)
+        async with asyncio.timeout(PATIENCE):
+            assert (await reader.readuntil(REST)).startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.close()
+        await listener.stop()
     assert not path.exists()

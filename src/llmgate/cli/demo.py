@@ -18,8 +18,8 @@ import click
 from ..config import Address, Config, load
 from ..errors import ConfigError, NotFound
 from ..server import serve
-from ..server.listener import bind
 from ..server.log import log_to_stderr
+from ..server.sockets import bind
 from ..store import migrate
 from ..tools.demo import MODEL
 from ..tools.demo.process import running_backend

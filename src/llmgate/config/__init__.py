@@ -20,6 +20,7 @@ from .schema import (
     Route,
     Sessions,
     Store,
+    Tls,
     Upstream,
 )
 from .secrets import Secret, SecretUrl
@@ -51,6 +52,7 @@ __all__ = [
     "Sessions",
     "Setting",
     "Store",
+    "Tls",
     "Upstream",
     "UrlPath",
     "check_file",

@@ -18,7 +18,7 @@ import msgspec
 from .addresses import ASGI_APP
 from .messages import alternatives, dangling, join, quoted
 from .read import Unknowable, sound
-from .schema import Config, Gate, Limit, Quota, Route, Upstream
+from .schema import Config, Gate, Limit, Quota, Route, Tls, Upstream
 
 Finding = tuple[str, str]
 Rule = Callable[[Config, Any], Iterator[Finding]]
@@ -37,6 +37,15 @@ def workers_share(config: Config, gate: Gate) -> Iterator[Finding]:
                 "write 1, or set store.url to postgresql:// and redis.url"
             ),
         )
+
+
+def whole_tls(_: Config, tls: Tls) -> Iterator[Finding]:
+    """A certificate without its key is of no use, nor is anything else without a certificate."""
+    if tls.certificate is not None and tls.key is None:
+        yield "key", "missing: a certificate needs its private key"
+    for name in ("key", "client_ca", "listen"):
+        if tls.certificate is None and getattr(tls, name):
+            yield name, "without a certificate there is no TLS: write certificate"
 
 
 def key_fits_header(_: Config, upstream: Upstream) -> Iterator[Finding]:
@@ -171,6 +180,7 @@ def money_has_prices(config: Config, quota: Quota) -> Iterator[Finding]:
 RULES: Mapping[type, tuple[Rule, ...]] = MappingProxyType(
     {
         Gate: (workers_share,),
+        Tls: (whole_tls,),
         Upstream: (key_fits_header, output_fits_context, inner_app_alone),
         Route: (
             known_upstream,

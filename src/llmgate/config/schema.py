@@ -19,7 +19,9 @@ from .paths import PUBLIC_API, Operation
 from .secrets import Secret, SecretUrl
 from .values import (
     DialectName,
+    FileMode,
     HeaderName,
+    HostPattern,
     Model,
     Name,
     Prefix,
@@ -52,6 +54,21 @@ def _written(table: Struct, units: tuple[T, ...]) -> T:
     return next(unit for unit in units if getattr(table, str(unit)) is not None)
 
 
+class Tls(Struct, frozen=True, kw_only=True):
+    """TLS on the gate's TCP addresses. The files are read again on SIGHUP."""
+
+    certificate: Annotated[
+        Path | None, doc("Certificate in PEM, those of its issuers behind it; without it, no TLS.")
+    ] = None
+    key: Annotated[Path | None, doc("Its private key in PEM, not encrypted.")] = None
+    client_ca: Annotated[
+        Path | None, doc("Certificates in PEM of which each client's has to descend from one.")
+    ] = None
+    listen: Annotated[
+        Several[Address], doc("Addresses that speak TLS; none named: all but Unix sockets.")
+    ] = ()
+
+
 class Gate(Struct, frozen=True, kw_only=True):
     """The process: its listeners and the limits of a connection."""
 
@@ -64,11 +81,42 @@ class Gate(Struct, frozen=True, kw_only=True):
     max_body: Annotated[Count, doc("Largest request body, in bytes; over it: 413.")] = 16_777_216
     max_header: Annotated[Count, doc("Largest request head, in bytes; over it: 431.")] = 65_536
     max_connections: Annotated[
-        Count, doc("Most open connections of one worker at one address; over it: 503.")
+        Count,
+        doc(
+            "Most open connections of one worker at one address. Over it the longest idle one closes, else 503. "
+            "Less where the system allows fewer descriptors."
+        ),
     ] = 10_000
+    max_connections_per_address: Annotated[
+        Count | None,
+        doc(
+            "Most of them from one IP address (IPv6: from one network of 64 bits), over it: 503; without it, half "
+            "of max_connections. Loopback and trusted_proxies have no such bound."
+        ),
+    ] = None
+    keep_alive: Annotated[
+        Seconds,
+        doc(
+            "Seconds that an idle connection is kept. Behind a balancer that reuses connections, more than its "
+            "own time: over 600 for Google's, over 60 for AWS's."
+        ),
+    ] = 75.0
     header_timeout: Annotated[
-        Seconds, doc("Seconds for a request's head, and between two pieces of its body; over it: 408.")
+        Seconds, doc("Seconds for a request's head, also for a TLS handshake; over it: 408.")
     ] = 10.0
+    body_timeout: Annotated[
+        Seconds, doc("Seconds for a request's body, as far as the gate is ready to read it; over it: 408.")
+    ] = 300.0
+    send_timeout: Annotated[
+        Seconds, doc("Seconds in which a client has to take something of an answer that waits for it.")
+    ] = 30.0
+    min_rate: Annotated[
+        Annotated[int, Meta(ge=0)],
+        doc(
+            "Least bytes a second of a body, on average of each header_timeout, and of an answer that waits, of "
+            "each send_timeout; slower clients are cut off. 0: no such bound."
+        ),
+    ] = 240
     shutdown_grace: Annotated[
         float, Meta(ge=0, le=86_400), doc("Seconds that open requests get to finish on shutdown.")
     ] = 30.0
@@ -79,6 +127,15 @@ class Gate(Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         Several[Network], doc("Networks of proxies whose X-Forwarded-For is believed.")
     ] = ()
+    hosts: Annotated[
+        Several[HostPattern],
+        doc(
+            'Names that requests may give as Host, such as "gate.example.com" or "*.example.com"; others: 421. '
+            "None named: any, but at a loopback address only IP addresses, names without a dot and *.localhost."
+        ),
+    ] = ()
+    socket_mode: Annotated[FileMode, doc("Mode of Unix sockets, in octal: who may connect.")] = "660"
+    tls: Tls = Tls()
 
 
 class Metrics(Struct, frozen=True, kw_only=True):

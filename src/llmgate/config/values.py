@@ -117,6 +117,16 @@ QuotaWindow = Annotated[
     ),
 ]
 """When a quota starts over (see `ledger.Window`)."""
+FileMode = Annotated[str, Parser('an octal mode such as "660"', _matching("0?[0-7]{3}"))]
+"""The permissions of a file."""
+HostPattern = Annotated[
+    str,
+    Parser(
+        'a host name or IP address without a port, "*.DOMAIN" or "*"',
+        _matching(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?|\[[0-9a-f:.]+\]"),
+    ),
+]
+"""Which hosts are meant, in lower case."""
 UrlPath = Annotated[str, Parser(_A_PATH, parse_path)]
 """An absolute path without a slash at its end, unless it is "/" alone."""
 Prefix = Annotated[str, Parser(_A_PATH, parse_prefix)]

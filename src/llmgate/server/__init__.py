@@ -11,10 +11,11 @@ import uvloop
 from ..config import Config, load
 from ..plugin.loader import migrations_of
 from ..store import migrate
+from .protocol import HttpProtocol
 from .run import serve as serve_alone
 from .supervisor import supervise
 
-__all__ = ["serve"]
+__all__ = ["HttpProtocol", "serve"]
 
 
 def serve(path: Path, *, workers: int | None = None, ready: Callable[[Config], None]) -> None:

@@ -46,7 +46,9 @@ class Connections:
         self.timed_out = 0
         self._server_state = server_state
         self._watched: set[Connection] = set()
-        self._idle: OrderedDict[Connection, None] = OrderedDict()  # those without a request, the longest first
+        self._idle: OrderedDict[Connection, None] = (
+            OrderedDict()
+        )  # those without a request, the longest first
         self._addresses: Counter[str] = Counter()
         self._sweeper: asyncio.TimerHandle | None = None
 

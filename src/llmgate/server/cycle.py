@@ -147,9 +147,7 @@ class Cycle:
             return
         if error is None:
             log.error("the app has returned without an answer")
-        self._connection.transport.write(
-            BARE_500 + (b"" if self._without_body else b"Internal Server Error")
-        )
+        self._connection.transport.write(BARE_500 + (b"" if self._without_body else b"Internal Server Error"))
         self.keep_alive = False
         self._finish()
 

@@ -75,7 +75,9 @@ class ConnectionLimits:
             address = ipaddress.ip_address(host)
         except ValueError:
             return None  # a Unix socket
-        plain = getattr(address, "ipv4_mapped", None) or address  # an IPv4 client at a socket for both families
+        plain = (
+            getattr(address, "ipv4_mapped", None) or address
+        )  # an IPv4 client at a socket for both families
         if plain.is_loopback or any(plain in net for net in self.exempt if net.version == plain.version):
             return None
         if plain.version == 4:

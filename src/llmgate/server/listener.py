@@ -1,39 +1,130 @@
-"""One address that the gate listens on: a socket, its connections, and the app behind it, which can change."""
+"""One address that the gate listens on: a uvicorn server with our protocol, and an app that can be exchanged."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError
-from .connections import Connections
-from .protocol import ConnectionLimits
+import uvicorn
+
+from .protocol import HttpProtocol
+from .sockets import BACKLOG
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    import ssl
+    from collections.abc import Awaitable
 
-    from ..config import Address, Gate
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
-BACKLOG = 2048
+    from ..config import Address
+    from .limits import ConnectionLimits
+
+
+class CurrentApp:
+    """An ASGI app that stands for whichever is in force when a request begins."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI: at once the coroutine of the app itself, so that standing for it costs next to nothing."""
+        return self.app(scope, receive, send)
+
+
+class ServerConfig(uvicorn.Config):
+    """uvicorn's settings for a gate: nothing around the app, no log and headers of its own, and our `limits`."""
+
+    def __init__(self, app: ASGIApp, limits: ConnectionLimits) -> None:
+        super().__init__(
+            app,
+            http=HttpProtocol,
+            interface="asgi3",
+            lifespan="off",  # the process opens the gate before it listens
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            backlog=BACKLOG,
+        )
+        self.limits = limits
+        self.load()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with two differences: handshakes have a deadline, and what it cancels is waited for."""
+
+    config: ServerConfig
+
+    def __init__(self, config: ServerConfig) -> None:
+        super().__init__(config)
+        self.lifespan = config.lifespan_class(config)
+        self.servers: list[asyncio.Server] = []
+
+    async def listen(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
+        """Accept connections, whatever was accepted by before; `sock` stays open."""
+        loop = asyncio.get_running_loop()
+        before = self.servers
+        timeout = None if context is None else self.config.limits.header_timeout
+        self.servers = [
+            await loop.create_server(
+                self._protocol,
+                sock=sock.dup(),
+                ssl=context,
+                backlog=self.config.backlog,
+                ssl_handshake_timeout=timeout,
+            )
+        ]
+        self.started = True
+        await _close(before)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return HttpProtocol(config=self.config, server_state=self.server_state, app_state={})
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; returns when no app runs any more, since they write down what was used."""
+        await _close(self.servers)
+        self.servers = []
+        await super().shutdown(sockets)
+        state = self.server_state
+        for task in tuple(state.tasks):
+            task.cancel()
+        if state.tasks:
+            await asyncio.wait(tuple(state.tasks))
+        for connection in tuple(state.connections):
+            connection.transport.abort()
+        while state.connections:  # noqa: ASYNC110 - what was aborted is lost a turn or two later
+            await asyncio.sleep(0)
+
+    def force_close(self) -> None:
+        """Do not wait for what is open any more."""
+        self.force_exit = True
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
+
+
+async def _close(servers: list[asyncio.Server]) -> None:
+    """Stop accepting. What was accepted a moment ago comes in first: asyncio's server would lose it."""
+    if servers:
+        await asyncio.sleep(0)
+    for server in servers:
+        server.close()
 
 
 class Listener:
-    """Listens on one address from the start, and serves once there is an app; `serve` may exchange it.
+    """Listens on `address` by `sock`, and serves once there is an app; `serve` may exchange it.
 
-    A listening socket that was `inherited` from a supervisor stays the supervisor's. Raises `ConfigError`
-    if the address cannot be had.
+    With `owned` the file of a Unix socket goes when the listener stops.
     """
 
-    def __init__(self, address: Address, inherited: socket.socket | None = None) -> None:
+    def __init__(self, address: Address, sock: socket.socket, *, owned: bool = True) -> None:
         self.address = address
-        self._bound_here = inherited is None
-        self._socket = inherited or bind(address)
-        self._connections: Connections | None = None
-        self._accepting: asyncio.Task[asyncio.Server] | None = None
-        self._grace = 0.0
+        self._owned = owned
+        self._socket = sock
+        self._server: _Server | None = None
+        self._app: CurrentApp | None = None
+        self._tls: ssl.SSLContext | None = None
 
     @property
     def port(self) -> int:
@@ -41,109 +132,34 @@ class Listener:
         name = self._socket.getsockname()
         return int(name[1]) if isinstance(name, tuple) else 0
 
-    def serve(self, app: ASGIApp, settings: Gate) -> None:
-        """Give new requests to `app`, and hold new connections to `settings`."""
-        limits = ConnectionLimits(settings.max_header, settings.header_timeout, settings.max_connections)
-        self._grace = settings.shutdown_grace
-        if self._connections is None:
-            self._connections = Connections(app, limits)
-            accepting = self._accept(self._connections)
-            self._accepting = asyncio.create_task(accepting, name=f"llmgate-{self.address}")
-        self._connections.app = app
-        self._connections.limits = limits
+    async def serve(
+        self, app: ASGIApp, limits: ConnectionLimits, *, grace: float, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """Give new requests to `app`, hold new connections to `limits`, make them by `tls`.
 
-    async def _accept(self, connections: Connections) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
-        create = loop.create_unix_server if self._socket.family == socket.AF_UNIX else loop.create_server
-        return await create(connections.accept, sock=self._socket, backlog=BACKLOG)
+        Open requests get `grace` seconds when it stops.
+        """
+        if self._server is None or self._app is None:
+            self._app = CurrentApp(app)
+            self._server = _Server(ServerConfig(self._app, limits))
+            await self._server.listen(self._socket, tls)
+        else:
+            self._app.app = app
+            self._server.config.limits = limits
+            if tls is not self._tls:
+                await self._server.listen(self._socket, tls)
+        self._tls = tls
+        self._server.config.timeout_graceful_shutdown = grace  # type: ignore[assignment] - parts of a second, too
 
     async def stop(self) -> None:
         """Accept no more, let open requests finish for as long as the grace lasts, then break them off."""
-        if self._bound_here and self.address.path is not None:
+        if self._owned and self.address.path is not None:
             self.address.path.unlink(missing_ok=True)
-        if self._connections is not None and self._accepting is not None:
-            server = await self._accepting
-            await asyncio.sleep(0)  # what was accepted a moment ago comes in: asyncio's server would lose it
-            server.close()
-            await self._connections.close(self._grace)
         self._socket.close()
+        if self._server is not None:
+            await self._server.shutdown()
 
-    def hurry(self) -> None:
+    def force_close(self) -> None:
         """End the grace of a `stop` that is under way."""
-        if self._connections is not None:
-            self._connections.hurry()
-
-
-def bind(address: Address) -> socket.socket:
-    """A listening socket. Raises `ConfigError` if the address cannot be had."""
-    try:
-        sock = _bind_unix(address) if address.path is not None else _bind_tcp(address)
-    except OSError as error:
-        raise _not_to_be_had(address, error) from error
-    return _listening(sock)
-
-
-def bind_for(address: Address, workers: int) -> list[socket.socket]:
-    """A listening socket for each of several workers, among which the kernel spreads new connections.
-
-    Sockets that share a port (SO_REUSEPORT) have queues of their own: no worker takes all of a burst, and
-    what waits for a worker that died is answered by the one that takes its place. A Unix socket has one
-    queue for all. Raises `ConfigError` if the address cannot be had.
-    """
-    if address.path is not None:
-        one = bind(address)
-        return [one, *(one.dup() for _ in range(workers - 1))]
-    bind(address).close()  # sharing the port would succeed beside another gate, too
-    sockets: list[socket.socket] = []
-    try:
-        for _ in range(workers):
-            port = sockets[0].getsockname()[1] if sockets else address.port
-            sockets.append(_bind_tcp(replace(address, port=port), shared=True))
-    except OSError as error:
-        for sock in sockets:
-            sock.close()
-        raise _not_to_be_had(address, error) from error
-    return [_listening(sock) for sock in sockets]
-
-
-def _listening(sock: socket.socket) -> socket.socket:
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
-    return sock
-
-
-def _not_to_be_had(address: Address, error: OSError) -> ConfigError:
-    return ConfigError([f"gate.listen: {address}: {error.strerror}; stop what uses it or choose another"])
-
-
-def _bind_tcp(address: Address, *, shared: bool = False) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    # Named, because asyncio sets TCP_NODELAY only on sockets that say what they speak.
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((address.host, address.port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _bind_unix(address: Address) -> socket.socket:
-    """A socket file that nobody listens on any more is left over from a process that was killed."""
-    assert address.path is not None
-    if address.path.is_socket():
-        with socket.socket(socket.AF_UNIX) as probe:
-            answered = probe.connect_ex(str(address.path)) == 0
-        if answered:
-            raise OSError(errno.EADDRINUSE, "another process listens there")
-        address.path.unlink()
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.bind(str(address.path))
-    except OSError:
-        sock.close()
-        raise
-    return sock
+        if self._server is not None:
+            self._server.force_close()

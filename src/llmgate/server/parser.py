@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 VERSIONS = frozenset({"1.0", "1.1"})
 VERSION = re.compile(rb" HTTP/(?!1\.[01]$)\d\.\d$")
+OTHER_PROTOCOLS = (b"RTSP/1.0", b"ICE/1.0")
 FRAMING_PER_BYTE = 16
 """Bytes of chunk framing allowed for each byte of a body, beyond `max_header` of them: chunks of one byte have six."""
 
@@ -78,7 +79,9 @@ class RequestParser:
         self._headers: list[Header] = []
         self._data = b""  # what is being read
         self._head_reads: list[bytes] = []  # what has come since a read in which the head began
-        self._unproductive = 0  # bytes that came without enough of a body among them: a head, framing, trailers
+        self._unproductive = (
+            0  # bytes that came without enough of a body among them: a head, framing, trailers
+        )
         self._mixed = False  # the head began behind another request, so that its bytes were not counted
         self._refusal: Refusal | None = None  # why the parser was stopped
 
@@ -210,8 +213,7 @@ class RequestParser:
     def _is_foreign(self, method: str) -> bool:
         """Whether a request of version 1.0 is one of RTSP or ICE: the parser knows them, and does not tell."""
         came = b"".join(self._head_reads)
-        line = b"%b %b %%b/1.0" % (method.encode(), self._url)
-        return any(line % name in came for name in (b"RTSP", b"ICE"))
+        return any(b" ".join((method.encode(), self._url, other)) in came for other in OTHER_PROTOCOLS)
 
     def _scope(self, method: str, version: str, headers: list[Header]) -> Scope:
         raw_path, query = _target(self._url)

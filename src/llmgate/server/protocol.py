@@ -60,9 +60,7 @@ class HttpProtocol(ClientConnection):
     ) -> None:
         if not config.loaded:
             config.load()
-        super().__init__(
-            _loop or asyncio.get_running_loop(), Connections.of(server_state), limits_of(config)
-        )
+        super().__init__(_loop or asyncio.get_running_loop(), Connections.of(server_state), limits_of(config))
         self.server_state = server_state
         self.logs_access = config.access_log and access_log.hasHandlers()
         self._config = config

@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Self
 
 from ..config import Address, Config, load
+from ..config import Gate as GateSettings
 from ..errors import ConfigError, StoreError
 from ..gate.build import Gate, open_gate
 from ..gate.routes import addresses_of
 from ..gate.runtime import Runtime, open_runtime
+from .descriptors import raise_descriptor_limit
+from .limits import ConnectionLimits, servable
 from .listener import Listener
+from .sockets import bind
+from .tls import speaks_tls, tls_context
 
 log = logging.getLogger("llmgate")
 
@@ -41,18 +46,29 @@ async def serve(path: Path, config: Config, *, ready: Callable[[], None]) -> Non
         await process.stopped()
 
 
+WORTH_SAYING = 0.9
+"""Of the connections that gate.toml allows; that the system allows fewer than this is said at the start."""
+
+Listen = Callable[[Address, Config], Listener]
+
+
+def listen(address: Address, config: Config) -> Listener:
+    """Bind `address` of `config`. Raises `ConfigError` if it cannot be had."""
+    sock = bind(address, beside=addresses_of(config), mode=config.gate.socket_mode)
+    return Listener(address, sock)
+
+
 class Process:
     """The running gate: which configuration is in force, and where it listens (by `listen`, on an address).
 
     Entered, it obeys SIGHUP (reload), SIGTERM and SIGINT (stop); left, it has answered what was open.
     """
 
-    def __init__(
-        self, path: Path, runtime: Runtime, *, listen: Callable[[Address], Listener] = Listener
-    ) -> None:
+    def __init__(self, path: Path, runtime: Runtime, *, listen: Listen = listen) -> None:
         self._path = path
         self._runtime = runtime
         self._listen = listen
+        self._descriptors = raise_descriptor_limit()
         self._stop = asyncio.Event()
         self._listeners: dict[Address, Listener] = {}
         self._leaving: set[Listener] = set()
@@ -121,7 +137,7 @@ class Process:
         """Let `stopped` return; the second time, do not wait for open streams either."""
         if self._stop.is_set():
             for listener in self._leaving:
-                listener.hurry()
+                listener.force_close()
         self._stop.set()
 
     async def stopped(self) -> None:
@@ -134,7 +150,9 @@ class Process:
         fresh: list[Listener] = []
         stack = AsyncExitStack()
         try:
-            fresh += (self._listen(address) for address in wanted - self._listeners.keys())
+            tls = tls_context(config.gate)
+            for address in wanted - self._listeners.keys():
+                fresh.append(self._listen(address, config))
             gate = await stack.enter_async_context(open_gate(config, self._runtime))
         except BaseException:
             await stack.aclose()
@@ -145,10 +163,29 @@ class Process:
         for address in self._listeners.keys() - wanted:
             self._dismiss(address)
         self._listeners |= {listener.address: listener for listener in fresh}
+        limits = self._limits(config.gate, len(wanted))
         for address, listener in self._listeners.items():
-            listener.serve(gate.apps[address], config.gate)
+            await listener.serve(
+                gate.apps[address],
+                limits,
+                grace=config.gate.shutdown_grace,
+                tls=tls if speaks_tls(address, config.gate) else None,
+            )
         if old is not None:
             self._spawn(_retire(*old))
+
+    def _limits(self, gate: GateSettings, addresses: int) -> ConnectionLimits:
+        """What the file says, as far as the system lets this process have so many descriptors."""
+        found = servable(self._descriptors) // addresses
+        if found < gate.max_connections * WORTH_SAYING:
+            log.warning(
+                "%d file descriptors serve %d connections at each address, not gate.max_connections (%d): raise the "
+                "limit (ulimit -Hn, LimitNOFILE=) or lower the setting",
+                self._descriptors,
+                found,
+                gate.max_connections,
+            )
+        return ConnectionLimits.of_gate(gate, descriptors=self._descriptors, addresses=addresses)
 
     def _dismiss(self, address: Address) -> None:
         listener = self._listeners.pop(address)

@@ -23,7 +23,8 @@ from ..config import Address, Config, load
 from ..errors import ConfigError
 from ..gate.routes import addresses_of
 from .channel import Begin, Channel, Failed, Ready, Reload
-from .listener import bind_for
+from .sockets import bind_for
+from .tls import tls_context
 
 log = logging.getLogger("llmgate")
 
@@ -102,8 +103,9 @@ class Supervisor:
 
     async def start(self) -> None:
         """Bind, and start all workers. Raises `ConfigError` if that fails."""
+        tls_context(self._config.gate)  # better here than in every worker
         for address in addresses_of(self._config):
-            self._sockets[address] = bind_for(address, self._count)
+            self._sockets[address] = self._bind(address, self._config)
         for index in range(self._count):
             await self._spawn(index)
             self._keepers.append(asyncio.create_task(self._keep(index)))
@@ -118,7 +120,7 @@ class Supervisor:
         try:
             config = load(self._path, workers=self._count)
             fresh = sorted(addresses_of(config) - self._sockets.keys(), key=str)
-            self._sockets |= {address: bind_for(address, self._count) for address in fresh}
+            self._sockets |= {address: self._bind(address, config) for address in fresh}
         except ConfigError as error:
             log.warning("reload: the old gate stays:\n%s", error)
             return
@@ -190,6 +192,9 @@ class Supervisor:
         self._workers[index] = _Worker(child, channel)
         if self._stop.is_set():
             _signal(child, signal.SIGTERM)
+
+    def _bind(self, address: Address, config: Config) -> list[socket.socket]:
+        return bind_for(address, self._count, beside=addresses_of(config), mode=config.gate.socket_mode)
 
     def _let_go(self, address: Address) -> None:
         for sock in self._sockets.pop(address):

@@ -21,7 +21,7 @@ from .run import Process
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..config import Address
+    from ..config import Address, Config
 
 
 class Inherited:
@@ -34,13 +34,13 @@ class Inherited:
         """Keep `sockets` until they are listened on."""
         self._sockets |= zip(addresses, sockets, strict=True)
 
-    def listen(self, address: Address) -> Listener:
+    def listen(self, address: Address, _: Config) -> Listener:
         """Listen on `address`. Raises `ConfigError` if the supervisor does not know of it."""
         if str(address) not in self._sockets:
             raise ConfigError(
                 [f"gate.listen: {address} is new: send SIGHUP to the supervisor, not to a worker"]
             )
-        return Listener(address, self._sockets.pop(str(address)))
+        return Listener(address, self._sockets.pop(str(address)), owned=False)
 
 
 def work(descriptor: int) -> None:

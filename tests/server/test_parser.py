@@ -6,7 +6,7 @@ import pytest
 from servers import connect, serve, until
 from starlette.types import Receive, Scope, Send
 
-from llmgate.server.connections import Connections
+from llmgate.server.protocol import HttpProtocol
 
 from .wire import GET, LIMITS, Wire, turns
 
@@ -33,12 +33,10 @@ class Asked:
 
 async def scope_under(wire: bytes, *, uvicorn: bool) -> dict[str, Any]:
     asked = Asked()
-    connections = Connections(asked, LIMITS)
-    how = () if uvicorn else (lambda **_: connections.accept(),)
+    how = () if uvicorn else (HttpProtocol,)
     async with serve(asked, *how) as url, connect(url) as client:
         await client.send(wire)
         await until(lambda: asked.scopes)
-    await connections.close(0.0)
     [scope] = asked.scopes
     assert f":{scope.pop('server')[1]}" in url
     return {**scope, "client": scope["client"][0], "body": asked.bodies[0]}
