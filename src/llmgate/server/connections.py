@@ -101,7 +101,7 @@ class Connections:
             return False
         longest, _ = self._idle.popitem(last=False)
         self.evicted += 1
-        self._server_state.connections.discard(longest)  # type: ignore[arg-type]
+        self._server_state.connections.discard(longest)
         longest.transport.abort()
         return True
 

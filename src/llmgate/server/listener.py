@@ -149,7 +149,8 @@ class Listener:
             if tls is not self._tls:
                 await self._server.listen(self._socket, tls)
         self._tls = tls
-        self._server.config.timeout_graceful_shutdown = grace  # type: ignore[assignment] - parts of a second, too
+        # uvicorn says whole seconds, and takes parts of one, too.
+        self._server.config.timeout_graceful_shutdown = grace  # type: ignore[assignment]
 
     async def stop(self) -> None:
         """Accept no more, let open requests finish for as long as the grace lasts, then break them off."""

@@ -96,7 +96,7 @@ class HttpProtocol(ClientConnection):
         """Tell the request that is being answered."""
         self._disconnect()
         del self._parser  # it knows us as we know it
-        self.server_state.connections.discard(self)  # type: ignore[arg-type]
+        self.server_state.connections.discard(self)
         self._connections.closed(self)
 
     def data_received(self, data: bytes) -> None:
@@ -149,7 +149,7 @@ class HttpProtocol(ClientConnection):
             config=self._config, server_state=self.server_state, app_state=self._app_state
         )
         self._ignoring = True
-        self.server_state.connections.discard(self)  # type: ignore[arg-type]
+        self.server_state.connections.discard(self)
         self._connections.closed(self)
         protocol.connection_made(self.transport)
         protocol.data_received(head)
