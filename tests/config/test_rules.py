@@ -38,6 +38,7 @@ KEPT = {
         "store": {"url": "postgresql://db/gate"},
         "redis": {"url": "redis://cache"},
     },
+    "whole_tls": {"gate": {"tls": {"certificate": "gate.pem", "key": "gate.key"}}},
     "key_fits_header": {"upstreams": {"vllm": {"urls": ["http://a"], "api_key": "sk-1"}}},
     "output_fits_context": {
         "upstreams": {"vllm": {"urls": ["http://a"], "max_output_tokens": 8, "context_length": 8}}
@@ -81,6 +82,16 @@ BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
         {"gate": {"workers": 2}, "store": {"url": "postgresql://db/gate"}},
         "gate.workers: 2 workers cannot share SQLite and their own memory: "
         "write 1, or set store.url to postgresql:// and redis.url",
+    ),
+    (
+        "whole_tls",
+        {"gate": {"tls": {"certificate": "gate.pem"}}},
+        "gate.tls.key: missing: a certificate needs its private key",
+    ),
+    (
+        "whole_tls",
+        {"gate": {"tls": {"client_ca": "clients.pem"}}},
+        "gate.tls.client_ca: without a certificate there is no TLS: write certificate",
     ),
     (
         "key_fits_header",
