@@ -13,7 +13,7 @@ EXAMPLES = ROOT / "examples"
 
 LAYERS = (
     {"__main__"},
-    {"cli"},
+    {"cli", "asgi"},
     {"server", "tools"},
     {"gate"},
     {"plugin"},

@@ -12,30 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import ASGI_APP, load
-from ..errors import ConfigError, GateError, Unavailable, answer
-from ..plugin.loader import migrations_of
-from ..store import migrate
-from .build import open_gate
-from .runtime import open_runtime
+from ..errors import GateError, Unavailable, answer
+from .hosted import open_hosted
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from ..config import Config
-
 log = logging.getLogger("llmgate")
-
-CONFIG = "LLMGATE_CONFIG"
-"""The environment variable that names gate.toml where nobody can hand it over."""
-COUNTERS = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable by which servers of several processes name the folder that they count in."""
 
 
 class Gate:
@@ -50,7 +38,7 @@ class Gate:
         self.app = app
         self._path = config
         self._stay: _Stay | None = None
-        self._entrance: ASGIApp | None = None
+        self._gate: ASGIApp | None = None
         self._context: Scope = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,14 +46,14 @@ class Gate:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
             return
-        if (entrance := self._entrance) is None:
+        if (opened := self._gate) is None:
             try:
-                entrance = await self._enter(scope)
+                opened = await self._enter(scope)
             except GateError as error:
                 log.error("the gate cannot be opened: %s", error)  # noqa: TRY400 - it says where and what to do
                 await answer(scope, send, Unavailable("The gate cannot be opened. Its log says why."))
                 return
-        await entrance(scope, receive, send)
+        await opened(scope, receive, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Open before the app starts up; close after it has shut down, but before the server hears of that."""
@@ -93,34 +81,20 @@ class Gate:
         if self._stay is None:
             # What the app finds in every scope of its server, the gate's own questions have to bring along.
             self._context = {name: scope[name] for name in ("app", "state") if name in scope}
-            self._stay = _Stay(self._open())
+            self._stay = _Stay(open_hosted(self._path, inner=self._inner))
         stay = self._stay
         try:
-            self._entrance = await asyncio.shield(stay.entrance)
+            self._gate = await asyncio.shield(stay.opened)
         except Exception:
             if self._stay is stay:
                 self._stay = None
             raise
-        return self._entrance
+        return self._gate
 
     async def _leave(self) -> None:
-        stay, self._stay, self._entrance = self._stay, None, None
+        stay, self._stay, self._gate = self._stay, None, None
         if stay is not None:
             await stay.end()
-
-    @asynccontextmanager
-    async def _open(self) -> AsyncIterator[ASGIApp]:
-        config = load(_named(self._path))
-        _fits(config)
-        await migrate(config.store.url.reveal(), sets=migrations_of(config))
-        folder = os.environ.get(COUNTERS)
-        counters = None if folder is None else Path(folder)
-        async with (
-            open_runtime(config, inner=self._inner, counters=counters) as runtime,
-            open_gate(config, runtime) as gate,
-        ):
-            yield gate.apps[config.gate.listen[0]]
-            await gate.drained()
 
     async def _inner(self, scope: Scope, receive: Receive, send: Send) -> None:
         own = {name: value for name, value in scope.items() if name != "app"}  # that is the gate's by now
@@ -132,45 +106,21 @@ class _Stay:
 
     def __init__(self, gate: AbstractAsyncContextManager[ASGIApp]) -> None:
         loop = asyncio.get_running_loop()
-        self.entrance: asyncio.Future[ASGIApp] = loop.create_future()
+        self.opened: asyncio.Future[ASGIApp] = loop.create_future()
         self._over = asyncio.Event()
         self._task = loop.create_task(self._hold(gate), name="llmgate-embedded")
 
     async def _hold(self, gate: AbstractAsyncContextManager[ASGIApp]) -> None:
         try:
-            async with gate as entrance:
-                self.entrance.set_result(entrance)
+            async with gate as opened:
+                self.opened.set_result(opened)
                 await self._over.wait()
         except Exception as error:
-            if self.entrance.done():
+            if self.opened.done():
                 raise
-            self.entrance.set_exception(error)
+            self.opened.set_exception(error)
 
     async def end(self) -> None:
         """Let go of the gate, and return once it is closed."""
         self._over.set()
         await self._task
-
-
-def _named(path: str | Path | None) -> Path:
-    named = path or os.environ.get(CONFIG)
-    if not named:
-        raise ConfigError([f"{CONFIG}: not set: name the gate.toml of this gate there"])
-    return Path(named)
-
-
-def _fits(config: Config) -> None:
-    """Inside another server there is one address, which is not the gate's; and the app has to be somewhere."""
-    problems = []
-    if not any(upstream.is_asgi_app for upstream in config.upstreams.values()):
-        problems.append(f'upstreams: nothing leads to the app: write urls = ["{ASGI_APP}"] for one of them')
-    addresses = {f"routes[{index}]": route.listen for index, route in enumerate(config.routes)}
-    addresses |= {f"plugins.{name}": plugin.listen for name, plugin in config.plugins.items()}
-    addresses["metrics"] = config.metrics.listen
-    problems += [
-        f"{place}.listen: {address}: inside another server there is only its address: leave it out"
-        for place, address in addresses.items()
-        if address is not None
-    ]
-    if problems:
-        raise ConfigError(problems)
