@@ -67,5 +67,11 @@ def _endpoint(fields: Mapping[str, Raw]) -> Endpoint:
 
 
 def _given(fields: Mapping[str, Raw], name: str) -> bool:
-    """Whether the body has the field; null counts as absent, as it does for the backends."""
-    return name in fields and bytes(fields[name]) != b"null"
+    """Whether the body has the field; null counts as absent, as it does for the backends.
+
+    Raises `BadRequest` for what no backend could take: neither text nor a list.
+    """
+    value = bytes(fields[name]) if name in fields else b"null"
+    if value != b"null" and value[:1] not in (b'"', b"["):
+        raise BadRequest(f"body.{name}: expected text or a list")
+    return value != b"null"

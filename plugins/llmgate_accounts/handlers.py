@@ -25,7 +25,7 @@ from .settings import Limit
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from llmgate.plugin.api import Balance, Call, Identity, Quotas, Reports, User
+    from llmgate.plugin.api import AnyCall, Balance, Call, Identity, Quotas, Reports, User
 
     from .settings import Settings
 
@@ -102,11 +102,11 @@ class Handlers:
         self._quotas = quotas
         self._reports = reports
 
-    async def register(self, call: Call) -> Account:
+    async def register(self, call: Call[Registration]) -> Account:
         """A new user and the token limit, both or neither."""
         if self._settings.registration == "closed":
             raise Forbidden("Registration is closed. Ask an administrator for an account.")
-        wanted: Registration = call.body
+        wanted = call.body
         limit = self._settings.token_limit if wanted.token_limit is None else wanted.token_limit
         if not self._may_ask_for(limit):
             raise BadRequest(f"The token limit can be at most {self._settings.max_token_limit}.")
@@ -118,9 +118,9 @@ class Handlers:
         user = await self._users.register(wanted.username, wanted.password, also=give_limit)
         return Account(user.id, user.username, limit, 0)
 
-    async def log_in(self, call: Call) -> Reply:
+    async def log_in(self, call: Call[LoginForm]) -> Reply:
         """A session for a name and password."""
-        form: LoginForm = call.body
+        form = call.body
         return await self._token(await self._users.authenticate(form.username, form.password))
 
     async def refresh(self, call: Call) -> Reply:
@@ -131,7 +131,7 @@ class Handlers:
             )
         return await self._token(await self._users.by_id(call.principal.user_id))
 
-    async def me(self, call: Call) -> Account:
+    async def me(self, call: AnyCall) -> Account:
         """Who calls."""
         usage = await self._usage(call.principal.user_id)
         return Account(call.principal.user_id, call.principal.username, usage.token_limit, usage.tokens_used)
@@ -140,9 +140,9 @@ class Handlers:
         """What the caller has used and has left."""
         return await self._usage(call.principal.user_id)
 
-    async def set_token_limit(self, call: Call) -> Account:
+    async def set_token_limit(self, call: Call[TokenLimit]) -> Account:
         """Another limit for the caller; what was used stays used."""
-        wanted: TokenLimit = call.body
+        wanted = call.body
         limit, user_id = wanted.token_limit, call.principal.user_id
         may_raise = ADMIN in call.principal.roles or (self._settings.may_raise and self._may_ask_for(limit))
         present = await self._balance(user_id)

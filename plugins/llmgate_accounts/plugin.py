@@ -12,6 +12,7 @@ from llmgate.plugin.api import (
     FORM,
     JSON,
     Answer,
+    AnyOperation,
     ConfigError,
     Conflict,
     Detail,
@@ -69,7 +70,7 @@ def guides_shape(refusal: Refusal) -> Answer:
     return GUIDES_STATUS.get(type(refusal), status), headers, body
 
 
-def _operations(handlers: Handlers) -> list[Operation]:
+def _operations(handlers: Handlers) -> list[AnyOperation]:
     return [
         Operation(
             method="POST",
@@ -84,7 +85,7 @@ def _operations(handlers: Handlers) -> list[Operation]:
             path="/auth/token",
             handler=handlers.log_in,
             body=LoginForm,
-            media_type=FORM,
+            media_types=(FORM,),
             answers=_answers(Token, 401),
             summary="Log in for an access token.",
         ),
@@ -124,7 +125,7 @@ def _operations(handlers: Handlers) -> list[Operation]:
     ]
 
 
-def _completions(app: Completions, route: RouteSettings) -> Operation:
+def _completions(app: Completions, route: RouteSettings) -> AnyOperation:
     """The door to the model: it opens to whom the route itself opens."""
     return Operation(
         method="POST",

@@ -102,19 +102,19 @@ class Auth:
         self._closed = closed
         self._first_roles = (ADMIN,) if first_is_admin else ()
 
-    async def register(self, call: Call) -> Account:
+    async def register(self, call: Call[Registration]) -> Account:
         """A new user."""
         if self._closed:
             raise Forbidden("Registration is closed. Ask an administrator for an account.")
-        wanted: Registration = call.body
+        wanted = call.body
         user = await self._users.register(
             wanted.username, wanted.password, email=wanted.email, first_roles=self._first_roles
         )
         return _account(user)
 
-    async def log_in(self, call: Call) -> Reply:
+    async def log_in(self, call: Call[Credentials]) -> Reply:
         """A session for a name (or e-mail address) and password."""
-        wanted: Credentials = call.body
+        wanted = call.body
         session = await self._sessions.issue(await self._users.authenticate(wanted.username, wanted.password))
         return Reply(Token(session.token), 200, NO_STORE)
 
@@ -122,11 +122,11 @@ class Auth:
         """Who calls."""
         return _account(await self._users.by_id(call.principal.user_id))
 
-    async def create_key(self, call: Call) -> Reply:
+    async def create_key(self, call: Call[NewKey]) -> Reply:
         """A new key of the caller. A key makes no keys: one that is lost must not live on in others."""
         if call.principal.session_id is None:
             raise Forbidden("API keys are made with an access token. Log in first.")
-        wanted: NewKey = call.body
+        wanted = call.body
         days = wanted.expires_in_days
         expires_at = None if days is None else self._clock() + days * DAY
         key, secret = await self._keys.create(

@@ -77,7 +77,7 @@ class Deployments:
         self._clock = clock
         self._timer = timer
 
-    async def create(self, call: Call) -> ShownDeployment:
+    async def create(self, call: Call[NewDeployment]) -> ShownDeployment:
         """A new deployment, which serves from now on."""
         return _shown(await self._fleet.create(_values(call.body)))
 
@@ -89,7 +89,7 @@ class Deployments:
         """One deployment."""
         return _shown(await self._fleet.by_id(id_of(call, "deployment")))
 
-    async def change(self, call: Call) -> ShownDeployment:
+    async def change(self, call: Call[DeploymentChange]) -> ShownDeployment:
         """Change a deployment."""
         return _shown(await self._fleet.update(id_of(call, "deployment"), _values(call.body)))
 

@@ -111,9 +111,9 @@ class Models:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    async def list(self, call: Call) -> AvailableModels:
+    async def list(self, call: Call[None, OfDeployment]) -> AvailableModels:
         """Those of one deployment, or of all that answer. Raises `NotFound`, `UpstreamFailed`."""
-        wanted: OfDeployment = call.query
+        wanted = call.query
         if wanted.deployment_id is not None:
             return AvailableModels(await (await self._fleet.one(wanted.deployment_id)).models())
         return AvailableModels(await self._fleet.models())

@@ -168,17 +168,17 @@ class Models:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    async def create(self, call: Call) -> ShownModel:
+    async def create(self, call: Call[NewModel]) -> ShownModel:
         """A new model, without a file yet."""
         return await self._registry.create(_values(call.body))
 
-    async def change(self, call: Call) -> ShownModel:
+    async def change(self, call: Call[ModelChange]) -> ShownModel:
         """Change a model."""
         return await self._registry.update(id_of(call, "model"), _values(call.body))
 
-    async def everything(self, call: Call) -> list[ShownModel]:
+    async def everything(self, call: Call[None, Which]) -> list[ShownModel]:
         """The models that the caller may see, oldest first."""
-        wanted: Which = call.query
+        wanted = call.query
         return await self._registry.all(
             is_active=wanted.is_active, only_public=ADMIN not in call.principal.roles
         )

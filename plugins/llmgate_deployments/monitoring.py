@@ -97,14 +97,14 @@ class Monitoring:
         self._fleet = fleet
         self._clock = clock
 
-    async def metrics(self, call: Call) -> Metrics:
+    async def metrics(self, call: Call[None, Week]) -> Metrics:
         """The whole gate."""
-        wanted: Week = call.query
+        wanted = call.query
         return await self._metrics(wanted.days)
 
-    async def deployment_metrics(self, call: Call) -> Metrics:
+    async def deployment_metrics(self, call: Call[None, Week]) -> Metrics:
         """One deployment, also one that was deleted since: what it did stays in the books."""
-        wanted: Week = call.query
+        wanted = call.query
         deployment_id = id_of(call, "deployment")
         upstream = f"{UPSTREAM}{deployment_id}"
         metrics = await self._metrics(wanted.days, upstream)
@@ -112,9 +112,9 @@ class Monitoring:
             await self._fleet.by_id(deployment_id)
         return metrics
 
-    async def usage(self, call: Call) -> Usage:
+    async def usage(self, call: Call[None, Month]) -> Usage:
         """The caller."""
-        wanted: Month = call.query
+        wanted = call.query
         which = Filter(user_id=call.principal.user_id, since=self._since(wanted.days))
         totals = await self._reports.totals(which)
         models = await self._reports.grouped("model", which)
@@ -127,15 +127,15 @@ class Monitoring:
             _shares(models),
         )
 
-    async def my_logs(self, call: Call) -> list[LogEntry]:
+    async def my_logs(self, call: Call[None, Latest]) -> list[LogEntry]:
         """The caller's latest requests, newest first."""
-        wanted: Latest = call.query
+        wanted = call.query
         which = Filter(user_id=call.principal.user_id)
         return [_entry(record) for record in await self._reports.records(which, limit=wanted.limit)]
 
-    async def logs(self, call: Call) -> list[LogEntry]:
+    async def logs(self, call: Call[None, Latest]) -> list[LogEntry]:
         """Everybody's latest requests, newest first."""
-        wanted: Latest = call.query
+        wanted = call.query
         return [_entry(record) for record in await self._reports.records(Filter(), limit=wanted.limit)]
 
     async def _metrics(self, days: int, upstream: str | None = None) -> Metrics:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmgate.plugin.api import EVENTS, MULTIPART, Media, Operation
 
@@ -14,7 +14,7 @@ from .shapes import Id, answers
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from llmgate.plugin.api import Handler
+    from llmgate.plugin.api import AnyOperation, Handler
 
 BASE = "/api/v1"
 BEARER = ("bearer",)
@@ -23,7 +23,7 @@ BOTH = ("bearer", "x-api-key")
 ADMIN = ("admin",)
 
 
-def auth_operations(does: auth.Auth) -> list[Operation]:
+def auth_operations(does: auth.Auth) -> list[AnyOperation]:
     """Users and keys."""
     at = partial(_operation, "/auth")
     return [
@@ -42,7 +42,7 @@ def auth_operations(does: auth.Auth) -> list[Operation]:
     ]  # fmt: skip
 
 
-def deployment_operations(does: deployments.Deployments) -> list[Operation]:
+def deployment_operations(does: deployments.Deployments) -> list[AnyOperation]:
     """Deployments: admins write them."""
     at = partial(_operation, "/deployments")
     return [
@@ -61,7 +61,7 @@ def deployment_operations(does: deployments.Deployments) -> list[Operation]:
     ]  # fmt: skip
 
 
-def inference_operations(chat: Callable[..., ASGIApp], available: inference.Models) -> list[Operation]:
+def inference_operations(chat: Callable[..., ASGIApp], available: inference.Models) -> list[AnyOperation]:
     """Chats. `chat` makes the app that answers whole, or with `streams` as it comes."""
     at = partial(_operation, "/inference")
     of_chat = answers(200, passages.Answer, 402, 404, 500)
@@ -78,7 +78,7 @@ def inference_operations(chat: Callable[..., ASGIApp], available: inference.Mode
     ]  # fmt: skip
 
 
-def model_operations(does: models.Models, upload: ASGIApp) -> list[Operation]:
+def model_operations(does: models.Models, upload: ASGIApp) -> list[AnyOperation]:
     """The registry of models: admins write it."""
     at = partial(_operation, "/models")
     return [
@@ -91,14 +91,14 @@ def model_operations(does: models.Models, upload: ASGIApp) -> list[Operation]:
         at("PUT", "/{id}", does.change, "Change a registered model.", body=models.ModelChange,
            credentials=BEARER, roles=ADMIN, answers=answers(200, models.ShownModel, 404, 409)),
         at("POST", "/{id}/upload", None, "Upload a version of a model, as a GGUF file.", app=upload,
-           body=uploads.Upload, media_type=MULTIPART, credentials=BEARER, roles=ADMIN,
+           body=uploads.Upload, media_types=(MULTIPART,), credentials=BEARER, roles=ADMIN,
            answers={**answers(201, models.ShownVersion, 404), 200: models.ShownVersion}),
         at("GET", "/{id}/versions", does.versions, "Uploaded versions of a model.", credentials=BOTH,
            answers=answers(200, list[models.ShownVersion], 404)),
     ]  # fmt: skip
 
 
-def monitoring_operations(does: monitoring.Monitoring) -> list[Operation]:
+def monitoring_operations(does: monitoring.Monitoring) -> list[AnyOperation]:
     """What was used: users see their own, admins all."""
     at = partial(_operation, "/monitoring")
     return [
@@ -117,8 +117,8 @@ def monitoring_operations(does: monitoring.Monitoring) -> list[Operation]:
 
 
 def _operation(
-    folder: str, method: str, path: str, handler: Handler | None, summary: str, **rest: object
-) -> Operation:
+    folder: str, method: str, path: str, handler: Handler[Any, Any, Any] | None, summary: str, **rest: object
+) -> AnyOperation:
     return Operation(
         method=method,
         path=BASE + folder + path,

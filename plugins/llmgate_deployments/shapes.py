@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from llmgate.plugin.api import Answer, Call, Detail, NotFound, Refusal, UpstreamFailed, detail_shape
+from llmgate.plugin.api import Answer, AnyCall, Detail, NotFound, Refusal, UpstreamFailed, detail_shape
 
 GUIDES_STATUS: Mapping[type[Refusal], int] = MappingProxyType({UpstreamFailed: 500})
 """Where the guide has one status of its own: a deployment that does not answer is a server error."""
@@ -42,7 +42,7 @@ def iso_or_none(seconds: float | None) -> str | None:
     return None if seconds is None else iso(seconds)
 
 
-def id_of(call: Call, what: str) -> int:
+def id_of(call: AnyCall, what: str) -> int:
     """The number in the path. Raises `NotFound` for what no `what` can have."""
     text = call.path["id"]
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST)) and int(text) <= LARGEST):

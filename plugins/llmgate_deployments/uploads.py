@@ -25,7 +25,6 @@ from llmgate.plugin.api import (
     NotFound,
     PayloadTooLarge,
     Unavailable,
-    exchange_of,
 )
 
 from .models import Stored
@@ -68,7 +67,7 @@ class UploadApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI. Raises `Refusal`, and `ClientGone` where the client leaves."""
-        call = Call(scope, exchange_of(scope), scope["path_params"])
+        call = Call.of(scope, receive)
         if self._folder is None:
             raise NotFound("This gate keeps no model files: its operator has set no models_folder.")
         model = await self._registry.by_id(id_of(call, "model"))

@@ -127,9 +127,9 @@ class Analytics:
         self._quotas = quotas
         self._clock = clock
 
-    async def usage(self, call: Call) -> RecentUsage:
+    async def usage(self, call: Call[None, UsageQuery]) -> RecentUsage:
         """The latest events."""
-        wanted: UsageQuery = call.query
+        wanted = call.query
         self._quotas.provider(wanted.provider)
         latest = (
             sa.select(
@@ -151,9 +151,9 @@ class Analytics:
         ]
         return RecentUsage(wanted.provider, len(items), items)
 
-    async def report(self, call: Call) -> Report:
+    async def report(self, call: Call[None, ReportQuery]) -> Report:
         """The sums of a window that ends now."""
-        wanted: ReportQuery = call.query
+        wanted = call.query
         self._quotas.provider(wanted.provider)
         now = self._clock()
         since = now - wanted.window_minutes * 60
@@ -198,9 +198,9 @@ class Analytics:
             top_users=[TopUser(row.uuid, int(row.tokens), row.events) for row in rows],
         )
 
-    async def anomalies(self, call: Call) -> Anomaly:
+    async def anomalies(self, call: Call[None, AnomalyQuery]) -> Anomaly:
         """The window that ends now against the average of those before it."""
-        wanted: AnomalyQuery = call.query
+        wanted = call.query
         self._quotas.provider(wanted.provider)
         now, window = self._clock(), wanted.window_minutes * 60
         since = now - window

@@ -131,11 +131,11 @@ class Auth:
         self._open_to_all = open_to_all
         self._give_quotas = give_quotas
 
-    async def register(self, call: Call) -> Reply:
+    async def register(self, call: Call[Registration]) -> Reply:
         """A new user with the starting quotas, both or neither, and a session."""
         if not self._open_to_all:
             raise Forbidden("Registration is closed. Ask an administrator for an account.")
-        wanted: Registration = call.body
+        wanted = call.body
         try:
             user = await self._users.register(
                 wanted.username, wanted.password, email=wanted.email, also=self._give_quotas
@@ -145,17 +145,17 @@ class Auth:
         session = await self._sessions.issue(user)
         return Reply(Registered(**_person(user, session.token)), 201, NO_STORE)
 
-    async def log_in(self, call: Call) -> Reply:
+    async def log_in(self, call: Call[Login]) -> Reply:
         """A session for a name and password."""
-        wanted: Login = call.body
+        wanted = call.body
         user = await self._users.authenticate(wanted.username, wanted.password)
         session = await self._sessions.issue(user)
         answer = LoggedIn(**_person(user, session.token), expires_at=moment(session.expires_at))
         return Reply(answer, 200, NO_STORE)
 
-    async def create_key(self, call: Call) -> Reply:
+    async def create_key(self, call: Call[NewKey]) -> Reply:
         """A new API key of the user; its secret is in this answer and nowhere else."""
-        wanted: NewKey = call.body
+        wanted = call.body
         user = await self._access.user(call.principal, wanted.user_id)
         key, secret = await self._keys.create(
             user.id,
@@ -166,15 +166,15 @@ class Auth:
         created = CreatedKey(key.uuid, user.uuid, key.name, moment(key.created_at), _end(key), secret)
         return Reply(created, 201, NO_STORE)
 
-    async def list_keys(self, call: Call) -> list[ListedKey]:
+    async def list_keys(self, call: Call[None, OfUser]) -> list[ListedKey]:
         """The keys of the user that are not revoked."""
         user = await self._access.user(call.principal, call.query.user_id)
         keys = await self._keys.of_user(user.id)
         return [ListedKey(key.uuid, key.name, moment(key.created_at), _end(key)) for key in keys]
 
-    async def revoke_key(self, call: Call) -> None:
+    async def revoke_key(self, call: Call[None, OneKey]) -> None:
         """End a key of the user for good, at once."""
-        wanted: OneKey = call.query
+        wanted = call.query
         user = await self._access.user(call.principal, wanted.user_id)
         key = await self._keys.by_uuid(str(wanted.api_key_id))
         if key.user_id != user.id:

@@ -69,7 +69,7 @@ class Consumed(Struct, frozen=True, rename="camel"):
 class Order:
     """A consumption that may be asked for: who pays for it, and with whom."""
 
-    call: Call
+    call: Call[Consumption]
     payer: Payer
     wanted: Consumption
 
@@ -119,9 +119,9 @@ class Consume:
         self._prices = prices
         self._clock = clock
 
-    async def __call__(self, call: Call) -> Consumed | Reply:
+    async def __call__(self, call: Call[Consumption]) -> Consumed | Reply:
         """Take the tokens and answer the prompt, or say why not."""
-        wanted: Consumption = call.body
+        wanted = call.body
         self._quotas.provider(wanted.provider)
         payer = await self._access.payer(call.principal, wanted.user_id, wanted.org_id)
         order = Order(call, payer, wanted)

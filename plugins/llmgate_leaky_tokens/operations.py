@@ -9,7 +9,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from llmgate.plugin.api import ADMIN, Handler, Operation, __version__
+from llmgate.plugin.api import ADMIN, AnyOperation, Handler, Operation, __version__
 
 from . import analytics, auth, consume, purchase, quotas
 from .words import CircuitOpen, Problem, moment
@@ -41,7 +41,7 @@ def status_handler(clock: Callable[[], float]) -> Handler:
     return status
 
 
-def auth_operations(auth_: auth.Auth) -> list[Operation]:
+def auth_operations(auth_: auth.Auth) -> list[AnyOperation]:
     """Under /api/v1/auth and /oauth2."""
     keys = "/api/v1/auth/api-keys"
     return [
@@ -113,7 +113,7 @@ def auth_operations(auth_: auth.Auth) -> list[Operation]:
 
 def token_operations(
     status: Handler, quotas_: quotas.QuotaOperations, consume_: consume.Consume
-) -> list[Operation]:
+) -> list[AnyOperation]:
     """Under /api/v1/tokens, without purchases."""
     quota, org = "/api/v1/tokens/quota", "/api/v1/tokens/quota/org"
     return [
@@ -169,7 +169,7 @@ def token_operations(
     ]
 
 
-def purchase_operations(purchases: purchase.PurchaseOperations) -> list[Operation]:
+def purchase_operations(purchases: purchase.PurchaseOperations) -> list[AnyOperation]:
     """Under /api/v1/tokens/purchase."""
     path = "/api/v1/tokens/purchase"
     return [
@@ -210,9 +210,9 @@ def purchase_operations(purchases: purchase.PurchaseOperations) -> list[Operatio
     ]
 
 
-def analytics_operations(analytics_: analytics.Analytics, roles: tuple[str, ...]) -> list[Operation]:
+def analytics_operations(analytics_: analytics.Analytics, roles: tuple[str, ...]) -> list[AnyOperation]:
     """Under /api/v1/analytics."""
-    table: list[tuple[str, Handler, type[Any], type[Any], str]] = [
+    table: list[tuple[str, Handler[Any, Any, Any], type[Any], type[Any], str]] = [
         ("usage", analytics_.usage, analytics.UsageQuery, analytics.RecentUsage, "The latest events."),
         ("report", analytics_.report, analytics.ReportQuery, analytics.Report, "A window added up."),
         ("anomalies", analytics_.anomalies, analytics.AnomalyQuery, analytics.Anomaly, "Unusual use."),
@@ -232,7 +232,7 @@ def analytics_operations(analytics_: analytics.Analytics, roles: tuple[str, ...]
 
 def _operation(
     request: str,
-    handler: Handler,
+    handler: Handler[Any, Any, Any],
     summary: str,
     answers: dict[int, Any],
     refusals: Iterable[int] = (),
@@ -243,7 +243,7 @@ def _operation(
     body: type[Any] | None = None,
     query: type[Any] | None = None,
     headers: Mapping[str, Any] = MappingProxyType({}),
-) -> Operation:
+) -> AnyOperation:
     """The operation for `request`, a method and a path; the first of `answers` is that of success."""
     method, _, path = request.partition(" ")
     return Operation(

@@ -13,7 +13,7 @@ from llmgate.plugin.api import UpstreamFailed, UrlPath
 from .words import ProviderFailed, ProviderUnavailable
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import Call, Upstream
+    from llmgate.plugin.api import AnyCall, Upstream
 
 LARGEST = 4 * 1024 * 1024
 """Bytes of an answer; 10,000 tokens are far less."""
@@ -60,7 +60,7 @@ class Completer:
         self._upstream = upstream
         self._provider = provider
 
-    async def complete(self, call: Call, prompt: str, tokens: int) -> Answer:
+    async def complete(self, call: AnyCall, prompt: str, tokens: int) -> Answer:
         """The answer to `prompt`, of at most `tokens` tokens.
 
         Raises `ProviderUnavailable` where nobody can be asked now, `ProviderFailed` for everything else that

@@ -74,9 +74,9 @@ class PurchaseOperations:
         self._quotas = quotas
         self._wake = wake
 
-    async def start(self, call: Call) -> Started:
+    async def start(self, call: Call[Order]) -> Started:
         """Start a purchase; with an Idempotency-Key only once, however often it is asked for."""
-        wanted: Order = call.body
+        wanted = call.body
         key = checked_key(call.header("idempotency-key"))
         self._quotas.provider(wanted.provider)
         payer = await self._access.payer(call.principal, wanted.user_id, wanted.org_id)

@@ -125,28 +125,28 @@ class QuotaOperations:
         self._reports = reports
         self._access = access
 
-    async def of_user(self, call: Call) -> UserQuota:
+    async def of_user(self, call: Call[None, UserQuery]) -> UserQuota:
         """What a user has left with a provider."""
-        wanted: UserQuery = call.query
+        wanted = call.query
         user = await self._access.user(call.principal, wanted.user_id)
         return await self._user(user.id, user.uuid, wanted.provider)
 
-    async def of_organization(self, call: Call) -> OrganizationQuota:
+    async def of_organization(self, call: Call[None, OrganizationQuery]) -> OrganizationQuota:
         """What an organization has left with a provider."""
-        wanted: OrganizationQuery = call.query
+        wanted = call.query
         organization = await self._access.organization(call.principal, wanted.org_id)
         return await self._organization(organization.id, organization.uuid, wanted.provider)
 
-    async def set_user(self, call: Call) -> UserQuota:
+    async def set_user(self, call: Call[UserLimit]) -> UserQuota:
         """Set what a user may spend with a provider."""
-        wanted: UserLimit = call.body
+        wanted = call.body
         user = await self._access.user(call.principal, wanted.user_id)
         await self._quotas.set(Subject("user", user.id), wanted.provider, wanted.total_tokens)
         return await self._user(user.id, user.uuid, wanted.provider)
 
-    async def set_organization(self, call: Call) -> OrganizationQuota:
+    async def set_organization(self, call: Call[OrganizationLimit]) -> OrganizationQuota:
         """Set what an organization may spend with a provider."""
-        wanted: OrganizationLimit = call.body
+        wanted = call.body
         organization = await self._access.organization(call.principal, wanted.org_id)
         await self._quotas.set(Subject("organization", organization.id), wanted.provider, wanted.total_tokens)
         return await self._organization(organization.id, organization.uuid, wanted.provider)

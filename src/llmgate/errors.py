@@ -13,6 +13,7 @@
         ├── MethodNotAllowed 405  there is such a thing, but not for this method
         ├── Conflict         409
         ├── PayloadTooLarge  413
+        ├── UnsupportedMediaType 415
         ├── RateLimited      429  come back after `Retry-After`
         ├── UpstreamFailed   502, 503 or 504: no replica could answer
         └── Unavailable      503  the gate itself cannot serve now (the store is away, it is shutting down)
@@ -170,6 +171,15 @@ class PayloadTooLarge(Refusal):
     type = "invalid_request_error"
     code = "request_too_large"
     reason = "too_large"
+
+
+class UnsupportedMediaType(Refusal):
+    """The body is of a media type that is not read here (RFC 9110, 15.5.16)."""
+
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_media_type"
+    reason = "bad_request"
 
 
 class RateLimited(Refusal):

@@ -20,7 +20,8 @@ from llmgate.gate.application import Application
 from llmgate.gate.mounts import GateRoute, PluginRoute, ProxyMount
 from llmgate.gate.router import Router
 from llmgate.middleware import BeginExchange, Errors
-from llmgate.plugin.operation import Call, Operation
+from llmgate.plugin.call import Call
+from llmgate.plugin.operation import Operation
 
 FRONT = [Middleware(BeginExchange, route="outer", error_shape=detail_shape), Middleware(Errors)]
 ALLOW = (Allowed("POST", "/chat/completions"), Allowed("GET", "/models/{id:path}"))

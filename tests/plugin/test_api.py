@@ -5,18 +5,141 @@ from types import FunctionType, ModuleType
 from llmgate.plugin import api
 
 NAMES = """
-ADMIN DIALECTS EVENTS FORM JSON MULTIPART NEVER_REUSED Allotment Answer AnswerCut BadRequest Balance Charge Completion
-BaseUrl Bucket Buckets Call Certainty ClientGone Clock Config ConfigError Conflict Count Demand
-Detail Dialect DialectName DynamicUpstream DynamicUpstreams Endpoint ErrorShape EventSplitter
-Exchange Filter Forbidden GateError Handler Header HealthSettings Hold IdColumn Identity Key Keys
-Ledger Level Media Member Membership MethodNotAllowed Migrations Model ModelRequest Name Network
-NotFound OpenAIError OpenDynamicUpstreams Operation Organization Organizations Origin Outcome
-PasswordRules PayloadTooLarge Place Plugin Price Prices Principal QuotaExhausted Quotas RateLimited
-Reading Refusal Reply Reports RouteSettings SealedBox Seconds Secret SecretUrl Services Session
-Sessions Several Store StoreError Subject Surface Totals Unauthenticated Unavailable Unit Upstream
-UpstreamError UpstreamFailed UpstreamRequest UpstreamSettings UrlPath Usage UsageRecord User Users
-Window __version__ answer data_of email_of detail_shape exchange_of meter_for name_of openai_shape
-parse_request read_body read_json usage_table unless_gone users_table
+ADMIN
+ANY
+Access
+Allotment
+Answer
+AnswerCut
+AnyCall
+AnyOperation
+BadRequest
+Balance
+BaseUrl
+Bucket
+Buckets
+Call
+Certainty
+Charge
+ClientGone
+Clock
+Completion
+Config
+ConfigError
+Conflict
+Cookie
+Cors
+Count
+DIALECTS
+Demand
+Detail
+Dialect
+DialectName
+DynamicUpstream
+DynamicUpstreams
+EVENTS
+Endpoint
+ErrorShape
+EventSplitter
+Exchange
+FORM
+Filter
+Forbidden
+GateError
+Handler
+Header
+HealthSettings
+Hold
+IdColumn
+Identity
+JSON
+Key
+Keys
+Ledger
+Level
+MULTIPART
+Media
+Member
+Membership
+MethodNotAllowed
+Migrations
+Model
+ModelRequest
+NEVER_REUSED
+Name
+Network
+NotFound
+Observe
+OpenAIError
+OpenDynamicUpstreams
+Operation
+Organization
+Organizations
+Origin
+Outcome
+PasswordRules
+PayloadTooLarge
+Place
+Plugin
+Price
+Prices
+Principal
+QuotaExhausted
+Quotas
+RateLimited
+Reading
+Refusal
+Reply
+Reports
+RouteSettings
+SESSION_COOKIE
+SameOrigin
+SealedBox
+Seconds
+Secret
+SecretUrl
+Services
+Session
+Sessions
+Several
+Store
+StoreError
+Subject
+Surface
+Totals
+Unauthenticated
+Unavailable
+Unit
+Unprocessable
+UnsupportedMediaType
+Upstream
+UpstreamError
+UpstreamFailed
+UpstreamRequest
+UpstreamSettings
+UrlPath
+Usage
+UsageRecord
+User
+Users
+Verifier
+Window
+__version__
+answer
+data_of
+detail_shape
+email_of
+exchange_of
+meter_for
+name_of
+openai_shape
+parse_request
+read_body
+read_json
+send_reply
+unless_gone
+usage_table
+users_table
 """
 
 

@@ -1,142 +1,50 @@
-"""Operations: what of a request is read for the handler, and what is refused before it."""
+"""Operations are routes of Starlette's, with what the gate needs to know of them."""
 
 from typing import Any
 
-import msgspec
 import pytest
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
 
-from llmgate.errors import Forbidden, detail_shape
-from llmgate.exchange import Exchange
-from llmgate.plugin.operation import FORM, Call, Operation, OperationApp, Reply
+from llmgate.plugin.call import AnyCall, Reply
+from llmgate.plugin.operation import Operation
+from llmgate.plugin.operation_app import send_reply
 
-
-class Thing(msgspec.Struct):
-    name: str
-    count: int = 0
-
-
-async def echo(call: Call) -> Any:
-    return call.body if call.body is not None else call.query
+from .test_operation_app import through
 
 
-async def model_request(
-    operation: Operation, body: bytes = b"", query: bytes = b"", **settings: int
-) -> tuple[int, Any]:
-    """The status and the decoded body of an operation's answer."""
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    exchange = Exchange("1", 0.0, error_shape=detail_shape)
-    scope = {
-        "type": "http",
-        "method": operation.method,
-        "path": operation.path,
-        "query_string": query,
-        "headers": [],
-        "llmgate": exchange,
-    }
-    await OperationApp(operation, **settings)(scope, receive, send)
-    start, end = sent
-    lengths = [value for name, value in start["headers"] if name == b"content-length"]
-    assert lengths in ([], [b"%d" % len(end["body"])])
-    return start["status"], msgspec.json.decode(end["body"]) if end["body"] else None
+async def show(call: AnyCall) -> Any:
+    return dict(call.path)
 
 
-def posting(**settings: Any) -> Operation:
-    return Operation(method="POST", path="/things", handler=echo, **{"body": Thing, **settings})
+async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+    await send_reply(scope, send, Reply("app", 200))
 
 
-async def test_a_body_comes_as_its_type() -> None:
-    """And goes out with the first status of `answers`."""
-    operation = posting(answers={201: Thing, 400: None})
-    assert await model_request(operation, b'{"name": "a", "count": 2}') == (201, {"name": "a", "count": 2})
+async def test_an_operation_stands_in_any_starlette_application() -> None:
+    """It is a `Route`: who knows Starlette's has understood it."""
+    routes = [
+        Operation(method="GET", path="/things/{id}", handler=show),
+        Operation(method="PUT", path="/files/{name:path}", app=answered),
+    ]
+    app = Starlette(routes=routes)
+    assert (await through(app, "GET", "/things/7")).json() == {"id": "7"}
+    assert (await through(app, "PUT", "/files/a/b")).json() == "app"
+    assert (await through(app, "POST", "/things/7")).status_code == 405
 
 
-@pytest.mark.parametrize(
-    ("body", "detail"),
-    [
-        (b"{}", "body: Object missing required field `name`"),
-        (b'{"name": 1}', "body: Expected `str`, got `int` - at `$.name`"),
-        (b'{"name": "a", "count": true}', "body: Expected `int`, got `bool` - at `$.count`"),
-        (b'{"name": "a", "name": "b"}', "body.name: given more than once"),
-        (b'{"x": 1, "x": 2, "name": "a"}', "body.x: given more than once"),
-        (b'["a"]', "body: expected a JSON object"),
-        (b'{"name": "\xff"}', "body: not UTF-8"),
-        (b'{"name": "a"', "body: not JSON"),
-        (b'{"name": ' + b"[" * 100_000, "body: "),
-        (b"", "body: not JSON"),
-    ],
-)
-async def test_json_that_does_not_fit_is_400(body: bytes, detail: str) -> None:
-    """With the place; also where a member stands twice, as nobody knows which was meant."""
-    status, said = await model_request(posting(), body)
-    assert status == 400
-    assert said["detail"].startswith(detail)
+@pytest.mark.parametrize("both", [{}, {"handler": show, "app": answered}])
+def test_an_operation_has_a_handler_or_an_app(both: dict[str, Any]) -> None:
+    with pytest.raises(AssertionError, match="a handler or an app"):
+        Operation(method="GET", path="/", **both)
 
 
-async def test_a_form_comes_as_its_type() -> None:
-    """Numbers are read from its text."""
-    status, said = await model_request(posting(media_type=FORM), b"name=a+b%26c&count=2")
-    assert (status, said) == (200, {"name": "a b&c", "count": 2})
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"name=a&name=b",
-        b"name",
-        b"count=1",
-        b"name=a&count=x",
-        b"name=%ff",
-        b"\xff=a",
-        b'{"name": "a"}',
-        b"&" * 500,
-    ],
-)
-async def test_a_form_that_does_not_fit_is_400(body: bytes) -> None:
-    """Also one with a field twice (RFC 6749, 3.2)."""
-    status, said = await model_request(posting(media_type=FORM), body)
-    assert status == 400
-    assert said["detail"].startswith("body: ")
-
-
-async def test_a_query_is_read_like_a_form() -> None:
-    """The same rules hold."""
-    operation = Operation(method="GET", path="/things", handler=echo, query=Thing)
-    assert await model_request(operation, query=b"name=a&count=3") == (200, {"name": "a", "count": 3})
-    for query in (b"", b"name=a&name=b", b"name=%ff", b"name=a&count=-"):
-        status, said = await model_request(operation, query=query)
-        assert status == 400
-        assert said["detail"].startswith("query: ")
-
-
-async def test_more_bytes_than_allowed_are_413() -> None:
-    """Counted while they come."""
-    status, _ = await model_request(posting(), b'{"name": "aaaaaaaaaaaa"}', max_body=10)
-    assert status == 413
-
-
-async def test_a_reply_has_a_status_and_headers_of_its_own() -> None:
-    """Without a value it has no body."""
-
-    async def gone(call: Call) -> Reply:
-        return Reply(None, 204)
-
-    assert await model_request(Operation(method="DELETE", path="/things", handler=gone)) == (204, None)
-
-
-async def test_a_refusal_is_put_into_the_surfaces_shape() -> None:
-    """The exchange says which."""
-
-    async def refuse(call: Call) -> None:
-        raise Forbidden("Not you.")
-
-    assert await model_request(Operation(method="GET", path="/things", handler=refuse)) == (
-        403,
-        {"detail": "Not you."},
-    )
+async def test_an_operation_stands_at_another_path_as_well() -> None:
+    """With all that is said of it."""
+    for operation in (
+        Operation(method="GET", path="/a", handler=show, roles=("admin",)),
+        Operation(method="GET", path="/a", app=answered, roles=("admin",)),
+    ):
+        other = operation.at("/a/")
+        assert (other.path, other.roles, other.handler) == ("/a/", ("admin",), operation.handler)
+        assert (await through(Starlette(routes=[other]), "GET", "/a/")).status_code == 200

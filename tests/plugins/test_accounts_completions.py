@@ -45,6 +45,8 @@ async def test_messages_go_to_the_chat(http: httpx.AsyncClient, model: Model) ->
         b'{"prompt": "Hi", "max_tokens": 1, "max_tokens": 9}',
         b'{"prompt": "Hi", "max_tokens": NaN}',
         b'{"prompt": "Hi", "max_tokens": -1}',
+        b'{"prompt": {}}',
+        b'{"messages": 1}',
         b'"prompt"',
         b"",
     ],

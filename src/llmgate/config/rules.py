@@ -148,10 +148,11 @@ def one_unit(_: Config, table: Limit | Quota) -> Iterator[Finding]:
 
 
 def known_routes(config: Config, limit: Limit) -> Iterator[Finding]:
-    """Routes and plugins are named as they are declared."""
+    """Routes and plugins are named as they are declared; which groups a plugin has, it says when it is opened."""
     known = [*(route.name for route in config.routes), *config.plugins]
     for name in sound(limit.routes):
-        if name not in known:
+        plugin, dot, _ = name.partition(".")
+        if name not in known and not (dot and plugin in config.plugins):
             yield "routes", dangling("route or plugin", name, known)
 
 

@@ -353,7 +353,10 @@ class Limit(Struct, frozen=True, kw_only=True):
     strategy: Annotated[Literal["fixed", "moving"], doc("Fixed windows are cheap, moving ones even.")] = (
         "fixed"
     )
-    routes: Annotated[Several[Text], doc("Names of the routes and plugins it holds for; none: all.")] = ()
+    routes: Annotated[
+        Several[Text],
+        doc("Names of the routes and plugins it holds for, or PLUGIN.GROUP of operations; none: all."),
+    ] = ()
 
     @property
     def unit(self) -> LimitUnit:

@@ -30,7 +30,7 @@ from ..store.migrations import check
 from .dynamic_upstreams import open_dynamic_upstreams
 from .from_config import defaults_of, known_models, prices_of
 from .mounts import ProxyMount
-from .routes import addresses_of, applications_of
+from .routes import addresses_of, applications_of, verifiers_of
 from .runtime import Runtime
 from .stack import front_of, health_of, relay_of, route_middleware, upstream_of
 
@@ -117,7 +117,7 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
                 route,
                 relay_of(route, config, runtime, upstream),
                 owner=f"routes[{index}]",
-                front=front_of(route, config, runtime, identity),
+                front=front_of(route, config, runtime, identity, verifiers_of(surfaces)),
                 middleware=route_middleware(route, config, runtime, upstream, surfaces),
             )
             late[route.name].app = mount.service

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ..config import Address, Config
 from ..errors import ConfigError
 from ..observability.probes import Alive, InnerMetrics, Ready, Scrape
-from ..plugin.operation import Operation, Surface
+from ..plugin.surface_app import operations_of
 from ..proxy.asgi_upstream import ORIGIN
 from .application import Application
 from .mounts import GateRoute, PluginRoute
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from ..config import Name
+    from ..middleware.authentication import Verifier
     from ..plugin.loader import Services
+    from ..plugin.operation import AnyOperation, Surface
     from .mounts import ProxyMount
     from .runtime import Runtime
 
@@ -42,8 +44,8 @@ def applications_of(
 ) -> dict[Address, Application]:
     """The application of each address. Raises `ConfigError` with every clash."""
     routes: Routes = defaultdict(list)
-    for name, surface in surfaces.items():
-        served = _of_plugin(config, runtime, services, name, surface)
+    for name in surfaces:
+        served = _of_plugin(config, runtime, services, name, surfaces)
         for address in _addresses(config, config.plugins[name].listen):
             routes[address] += served
     for mount in mounts:
@@ -53,7 +55,7 @@ def applications_of(
     if config.gate.docs and surfaces:
         _add_docs(config, runtime, services, surfaces, routes)
     default = wrap(not_found, front(config, runtime, services.identity))
-    problems: list[str] = []
+    problems = [*_unknown_groups(config, surfaces)]
     applications = {}
     for address, claims in routes.items():
         try:
@@ -76,17 +78,38 @@ def _addresses(config: Config, own: Address | None) -> tuple[Address, ...]:
     return config.gate.listen if own is None else (own,)
 
 
+def verifiers_of(surfaces: Mapping[Name, Surface]) -> list[Verifier]:
+    """Who knows credentials that are of no kind of the core's: they hold wherever credentials are taken."""
+    return [verifier for surface in surfaces.values() for verifier in surface.verifiers]
+
+
+def _unknown_groups(config: Config, surfaces: Mapping[Name, Surface]) -> Iterator[str]:
+    """Limits for groups of operations that their plugin does not have."""
+    for index, limit in enumerate(config.limits):
+        for name in limit.routes:
+            plugin, dot, group = name.partition(".")
+            if not dot or plugin not in surfaces:
+                continue
+            groups = {operation.group for operation in surfaces[plugin].operations} - {""}
+            if group not in groups:
+                known = ", ".join(f"{plugin}.{each}" for each in sorted(groups)) or "none"
+                yield f'limits[{index}].routes: no group "{name}" (known: {known})'
+
+
 def _of_plugin(
-    config: Config, runtime: Runtime, services: Services, name: Name, surface: Surface
+    config: Config, runtime: Runtime, services: Services, name: Name, surfaces: Mapping[Name, Surface]
 ) -> list[BaseRoute]:
-    limit = rate_limit(config.limits, runtime, name)
-    limits = [limit] if limit.kwargs["limits"] else []
+    surface = surfaces[name]
 
     def served(route: BaseRoute, middleware: Sequence[Middleware]) -> PluginRoute:
         prefix = config.plugins[name].prefix
         return PluginRoute(route, name=name, owner=f"plugins.{name}", prefix=prefix, middleware=middleware)
 
-    def around(operation: Operation) -> list[Middleware]:
+    def limited(*names: str, only_named: bool = False) -> list[Middleware]:
+        limit = rate_limit(config.limits, runtime, *names, only_named=only_named)
+        return [limit] if limit.kwargs["limits"] else []
+
+    def around(operation: AnyOperation) -> list[Middleware]:
         outer = front(
             config,
             runtime,
@@ -96,13 +119,16 @@ def _of_plugin(
             credentials=operation.credentials,
             required=operation.required,
             roles=operation.roles,
+            verifiers=verifiers_of(surfaces),
         )
+        group = [f"{name}.{operation.group}"] if operation.group else []
         # An app of its own sends requests into a route, which has its limits.
-        return outer if operation.handler is None else [*outer, *limits]
+        is_app = operation.handler is None
+        return [*outer, *limited(*group, *([] if is_app else [name]), only_named=is_app)]
 
-    plain = [*front(config, runtime, services.identity, route=name, surface=surface), *limits]
+    plain = [*front(config, runtime, services.identity, route=name, surface=surface), *limited(name)]
     return [
-        *(served(operation, around(operation)) for operation in surface.operations),
+        *(served(operation, around(operation)) for operation in operations_of(surface)),
         *(served(route, plain) for route in surface.routes),
     ]
 

@@ -29,6 +29,7 @@ from ..middleware import (
     RequestId,
     ratelimit,
 )
+from ..plugin.surface_app import own_origin, surface_layers
 from ..proxy import upstreams
 from ..proxy.asgi_upstream import ORIGIN, AsgiUpstream
 from ..proxy.circuit_breaker import BreakerSettings
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from ..identity import Identity
+    from ..middleware.authentication import Verifier
     from ..plugin.operation import Surface
     from ..proxy.engines.base import Engine
     from ..proxy.replica import Replicas
@@ -72,11 +74,16 @@ def front(
     credentials: Sequence[str] = (),
     required: bool = True,
     roles: Sequence[str] = (),
+    verifiers: Sequence[Verifier] = (),
 ) -> list[Middleware]:
-    """What stands in front of every route and operation; of authentication only where there are `credentials`."""
+    """What stands in front of every route and operation; of authentication only where there are `credentials`.
+
+    `verifiers` know credentials of other kinds than the core's.
+    """
     named = {} if surface is None else {"surface": surface.name, "error_shape": surface.error_shape}
-    layers = [
+    layers: list[Middleware] = [
         Layer("", BeginExchange, route=route, **named),
+        *([] if surface is None else surface_layers(surface)),
         Layer("", RequestId),
         Layer(
             "",
@@ -91,17 +98,21 @@ def front(
             Layer(
                 "authentication",
                 Authentication,
-                verifiers=[identity.sessions, identity.keys],
+                verifiers=[identity.sessions, identity.keys, *verifiers],
                 credentials=credentials,
                 required=required,
                 roles=roles,
                 on_use=identity.keys.touch,
             )
         )
+    if surface is not None:
+        layers.append(own_origin(surface))
     return [*layers]
 
 
-def front_of(route: Route, config: Config, runtime: Runtime, identity: Identity) -> list[Middleware]:
+def front_of(
+    route: Route, config: Config, runtime: Runtime, identity: Identity, verifiers: Sequence[Verifier] = ()
+) -> list[Middleware]:
     """What stands in front of a route of gate.toml."""
     return front(
         config,
@@ -110,6 +121,7 @@ def front_of(route: Route, config: Config, runtime: Runtime, identity: Identity)
         route=route.name,
         credentials=route.credentials if route.authentication == "required" else (),
         roles=route.roles,
+        verifiers=verifiers,
     )
 
 
@@ -166,16 +178,20 @@ def route_middleware(
     return [*layers, Layer("", ModelCards, aliases=aliases, allowed=route.models)]
 
 
-def rate_limit(limits: Iterable[Limit], runtime: Runtime, route: str) -> Layer:
-    """The layer that holds `route` to those of gate.toml's [[limits]] that are for it."""
+def rate_limit(limits: Iterable[Limit], runtime: Runtime, *names: str, only_named: bool = False) -> Layer:
+    """The layer for those of gate.toml's [[limits]] that are for one of `names`, or, unless `only_named`, for all."""
     return Layer(
         "ratelimit",
         _limited,
-        limits=[limit_of(limit) for limit in limits if not limit.routes or route in limit.routes],
+        limits=[limit_of(limit) for limit in limits if _is_for(limit, names, only_named=only_named)],
         storage=runtime.windows,
         slots=runtime.slots,
         fail_open=runtime.limits_fail_open,
     )
+
+
+def _is_for(limit: Limit, names: Sequence[str], *, only_named: bool) -> bool:
+    return not ({*names}.isdisjoint(limit.routes) if limit.routes else only_named)
 
 
 def _limited(app: ASGIApp, *, limits: Sequence[ratelimit.Limit], **settings: Any) -> ASGIApp:

@@ -41,6 +41,7 @@ from ..errors import (
     StoreError,
     Unauthenticated,
     Unavailable,
+    UnsupportedMediaType,
     UpstreamFailed,
     answer,
     detail_shape,
@@ -82,6 +83,7 @@ from ..ledger import (
     UsageRecord,
     Window,
 )
+from ..middleware.authentication import Verifier
 from ..proxy.completion import Completion, unless_gone
 from ..proxy.engines.base import Origin, UpstreamError, UpstreamRequest
 from ..proxy.upstreams import Upstream
@@ -96,32 +98,30 @@ from ..store.sealed import Place, SealedBox
 from ..usage.meter import meter_for
 from ..usage.model import Certainty, Reading, Usage
 from ..usage.sse import EventSplitter, data_of
+from .call import ANY, EVENTS, FORM, JSON, MULTIPART, AnyCall, Call, Media, Reply
+from .cookies import SESSION_COOKIE, Cookie
+from .cross_origin import Cors, SameOrigin
 from .loader import DynamicUpstream, DynamicUpstreams, OpenDynamicUpstreams, Plugin, Services
-from .operation import (
-    EVENTS,
-    FORM,
-    JSON,
-    MULTIPART,
-    Call,
-    Handler,
-    Media,
-    Operation,
-    Reply,
-    Surface,
-    read_json,
-)
+from .operation import Access, AnyOperation, Handler, Observe, Operation, Surface
+from .operation_app import send_reply
+from .reading import Unprocessable, read_json
 
 __all__ = [
     "ADMIN",
+    "ANY",
     "DIALECTS",
     "EVENTS",
     "FORM",
     "JSON",
     "MULTIPART",
     "NEVER_REUSED",
+    "SESSION_COOKIE",
+    "Access",
     "Allotment",
     "Answer",
     "AnswerCut",
+    "AnyCall",
+    "AnyOperation",
     "BadRequest",
     "Balance",
     "BaseUrl",
@@ -136,6 +136,8 @@ __all__ = [
     "Config",
     "ConfigError",
     "Conflict",
+    "Cookie",
+    "Cors",
     "Count",
     "Demand",
     "Detail",
@@ -170,6 +172,7 @@ __all__ = [
     "Name",
     "Network",
     "NotFound",
+    "Observe",
     "OpenAIError",
     "OpenDynamicUpstreams",
     "Operation",
@@ -192,6 +195,7 @@ __all__ = [
     "Reply",
     "Reports",
     "RouteSettings",
+    "SameOrigin",
     "SealedBox",
     "Seconds",
     "Secret",
@@ -208,6 +212,8 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Unit",
+    "Unprocessable",
+    "UnsupportedMediaType",
     "Upstream",
     "UpstreamError",
     "UpstreamFailed",
@@ -218,6 +224,7 @@ __all__ = [
     "UsageRecord",
     "User",
     "Users",
+    "Verifier",
     "Window",
     "__version__",
     "answer",
@@ -231,6 +238,7 @@ __all__ = [
     "parse_request",
     "read_body",
     "read_json",
+    "send_reply",
     "unless_gone",
     "usage_table",
     "users_table",

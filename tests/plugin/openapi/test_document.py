@@ -7,8 +7,9 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from llmgate.plugin.call import EVENTS, FORM, JSON, Call, Media
 from llmgate.plugin.openapi import Section, document
-from llmgate.plugin.operation import EVENTS, FORM, JSON, Call, Media, Operation, Surface
+from llmgate.plugin.operation import Operation, Surface
 
 
 class Thing(msgspec.Struct):
@@ -65,7 +66,7 @@ def test_types_are_components_that_operations_refer_to() -> None:
     ("settings", "statuses"),
     [
         ({}, {200, 429, 503}),
-        ({"body": Thing}, {200, 400, 413, 429, 503}),
+        ({"body": Thing}, {200, 400, 413, 415, 429, 503}),
         ({"query": Search}, {200, 400, 429, 503}),
         ({"credentials": ("bearer",)}, {200, 401, 429, 503}),
         ({"credentials": ("bearer",), "roles": ("admin",)}, {200, 401, 403, 429, 503}),
@@ -116,7 +117,7 @@ def test_a_parameter_without_a_type_is_text() -> None:
 
 def test_a_form_has_its_media_type() -> None:
     """And is read as one."""
-    assert [*described(body=Thing, media_type=FORM)["requestBody"]["content"]] == [FORM]
+    assert [*described(body=Thing, media_types=(FORM,))["requestBody"]["content"]] == [FORM]
 
 
 def test_credentials_are_alternatives() -> None:

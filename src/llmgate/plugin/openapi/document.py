@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 
 from ... import __version__
-from ..operation import Media
+from ..call import ANY, Media
 
 if TYPE_CHECKING:
-    from ..operation import Operation, Surface
+    from ..operation import AnyOperation, Surface
 
 Object = dict[str, Any]
 """An object of the document."""
@@ -100,7 +100,7 @@ class _Types:
         return struct["properties"], struct.get("required", ())
 
 
-def _kinds(operation: Operation) -> Iterator[Any]:
+def _kinds(operation: AnyOperation) -> Iterator[Any]:
     yield from filter(None, (operation.body, operation.query))
     yield from (*operation.parameters.values(), *operation.headers.values())
     for kind in operation.answers.values():
@@ -113,7 +113,7 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if isinstance(kind, UnionType) else (kind,)
 
 
-def _operation(operation: Operation, section: Section, types: _Types) -> Object:
+def _operation(operation: AnyOperation, section: Section, types: _Types) -> Object:
     said: Object = {
         "operationId": _id(operation, section.surface.name),
         "tags": [section.tag],
@@ -123,7 +123,8 @@ def _operation(operation: Operation, section: Section, types: _Types) -> Object:
         "responses": _answers(operation, section.surface, types),
     }
     if operation.body is not None:
-        content = {operation.media_type: {"schema": types.schema(operation.body)}}
+        schema = types.schema(operation.body)
+        content = {kind: {"schema": schema} for kind in operation.media_types if kind != ANY}
         said["requestBody"] = {"required": True, "content": content}
     if operation.credentials:
         alternatives: list[Object] = [{name: []} for name in operation.credentials]
@@ -131,20 +132,22 @@ def _operation(operation: Operation, section: Section, types: _Types) -> Object:
     return {key: value for key, value in said.items() if value}
 
 
-def _id(operation: Operation, surface: str) -> str:
+def _id(operation: AnyOperation, surface: str) -> str:
     path = _PARAMETER.sub(r"\1", operation.path)
     return "_".join(re.findall(r"\w+", f"{surface} {operation.method.lower()} {path}"))
 
 
-def _description(operation: Operation) -> str:
+def _description(operation: AnyOperation) -> str:
     """What the handler says of itself, and who may ask."""
     said = [inspect.getdoc(operation.handler) or ""] if inspect.isroutine(operation.handler) else []
     if operation.roles:
         said.append(f"Needs the role {' or '.join(f'`{role}`' for role in operation.roles)}.")
+    if operation.access is not None:
+        said.append(inspect.getdoc(operation.access) or "")
     return "\n\n".join(filter(None, said))
 
 
-def _parameters(operation: Operation, types: _Types) -> Iterator[Object]:
+def _parameters(operation: AnyOperation, types: _Types) -> Iterator[Object]:
     for name in _PARAMETER.findall(operation.path):
         kind = operation.parameters.get(name)
         schema = {"type": "string"} if kind is None else types.schema(kind)
@@ -166,21 +169,23 @@ def _without_null(schema: Object) -> Object:
     return {**rest, **kinds[0]} if len(kinds) == 1 else {**rest, "anyOf": kinds}
 
 
-def _answers(operation: Operation, surface: Surface, types: _Types) -> Object:
+def _answers(operation: AnyOperation, surface: Surface, types: _Types) -> Object:
     kinds = {**dict.fromkeys(_refusals(operation), surface.problem), **operation.answers}
     order = sorted(kinds, key=lambda status: (status not in operation.answers, status))
     return {str(status): _answer(status, kinds[status], types) for status in order}
 
 
-def _refusals(operation: Operation) -> Iterator[int]:
+def _refusals(operation: AnyOperation) -> Iterator[int]:
     """The statuses of what is refused before the handler is asked: see `Operation`."""
     if operation.body is not None:
         yield from (400, 413)
+        if operation.handler is not None:
+            yield 415
     if operation.query is not None:
         yield 400
     if operation.credentials:
         yield 401
-    if operation.roles:
+    if operation.roles or operation.access is not None:
         yield 403
     yield from (429, 503)
 

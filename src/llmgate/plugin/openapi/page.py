@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from swagger_ui_bundle import swagger_ui_path
 
-from ..operation import JSON
+from ..call import JSON
 from .document import Section, document
 
 if TYPE_CHECKING:

@@ -1,0 +1,86 @@
+"""The ASGI app of an operation: what is read for its handler, what is refused before it, what goes out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..errors import ClientGone, Refusal, UnsupportedMediaType, answer
+from ..exchange import read_body
+from .call import ANY, FORM, AnyCall, Call, Reply
+from .reading import media_type_of, read_json, read_pairs
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from .operation import AnyOperation
+
+MAX_BODY = 1024 * 1024
+
+
+class OperationApp:
+    """The ASGI app of one operation's handler."""
+
+    def __init__(self, operation: AnyOperation, *, max_body: int = MAX_BODY) -> None:
+        assert operation.handler is not None, "what has an app of its own needs none"
+        self._operation = operation
+        self._handler = operation.handler
+        self._status = next(iter(operation.answers), 200)
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        try:
+            call = await self._call(scope, receive)
+            result = await self._handler(call)
+        except Refusal as refusal:
+            await answer(scope, send, refusal)
+            return
+        except ClientGone:
+            return
+        reply = result if isinstance(result, Reply) else Reply(result, self._status)
+        await send_reply(scope, send, reply)
+
+    async def _call(self, scope: Scope, receive: Receive) -> AnyCall:
+        operation = self._operation
+        call: AnyCall = Call.of(scope, receive)
+        if operation.access is not None:
+            call = replace(call, access=await operation.access(call))
+        if operation.query is not None:
+            call = replace(call, query=read_pairs(scope["query_string"], operation.query, "query"))
+        if operation.body is not None:
+            is_form = self._media_type(scope) == FORM
+            raw = await read_body(receive, self._max_body)
+            body = (
+                read_pairs(raw, operation.body, "body")
+                if is_form
+                else read_json(raw, operation.body, lenient=operation.lenient)
+            )
+            call = replace(call, body=body)
+        return call
+
+    def _media_type(self, scope: Scope) -> str:
+        """As what the body is read. Raises `UnsupportedMediaType`. Who says nothing means the first."""
+        taken = self._operation.media_types
+        given = media_type_of(scope["headers"])
+        if given in taken:
+            return given
+        if not given or ANY in taken:
+            return next(media_type for media_type in taken if media_type != ANY)
+        raise UnsupportedMediaType(f"Send the body as {' or '.join(taken)}, not as {given}.")
+
+
+async def send_reply(scope: Scope, send: Send, reply: Reply) -> None:
+    """Send `reply`, its value as JSON: for apps of operations that answer some requests like a handler."""
+    headers = [*reply.headers, *(cookie.header for cookie in reply.cookies)]
+    body = b""
+    if reply.value is not None:
+        body = msgspec.json.encode(reply.value)
+        headers.append((b"content-type", b"application/json"))
+    if reply.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+        headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
