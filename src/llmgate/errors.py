@@ -102,27 +102,46 @@ class BadRequest(Refusal):
 
 
 class Unauthenticated(Refusal):
-    """No credential where one is needed, or one that is wrong, expired or revoked."""
+    """No credential where one is needed, or one that is wrong, expired or revoked.
+
+    `foreign`: it is none that this gate has ever given out, so that another beside it may be good.
+    """
 
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
     reason = "unauthenticated"
 
-    def __init__(self, message: str, *, code: str | None = None, headers: Iterable[Header] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        headers: Iterable[Header] = (),
+        foreign: bool = False,
+    ) -> None:
         super().__init__(message, code=code, headers=[(b"www-authenticate", b"Bearer"), *headers])
+        self.foreign = foreign
 
 
 class QuotaExhausted(Refusal):
-    """Nothing left to spend. Never looks like a rate limit: no Retry-After, and clients are told not to retry."""
+    """Nothing left to spend. Never looks like a rate limit: no Retry-After, and clients are told not to retry.
+
+    Of the quota that is short: its `unit` ("tokens", "requests", "money"), and what was `used` of its `limit`.
+    """
 
     status = 402
     type = "insufficient_quota"
     code = "insufficient_quota"
     reason = "quota"
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, unit: str = "", used: int = 0, limit: int = 0
+    ) -> None:
         super().__init__(message, status=status, headers=[(b"x-should-retry", b"false")])
+        self.unit = unit
+        self.used = used
+        self.limit = limit
 
 
 class Forbidden(Refusal):

@@ -51,7 +51,8 @@ class Principal:
     """Who makes a request, as proven by a credential.
 
     `key_id` or `session_id` says by which; `organization_id` is the organization that the key belongs to
-    or that the session acts for, if any.
+    or that the session acts for, if any. `scope` is what a key is good for ("account" or "models"; None: all),
+    `requests_per_minute` the limit that it has of its own.
     """
 
     user_id: int
@@ -60,6 +61,8 @@ class Principal:
     key_id: int | None = None
     session_id: str | None = None
     organization_id: int | None = None
+    scope: str | None = None
+    requests_per_minute: int | None = None
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ import jwt
 import pytest
 from stores import Clock, counting
 
-from llmgate.errors import Unauthenticated
+from llmgate.errors import Forbidden, Unauthenticated
 from llmgate.exchange import Principal
 from llmgate.identity import Identity, Sessions, User
 from llmgate.store import Store
@@ -267,3 +267,78 @@ async def test_a_session_is_that_of_its_own_user_only(store: Store, ann: User, i
     claims = jwt.decode(session.token, options={"verify_signature": False}) | {"sub": bob.uuid}
     token = jwt.api_jws.encode(json.dumps(claims).encode(), key.private, headers={"kid": key.kid})
     assert await refused(sessions, token)
+
+
+# --- refreshing
+
+
+async def test_a_session_lasts_as_long_as_asked_for(sessions: Sessions, ann: User, clock: Clock) -> None:
+    session = await sessions.issue(ann, lifetime=5000)
+    assert session.expires_at == clock.now + 5000
+    await sessions.rotate()
+    clock.pass_by(4999)
+    assert await sessions.verify(session.token) is not None, "its signing key verifies for as long"
+    clock.pass_by(1)
+    assert await refused(sessions, session.token)
+
+
+async def test_a_refreshed_session_takes_the_place_of_the_old(sessions: Sessions, ann: User) -> None:
+    old = await sessions.issue(ann)
+    principal = await sessions.verify(old.token)
+    assert principal is not None
+    new = await sessions.refresh(principal)
+    assert await refused(sessions, old.token)
+    assert await sessions.verify(new.token) is not None
+    with pytest.raises(Unauthenticated):
+        await sessions.refresh(principal)
+
+
+async def test_a_session_may_be_refreshed_beside_the_old(sessions: Sessions, ann: User) -> None:
+    old = await sessions.issue(ann)
+    principal = await sessions.verify(old.token)
+    assert principal is not None
+    new = await sessions.refresh(principal, keep_old=True)
+    assert await sessions.verify(old.token) is not None
+    assert await sessions.verify(new.token) is not None
+
+
+async def test_refreshing_has_an_end(store: Store, ann: User, clock: Clock) -> None:
+    """A token that was stolen once is not good for ever."""
+    sessions = Sessions(store, lifetime=100, max_age=250)
+    session = await sessions.issue(ann)
+    began = clock.now
+    ends = []
+    for _ in range(3):
+        clock.pass_by(90)
+        principal = await sessions.verify(session.token)
+        if principal is None:
+            break
+        if clock.now >= began + 250:
+            with pytest.raises(Unauthenticated):
+                await sessions.refresh(principal)
+            break
+        session = await sessions.refresh(principal)
+        ends.append(session.expires_at - began)
+        if ends[-1] == 250:
+            break
+    assert ends == [190, 250]
+    clock.pass_by(70)
+    assert await refused(sessions, session.token)
+
+
+async def test_a_key_refreshes_no_session(sessions: Sessions, ann: User, identity: Identity) -> None:
+    _, secret = await identity.keys.create(ann.id, "app")
+    with pytest.raises(Forbidden):
+        await sessions.refresh(await identity.keys.verify(secret))
+
+
+async def test_a_token_of_somebody_else_is_foreign(sessions: Sessions, ann: User) -> None:
+    """Beside a good credential it is not ours to judge; one that we have signed and that has ended is."""
+    own = await sessions.issue(ann)
+    await sessions.revoke(own.id)
+    other = jwt.encode({"sub": "x"}, "s" * 32, algorithm="HS256")
+    named = jwt.encode({"sub": "x"}, "s" * 32, algorithm="HS256", headers={"kid": "unknown"})
+    for token, foreign in ((own.token, False), (other, True), (named, True), ("eyJ.x.y", True)):
+        with pytest.raises(Unauthenticated) as caught:
+            await sessions.verify(token)
+        assert caught.value.foreign is foreign

@@ -15,6 +15,7 @@ from llmgate.store.schema import usage, users
 
 from .conftest import CHEAP
 
+PASSWORD = "secret-1"
 OURS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -276,3 +277,67 @@ def test_a_search_takes_its_text_literally(on_store: Callable[..., None], text: 
         assert await identity.users.search(text) == [user]
 
     on_store(scenario)
+
+
+# --- addresses, retirement, first passwords
+
+
+async def test_an_address_changes_and_with_it_a_name_that_is_the_address(identity: Identity) -> None:
+    """At once: who asks with a session is told the new name."""
+    ann = await identity.users.register("ann@old.example", PASSWORD)
+    bob = await identity.users.register("bob", PASSWORD, email="bob@old.example")
+    token = (await identity.sessions.issue(ann)).token
+    changed = await identity.users.set_email(ann.id, "Ann@New.example")
+    assert (changed.username, changed.email) == ("ann@new.example", "ann@new.example")
+    principal = await identity.sessions.verify(token)
+    assert principal is not None
+    assert principal.username == "ann@new.example"
+    assert (await identity.users.set_email(bob.id, "bob@new.example")).username == "bob"
+    assert (await identity.users.set_email(bob.id, None)).email is None
+    assert await identity.users.authenticate("ann@new.example", PASSWORD) == changed
+    with pytest.raises(Conflict):
+        await identity.users.set_email(bob.id, "ann@new.example")
+    with pytest.raises(BadRequest):
+        await identity.users.set_email(ann.id, None)
+    with pytest.raises(BadRequest):
+        await identity.users.set_email(ann.id, "nobody")
+    assert (await identity.users.set_email(ann.id, "ann@new.example")).email == "ann@new.example", "no change"
+    await identity.users.set_email(bob.id, "ann@old.example")
+
+
+async def test_a_retired_user_is_gone_but_for_the_records(identity: Identity, clock: Clock) -> None:
+    """Keys, sessions, roles and memberships end for good; name and address are free for others."""
+    ann = await identity.users.register("ann@a.example", PASSWORD, roles=["admin"])
+    acme = await identity.organizations.create("acme")
+    await identity.organizations.add_member(acme.id, ann.id)
+    _, secret = await identity.keys.create(ann.id, "app")
+    token = (await identity.sessions.issue(ann)).token
+    await identity.users.retire(ann.id)
+    with pytest.raises(Unauthenticated):
+        await identity.keys.verify(secret)
+    with pytest.raises(Unauthenticated):
+        await identity.sessions.verify(token)
+    with pytest.raises(Unauthenticated):
+        await identity.users.authenticate("ann@a.example", PASSWORD)
+    assert await identity.organizations.members(acme.id) == []
+    left = await identity.users.by_id(ann.id)
+    assert (left.email, left.is_active, left.roles, left.retired_at) == (None, False, frozenset(), clock.now)
+    assert "ann" not in left.username
+    again = await identity.users.register("ann@a.example", PASSWORD)
+    assert again.id != ann.id
+    assert [each.id for each in await identity.users.search()] == [again.id]
+    for gone in (identity.users.retire(ann.id), identity.users.set_active(ann.id, active=True)):
+        with pytest.raises(NotFound):
+            await gone
+
+
+async def test_a_first_password_of_an_operator_may_break_the_rules(identity: Identity) -> None:
+    """It is written down in a guide, and replaced by one that keeps them."""
+    with pytest.raises(BadRequest):
+        await identity.users.register("admin", "admin")
+    admin = await identity.users.register("admin", "admin", enforce_rules=False)
+    assert await identity.users.authenticate("admin", "admin") == admin
+    with pytest.raises(BadRequest):
+        await identity.users.set_password(admin.id, "admin")
+    with pytest.raises(BadRequest):
+        await identity.users.register("other", "", enforce_rules=False)

@@ -1,5 +1,7 @@
 """Who may come in: every place for a credential, every kind, every way to be refused."""
 
+from dataclasses import replace
+
 import pytest
 from playbook import Answers, Told, play
 from starlette.types import Message
@@ -193,3 +195,58 @@ async def test_a_websocket_without_a_credential_is_closed() -> None:
 def test_an_unknown_place_is_a_mistake_of_the_operator() -> None:
     with pytest.raises(ValueError, match="known: bearer, x-api-key, api-key, cookie"):
         Authentication(Answers(), verifiers=[], credentials=["bear"])
+
+
+# --- credentials of others
+
+
+class Given(Known):
+    """A verifier that can tell what it has never given out."""
+
+    async def verify(self, secret: str) -> Principal | None:
+        if secret.startswith("sk-ant-"):
+            raise Unauthenticated("unknown", foreign=True)
+        return await super().verify(secret)
+
+
+async def test_a_credential_that_is_not_the_gates_beside_one_that_is() -> None:
+    """Claude Code sends its own x-api-key with every request: it is not ours to judge, nor does it count."""
+    verifiers = [sessions(), Given("sk-", {"sk-ann": ANNS_KEY, "sk-bob": BOBS_KEY})]
+    good, foreign = ("authorization", "Bearer sk-ann"), ("x-api-key", "sk-ant-api03-not-ours")
+    told = await model_request(good, foreign, verifiers=verifiers)
+    assert (told.status, principal_of(told)) == (200, ANNS_KEY)
+    assert (await model_request(foreign, verifiers=verifiers)).status == 401, "alone it is bad, not anonymous"
+    alone = await model_request(foreign, verifiers=verifiers, required=False)
+    assert alone.status == 401
+    ended = ("x-api-key", "sk-ended")
+    assert (await model_request(good, ended, verifiers=verifiers)).status == 401, "one that the gate gave out"
+
+
+# --- what a credential is good for
+
+
+@pytest.mark.parametrize(
+    ("scope", "needed", "status"),
+    [
+        (None, None, 200),
+        (None, "models", 200),
+        ("models", "models", 200),
+        ("models", None, 200),
+        ("account", "models", 403),
+        ("models", "account", 403),
+    ],
+)
+async def test_a_key_is_held_to_its_scope(scope: str | None, needed: str | None, status: int) -> None:
+    verifiers = [Known("sk-", {"sk-ann": replace(ANNS_KEY, scope=scope)})]
+    told = await model_request(("authorization", "Bearer sk-ann"), verifiers=verifiers, scope=needed)
+    assert told.status == status
+
+
+async def test_what_needs_a_session_takes_no_key() -> None:
+    verifiers = [Known("jwt-", {"jwt-ann": replace(ANN, session_id="s")}), keys()]
+    session, key = ("cookie", "access_token=jwt-ann"), ("authorization", "Bearer sk-ann")
+    assert (await model_request(session, verifiers=verifiers, session=True)).status == 200
+    assert (await model_request(key, verifiers=verifiers, session=True)).status == 403
+    assert (await model_request(session, key, verifiers=verifiers, session=True)).status == 403, (
+        "the key counts"
+    )

@@ -194,6 +194,9 @@ class Sessions(Struct, frozen=True, kw_only=True):
     """Session tokens (JWT)."""
 
     lifetime: Annotated[Seconds, doc("Seconds until a session ends.")] = 1800.0
+    max_age: Annotated[Seconds, doc("Seconds after a log-in until which sessions can be refreshed.")] = (
+        30 * 86_400.0
+    )
     algorithm: Annotated[
         Literal["HS256", "RS256"], doc("Signature; RS256 offers its public keys to others.")
     ] = "HS256"

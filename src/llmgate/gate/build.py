@@ -186,6 +186,7 @@ def identity_of(config: Config, store: Store) -> Identity:
         passwords=PasswordRules(config.passwords.min_length, config.passwords.max_bytes),
         lifetime=config.sessions.lifetime,
         algorithm=config.sessions.algorithm,
+        max_age=config.sessions.max_age,
         issuer=config.sessions.issuer,
     )
 

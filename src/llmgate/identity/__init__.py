@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .keys import Key, Keys
+from .new_keys import Scope
 from .organizations import Member, Membership, Organization, Organizations
 from .passwords import PasswordRules, Passwords
-from .sessions import LIFETIME, Session, Sessions
+from .sessions import LIFETIME, MAX_AGE, Session, Sessions
 from .signing import Algorithm
 from .users import ADMIN, User, Users
 
@@ -29,6 +30,7 @@ __all__ = [
     "Organizations",
     "PasswordRules",
     "Passwords",
+    "Scope",
     "Session",
     "Sessions",
     "User",
@@ -52,14 +54,22 @@ class Identity:
         *,
         passwords: PasswordRules | None = None,
         lifetime: float = LIFETIME,
+        max_age: float = MAX_AGE,
         algorithm: Algorithm = "HS256",
         issuer: str = "llmgate",
         new_id: Callable[[], object] = uuid.uuid4,
     ) -> Identity:
-        """The services over `store`; `lifetime` of sessions in seconds."""
+        """The services over `store`; `lifetime` and `max_age` of sessions in seconds."""
         return cls(
             Users(store, Passwords(passwords or PasswordRules()), new_id=new_id),
-            Sessions(store, lifetime=lifetime, algorithm=algorithm, issuer=issuer, new_id=new_id),
+            Sessions(
+                store,
+                lifetime=lifetime,
+                max_age=max_age,
+                algorithm=algorithm,
+                issuer=issuer,
+                new_id=new_id,
+            ),
             Keys(store, new_id=new_id),
             Organizations(store, new_id=new_id),
         )

@@ -35,7 +35,7 @@ class CredentialCache:
         self._size = size
         self._stamp = self._changes.current()
         self._good: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
-        self._bad: OrderedDict[bytes, None] = OrderedDict()
+        self._bad: OrderedDict[bytes, bool] = OrderedDict()
 
     def get(self, key: bytes) -> Principal | None:
         """The principal, if it was proven since the last change and has not expired."""
@@ -52,9 +52,9 @@ class CredentialCache:
         self._good.move_to_end(key)
         return principal
 
-    def is_bad(self, key: bytes) -> bool:
-        """Whether this credential was found to be unknown since the last change."""
-        return key in self._bad and self._changes.current() == self._stamp
+    def bad(self, key: bytes) -> bool | None:
+        """Whether this credential was found to be foreign (True) or no longer good since the last change."""
+        return self._bad.get(key) if self._changes.current() == self._stamp else None
 
     def stamp(self) -> int:
         """The stamp to take before looking up and to hand back with what was found."""
@@ -65,9 +65,9 @@ class CredentialCache:
         latest = self._clock() + RECHECK
         self._put(self._good, key, (principal, latest if until is None else min(until, latest)), stamp)
 
-    def keep_bad(self, key: bytes, stamp: int) -> None:
-        """Remember that a credential is unknown."""
-        self._put(self._bad, key, None, stamp)
+    def keep_bad(self, key: bytes, stamp: int, *, foreign: bool) -> None:
+        """Remember that a credential is not good, and whether it ever was."""
+        self._put(self._bad, key, foreign, stamp)
 
     def _put(self, where: OrderedDict[bytes, V], key: bytes, value: V, stamp: int) -> None:
         current = self._changes.current()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 import secrets
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,15 @@ from ..errors import BadRequest, NotFound, Unauthenticated
 from ..exchange import Principal
 from ..store.schema import api_keys, memberships, organizations, user_roles, users
 from .credential_cache import CredentialCache, digest
+from .new_keys import NewKey, Scope, limits_of, rate_of, service_user
 from .validation import name_of
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from ..store import Store
+
+    Also = Callable[[AsyncConnection, "Key", str], Awaitable[object]]
 
 PREFIX = "llmgate_"
 RANDOM_BYTES = 32
@@ -29,8 +33,6 @@ LONGEST = 512
 
 REMEMBERED = 10_000
 """Keys kept in memory, and as many bad ones, about 500 bytes each."""
-
-_PREFIX = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,9 @@ class Key:
     revoked_at: float | None
     last_used_at: float | None
     uses: int
+    scope: str | None = None
+    """What it is good for: "account", "models", or None for everything."""
+    requests_per_minute: int | None = None
 
     @property
     def masked(self) -> str:
@@ -78,36 +83,67 @@ class Keys:
         prefix: str = PREFIX,
         organization_id: int | None = None,
         expires_at: float | None = None,
+        scope: Scope | None = None,
+        requests_per_minute: int | None = None,
+        maker: Principal | None = None,
+        also: Also | None = None,
     ) -> tuple[Key, str]:
         """A new key and its secret, which nobody can read again: `prefix` and 64 hexadecimal digits.
 
         A key with an organization spends that organization's quotas and lasts no longer than the user's
-        membership. Raises `BadRequest` for a bad name, prefix or time, `NotFound` if there is no such
-        user, or the user is not a member of the organization.
+        membership. `scope` says what it is good for, `requests_per_minute` how often. Where `maker` was proven
+        by a key, the new one gets no further than that one: see `limits_of`. `also` writes what the key must
+        never be without, a quota for example, in the same transaction; it gets the key and its secret.
+
+        Raises `BadRequest` for a bad name, prefix, limit or time, `Forbidden` for more than the maker has,
+        `NotFound` if there is no such user, or the user is not a member of the organization.
         """
-        now = self._store.clock()
-        name = name_of("name", name)
-        if not _PREFIX.fullmatch(prefix):
-            raise BadRequest("The prefix must be at most 64 of A-Z a-z 0-9 _ . -", param="prefix")
-        if expires_at is not None and not (math.isfinite(expires_at) and expires_at > now):
-            raise BadRequest("The key must expire in the future.", param="expires_at")
-        secret = prefix + secrets.token_hex(RANDOM_BYTES)
-        row = {
-            "uuid": str(self._new_id()),
-            "user_id": user_id,
-            "organization_id": organization_id,
-            "name": name,
-            "hash": digest(secret).hex(),
-            "prefix": prefix,
-            "last_four": secret[-4:],
-            "created_at": now,
-            "expires_at": expires_at,
-        }
+        wanted = NewKey(name, prefix, organization_id, expires_at, scope, requests_per_minute)
         async with self._store.begin() as conn:
             if not await conn.scalar(_owner(user_id, organization_id)):
                 raise NotFound("There is no such user, or not in this organization.")
-            created = await conn.execute(api_keys.insert().values(row).returning(*_COLUMNS))
-            return Key(*created.one()), secret
+            if maker is not None and maker.key_id is not None:
+                wanted = await limits_of(conn, maker.key_id, wanted)
+            return await self._insert(conn, user_id, wanted, also)
+
+    async def create_for_organization(
+        self,
+        organization_id: int,
+        name: str,
+        *,
+        prefix: str = PREFIX,
+        expires_at: float | None = None,
+        scope: Scope | None = None,
+        requests_per_minute: int | None = None,
+        also: Also | None = None,
+    ) -> tuple[Key, str]:
+        """A new key of the organization itself, which outlives whoever made it, and its secret.
+
+        It stands for a user of its own, whom nobody else is and who is in no list. Raises as `create` does.
+        """
+        wanted = NewKey(name, prefix, organization_id, expires_at, scope, requests_per_minute)
+        async with self._store.begin() as conn:
+            user_id = await service_user(self._store, conn, organization_id, self._new_id)
+            return await self._insert(conn, user_id, wanted, also)
+
+    async def _insert(
+        self, conn: AsyncConnection, user_id: int, wanted: NewKey, also: Also | None
+    ) -> tuple[Key, str]:
+        now = self._store.clock()
+        secret = wanted.prefix + secrets.token_hex(RANDOM_BYTES)
+        row = {
+            "uuid": str(self._new_id()),
+            "user_id": user_id,
+            "hash": digest(secret).hex(),
+            "last_four": secret[-4:],
+            "created_at": now,
+            **wanted.checked(now),
+        }
+        created = await conn.execute(api_keys.insert().values(row).returning(*_COLUMNS))
+        key = Key(*created.one())
+        if also is not None:
+            await also(conn, key, secret)
+        return key, secret
 
     def cached(self, secret: str) -> Principal | None:
         """The principal of `secret`, if it was verified since anything last changed; None says nothing."""
@@ -116,24 +152,24 @@ class Keys:
     async def verify(self, secret: str) -> Principal:
         """Who `secret` belongs to.
 
-        Raises `Unauthenticated` if it is unknown, expired or revoked, or its user, organization or
+        Raises `Unauthenticated` if it is unknown (foreign), expired or revoked, or its user, organization or
         membership is not there or not active any more. Costs at most one query by an index.
         """
         if len(secret) > LONGEST:
-            raise _bad_key()
+            raise _bad_key(foreign=True)
         key = digest(secret)
         known = self._proven.get(key)
         if known is not None:
             return known
-        if self._proven.is_bad(key):
-            raise _bad_key()
+        if (foreign := self._proven.bad(key)) is not None:
+            raise _bad_key(foreign=foreign)
         stamp = self._proven.stamp()
         wanted = {"hashed": key.hex(), "now": self._store.clock()}
         async with self._store.connect() as conn:
             rows = (await conn.execute(_GOOD_KEY, wanted)).all()
-        if not rows:
-            self._proven.keep_bad(key, stamp)
-            raise _bad_key()
+        if not rows or not rows[0].good:
+            self._proven.keep_bad(key, stamp, foreign=not rows)
+            raise _bad_key(foreign=not rows)
         principal = _principal(rows)
         self._proven.keep(key, principal, rows[0].expires_at, stamp)
         return principal
@@ -162,6 +198,32 @@ class Keys:
         """Revoke a key for good, in every process at once, and return it. Raises `NotFound`."""
         revoked_at = sa.func.coalesce(api_keys.c.revoked_at, self._store.clock())
         update = api_keys.update().where(api_keys.c.id == key_id).values(revoked_at=revoked_at)
+        async with self._store.change() as conn:
+            row = (await conn.execute(update.returning(*_COLUMNS))).first()
+            if row is None:
+                raise NotFound("There is no such key.")
+            return Key(*row)
+
+    async def set_expiry(self, key_id: int, expires_at: float | None) -> Key:
+        """Let a key end at another time, or (None) never; a time that has passed ends it at once.
+
+        Raises `BadRequest` for a time that is none, `NotFound` for a key that is not there or was revoked.
+        """
+        if expires_at is not None and not math.isfinite(expires_at):
+            raise BadRequest("The key must expire at some time.", param="expires_at")
+        return await self._change(key_id, expires_at=expires_at)
+
+    async def set_requests_per_minute(self, key_id: int, limit: int | None) -> Key:
+        """Limit a key by itself, or (None) not. Raises `BadRequest`, `NotFound`."""
+        return await self._change(key_id, requests_per_minute=rate_of(limit))
+
+    async def rename(self, key_id: int, name: str) -> Key:
+        """Give a key another name. Raises `BadRequest`, `NotFound`."""
+        return await self._change(key_id, name=name_of("name", name))
+
+    async def _change(self, key_id: int, **values: object) -> Key:
+        open_one = (api_keys.c.id == key_id) & api_keys.c.revoked_at.is_(None)
+        update = api_keys.update().where(open_one).values(**values)
         async with self._store.change() as conn:
             row = (await conn.execute(update.returning(*_COLUMNS))).first()
             if row is None:
@@ -217,24 +279,28 @@ def _owner(user_id: int, organization_id: int | None) -> sa.Select[Any]:
 
 
 def _good_key() -> sa.Select[Any]:
-    """One row for each role of the user of a key, or one without a role; none if the key is not good."""
+    """One row for each role of the user of a key, or one without a role, with whether it is good; none if unknown."""
     membership = sa.and_(
         memberships.c.user_id == api_keys.c.user_id,
         memberships.c.organization_id == api_keys.c.organization_id,
     )
+    of_itself = organizations.c.is_active & (
+        memberships.c.user_id.is_not(None) | (users.c.service_of == organizations.c.id)
+    )
+    good = sa.and_(
+        api_keys.c.revoked_at.is_(None),
+        users.c.is_active,
+        api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > sa.bindparam("now")),
+        api_keys.c.organization_id.is_(None) | sa.func.coalesce(of_itself, sa.false()),
+    )
     return (
-        sa.select(*api_keys.c["id", "organization_id", "expires_at"], users.c.id.label("user_id"))
-        .add_columns(users.c.username, user_roles.c.role)
+        sa.select(*api_keys.c["id", "organization_id", "expires_at", "scope", "requests_per_minute"])
+        .add_columns(users.c.id.label("user_id"), users.c.username, user_roles.c.role, good.label("good"))
         .join_from(api_keys, users, users.c.id == api_keys.c.user_id)
         .outerjoin(user_roles, user_roles.c.user_id == users.c.id)
         .outerjoin(organizations, organizations.c.id == api_keys.c.organization_id)
         .outerjoin(memberships, membership)
-        .where(api_keys.c.hash == sa.bindparam("hashed"), api_keys.c.revoked_at.is_(None), users.c.is_active)
-        .where(api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > sa.bindparam("now")))
-        .where(
-            api_keys.c.organization_id.is_(None)
-            | (organizations.c.is_active & memberships.c.user_id.is_not(None))
-        )
+        .where(api_keys.c.hash == sa.bindparam("hashed"))
     )
 
 
@@ -246,9 +312,15 @@ def _principal(rows: Sequence[sa.Row[Any]]) -> Principal:
     first = rows[0]
     roles = frozenset(row.role for row in rows if row.role is not None)
     return Principal(
-        first.user_id, first.username, roles, key_id=first.id, organization_id=first.organization_id
+        first.user_id,
+        first.username,
+        roles,
+        key_id=first.id,
+        organization_id=first.organization_id,
+        scope=first.scope,
+        requests_per_minute=first.requests_per_minute,
     )
 
 
-def _bad_key() -> Unauthenticated:
-    return Unauthenticated("The API key is not valid, has expired or was revoked.")
+def _bad_key(*, foreign: bool) -> Unauthenticated:
+    return Unauthenticated("The API key is not valid, has expired or was revoked.", foreign=foreign)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from ..errors import Conflict, NotFound
-from ..store.schema import memberships, organizations, users
+from ..store.schema import api_keys, memberships, organizations, users
 from .validation import name_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Organization:
     name: str
     is_active: bool
     created_at: float
+    retired_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,10 @@ class Organizations:
         return await self._find(organizations.c.name == name)
 
     async def all(self) -> list[Organization]:
-        """Every organization, oldest first."""
+        """Every organization that was not retired, oldest first."""
         async with self._store.connect() as conn:
-            rows = await conn.execute(sa.select(organizations).order_by(organizations.c.id))
+            there = organizations.c.retired_at.is_(None)
+            rows = await conn.execute(sa.select(organizations).where(there).order_by(organizations.c.id))
             return [Organization(*row) for row in rows]
 
     async def rename(self, organization_id: int, name: str) -> None:
@@ -106,6 +108,26 @@ class Organizations:
             await _require(conn, organization_id)
             update = organizations.update().where(organizations.c.id == organization_id)
             await conn.execute(update.values(is_active=active))
+
+    async def retire(self, organization_id: int) -> None:
+        """Take away an organization whose usage must stay: its keys and memberships end for good.
+
+        The name is free again; the row stays, for the records, under a name that says nothing. Raises `NotFound`.
+        """
+        now = self._store.clock()
+        async with self._store.change() as conn:
+            await _require(conn, organization_id)
+            this = organizations.c.id == organization_id
+            name = sa.literal("retired-") + organizations.c.uuid
+            update = organizations.update().where(this)
+            await conn.execute(update.values(name=name, is_active=False, retired_at=now))
+            await conn.execute(memberships.delete().where(memberships.c.organization_id == organization_id))
+            keys = api_keys.update().where(
+                api_keys.c.organization_id == organization_id, api_keys.c.revoked_at.is_(None)
+            )
+            await conn.execute(keys.values(revoked_at=now))
+            service = users.update().where(users.c.service_of == organization_id)
+            await conn.execute(service.values(is_active=False))
 
     async def members(self, organization_id: int) -> list[Member]:
         """Its members by name. Raises `NotFound`."""
@@ -163,5 +185,6 @@ class Organizations:
 
 
 async def _require(conn: AsyncConnection, organization_id: int) -> None:
-    if not await conn.scalar(sa.select(organizations.c.id).where(organizations.c.id == organization_id)):
+    there = organizations.c.id == organization_id, organizations.c.retired_at.is_(None)
+    if not await conn.scalar(sa.select(organizations.c.id).where(*there)):
         raise NotFound("There is no such organization.")

@@ -39,6 +39,10 @@ class PasswordRules:
             raise BadRequest(f"The password must have at most {limit} bytes.", param="password")
 
 
+NO_RULES = PasswordRules(min_length=1)
+"""What every password must be all the same: text, and not endless."""
+
+
 class Passwords:
     """Hashes and verifies, in threads (argon2 lets go of the interpreter), a few at once."""
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from ..errors import BadRequest, Conflict, NotFound, Unauthenticated
-from ..store.schema import sessions, usage, user_roles, users
+from ..store.schema import api_keys, memberships, sessions, usage, user_roles, users
+from .passwords import NO_RULES
 from .validation import email_of, name_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class User:
     created_at: float
     updated_at: float
     roles: frozenset[str]
+    retired_at: float | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -46,8 +48,9 @@ class User:
 
 
 _USERS: sa.Select[Any] = sa.select(
-    *users.c["id", "uuid", "username", "email", "is_active", "created_at", "updated_at"]
+    *users.c["id", "uuid", "username", "email", "is_active", "created_at", "updated_at", "retired_at"]
 )
+_PEOPLE = users.c.service_of.is_(None) & users.c.retired_at.is_(None)
 _CREDENTIALS: sa.Select[Any] = sa.select(*users.c["id", "password_hash"])
 
 
@@ -69,11 +72,14 @@ class Users:
         email: str | None = None,
         roles: Iterable[str] = (),
         first_roles: Iterable[str] = (),
+        enforce_rules: bool = True,
         also: Callable[[AsyncConnection, int], Awaitable[object]] | None = None,
     ) -> User:
         """A new user; without a password one who signs in by other means.
 
         `first_roles` go to the very first user of the store besides, to exactly one whoever comes at once.
+        With `enforce_rules` False the password may break those for passwords: a first one that an operator has
+        written down, to be replaced.
         `also` writes what this user must never be without, a quota for example, in the same transaction;
         it gets the user's id.
 
@@ -85,7 +91,7 @@ class Users:
         email = _email(username, email)
         granted = {name_of("role", role) for role in roles}
         for_first = {name_of("role", role) for role in first_roles}
-        hashed = await self._hash(password)
+        hashed = await self._hash(password, enforce_rules=enforce_rules)
         now = self._store.clock()
         row = {
             "uuid": str(self._new_id()),
@@ -153,7 +159,7 @@ class Users:
         """
         if not 1 <= limit <= MOST or offset < 0:
             raise BadRequest(f"limit must be between 1 and {MOST}, offset not negative.")
-        query = _USERS.order_by(users.c.id).limit(limit).offset(offset)
+        query = _USERS.where(_PEOPLE).order_by(users.c.id).limit(limit).offset(offset)
         if text:
             query = query.where(
                 users.c.username.icontains(text, autoescape=True)
@@ -171,6 +177,49 @@ class Users:
         async with self._store.change() as conn:
             await self._update(conn, user_id, password_hash=hashed)
             await self._end_sessions(conn, user_id)
+
+    async def set_email(self, user_id: int, email: str | None) -> User:
+        """Change or (None) remove the address; a username that is the address changes with it.
+
+        Raises `BadRequest` for what is no address, or where the name is one and none is given, `Conflict` if it
+        is taken, `NotFound`.
+        """
+        address = None if email is None else email_of(email)
+        async with self._store.change() as conn:
+            named = "@" in (await _one(conn, _PEOPLE & (users.c.id == user_id))).username
+            if named and address is None:
+                raise BadRequest("The username is the address, so there must be one.", param="email")
+            await self._store.serialize(conn, "addresses")
+            if address is not None and await conn.scalar(
+                sa.select(users.c.id).where(users.c.email == address, users.c.id != user_id)
+            ):
+                raise Conflict("The email is taken.", param="email")
+            await self._update(conn, user_id, email=address, **({"username": address} if named else {}))
+            return await _one(conn, users.c.id == user_id)
+
+    async def retire(self, user_id: int) -> None:
+        """Take the user away whose usage must stay: roles, keys, sessions and memberships end for good.
+
+        The name and the address are free again; the row stays, for the records, under a name that says nothing.
+        Raises `NotFound`.
+        """
+        now = self._store.clock()
+        async with self._store.change() as conn:
+            user = await _one(conn, _PEOPLE & (users.c.id == user_id))
+            await self._update(
+                conn,
+                user_id,
+                username=f"retired-{user.uuid}",
+                email=None,
+                password_hash=None,
+                is_active=False,
+                retired_at=now,
+            )
+            await self._end_sessions(conn, user_id)
+            keys = api_keys.update().where(api_keys.c.user_id == user_id, api_keys.c.revoked_at.is_(None))
+            await conn.execute(keys.values(revoked_at=now))
+            for table in (user_roles, memberships):
+                await conn.execute(table.delete().where(table.c.user_id == user_id))
 
     async def set_active(self, user_id: int, active: bool) -> None:
         """Let the user in, or (False) keep out the user, the keys and, for good, the sessions that are open.
@@ -215,10 +264,12 @@ class Users:
 
     async def _is_first(self, conn: AsyncConnection, user_id: int) -> bool:
         await self._store.serialize(conn, "first user")
-        return not await conn.scalar(sa.select(users.c.id).where(users.c.id != user_id).limit(1))
+        others = users.c.service_of.is_(None) & (users.c.id != user_id)
+        return not await conn.scalar(sa.select(users.c.id).where(others).limit(1))
 
     async def _update(self, conn: AsyncConnection, user_id: int, **values: object) -> None:
-        update = users.update().where(users.c.id == user_id).values(updated_at=self._store.clock(), **values)
+        update = users.update().where(_PEOPLE, users.c.id == user_id)
+        update = update.values(updated_at=self._store.clock(), **values)
         if not (await conn.execute(update)).rowcount:
             raise NotFound("There is no such user.")
 
@@ -226,10 +277,10 @@ class Users:
         open_ones = (sessions.c.user_id == user_id) & sessions.c.revoked_at.is_(None)
         await conn.execute(sessions.update().where(open_ones).values(revoked_at=self._store.clock()))
 
-    async def _hash(self, password: str | None) -> str | None:
+    async def _hash(self, password: str | None, *, enforce_rules: bool = True) -> str | None:
         if password is None:
             return None
-        self._passwords.rules.check(password)
+        (self._passwords.rules if enforce_rules else NO_RULES).check(password)
         return await self._passwords.hash(password)
 
     async def _rehash(self, user: User, stored: str, password: str) -> None:

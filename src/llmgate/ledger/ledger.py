@@ -192,7 +192,7 @@ class Ledger:
                 return Hold()
             raise Unavailable("The ledger cannot be read at the moment. Try again later.") from error
         if isinstance(hold, Account):
-            raise QuotaExhausted(_exhausted(hold))
+            raise _exhausted(hold)
         return hold
 
     async def covers(self, subjects: Iterable[Subject], *, upstream: str = "", model: str = "") -> bool:
@@ -299,13 +299,16 @@ def _seen(written: asyncio.Future[None]) -> None:
         written.exception()
 
 
-def _exhausted(short: Account) -> str:
-    allotment = short.allotment
+def _exhausted(short: Account) -> QuotaExhausted:
+    allotment, left = short.allotment, max(0, short.room)
     what = {Unit.TOKENS: "tokens", Unit.REQUESTS: "requests", Unit.MONEY: "millionths of the budget"}[
         allotment.unit
     ]
     window = "" if allotment.window == "none" else f" per {allotment.window}"
-    return (
+    return QuotaExhausted(
         f"The quota of this {short.subject.kind} is used up: {allotment.limit} {what}{window}, "
-        f"{max(0, short.room)} left, which is not enough for this request."
+        f"{left} left, which is not enough for this request.",
+        unit=str(allotment.unit),
+        used=max(0, allotment.limit - left),
+        limit=allotment.limit,
     )

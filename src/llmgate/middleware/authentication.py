@@ -39,8 +39,10 @@ class Authentication:
 
     `credentials` names where a credential may stand: "bearer" (`Authorization: Bearer`, RFC 6750),
     "x-api-key", "api-key", "cookie" (`access_token`). Each place has one at the most (RFC 9110 5.3). Where
-    several places have one, all must be good and belong to one user, and the one that names an API key
-    counts. `on_use` is told the id of every key used. A WebSocket without a good credential is closed.
+    several places have one, those that this gate has given out must all be good and belong to one user, and the
+    one that names an API key counts; one that it has not, beside one that it has, is not the gate's to judge.
+    A key must have `scope`, or none; with `session` keys are refused (403). `on_use` is told the id of every key
+    used. A WebSocket without a good credential is closed.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class Authentication:
         credentials: Collection[str] = ("bearer", "x-api-key", "api-key"),
         required: bool = True,
         roles: Iterable[str] = (),
+        scope: str | None = None,
+        session: bool = False,
         on_use: Callable[[int], None] | None = None,
     ) -> None:
         if unknown := set(credentials) - set(CREDENTIALS):
@@ -60,6 +64,8 @@ class Authentication:
         self._places = frozenset(_HEADER_OF[name] for name in credentials)
         self._required = required
         self._roles = frozenset(roles)
+        self._scope = scope
+        self._session = session
         self._on_use = on_use
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,14 +84,23 @@ class Authentication:
 
     async def _principal(self, scope: Scope) -> Principal | None:
         found: Principal | None = None
+        foreign: Unauthenticated | None = None
         for secret in self._secrets(scope):
-            principal = self._remembered(secret) or await self._verify(secret)
+            try:
+                principal = self._remembered(secret) or await self._verify(secret)
+            except Unauthenticated as error:
+                if not error.foreign:
+                    raise
+                foreign = error
+                continue
             if found is not None and found.user_id != principal.user_id:
                 raise Unauthenticated("The request carries credentials of two different users. Send one.")
             if found is None or principal.key_id is not None:
                 found = principal
             if principal.key_id is not None and self._on_use is not None:
                 self._on_use(principal.key_id)
+        if found is None and foreign is not None:
+            raise foreign
         return found
 
     def _remembered(self, secret: str) -> Principal | None:
@@ -95,10 +110,16 @@ class Authentication:
         return None
 
     async def _verify(self, secret: str) -> Principal:
+        foreign = Unauthenticated("Incorrect API key or session token provided.", foreign=True)
         for verifier in self._verifiers:
-            if (principal := await verifier.verify(secret)) is not None:
-                return principal
-        raise Unauthenticated("Incorrect API key or session token provided.")
+            try:
+                if (principal := await verifier.verify(secret)) is not None:
+                    return principal
+            except Unauthenticated as error:
+                if not error.foreign:
+                    raise
+                foreign = error
+        raise foreign
 
     def _secrets(self, scope: Scope) -> list[str]:
         carried = [pair for pair in scope["headers"] if pair[0] in self._places]
@@ -123,8 +144,13 @@ class Authentication:
                 raise Unauthenticated(
                     "No API key provided. Send it as `Authorization: Bearer KEY`.", code="missing_api_key"
                 )
-        elif self._roles and not self._roles & principal.roles:
+            return
+        if self._roles and not self._roles & principal.roles:
             raise Forbidden(f"This needs the role {' or '.join(sorted(self._roles))}.")
+        if self._session and principal.session_id is None:
+            raise Forbidden("This needs a session: log in; an API key will not do.")
+        if self._scope is not None and principal.scope not in (None, self._scope):
+            raise Forbidden(f"This API key is for {principal.scope} alone.")
 
 
 def _refuse_doubles(carried: Iterable[Header]) -> None:

@@ -92,7 +92,8 @@ class Quota:
             model_request = exchange.model_request or await exchange.read(scope, receive, self._max_body)
             changes = await self._hold(exchange, model_request)
         except QuotaExhausted as refusal:
-            await answer(scope, send, QuotaExhausted(refusal.message, status=self._refused_status))
+            refusal.answer_status = self._refused_status
+            await answer(scope, send, refusal)
             return
         except Refusal as refusal:
             await answer(scope, send, refusal)
