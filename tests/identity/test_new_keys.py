@@ -85,6 +85,22 @@ async def test_an_unknown_key_is_foreign_and_one_that_has_ended_is_not(identity:
             assert caught.value.foreign is foreign
 
 
+async def test_keys_change_together_or_not_at_all(
+    identity: Identity, ann: User, store: Store, clock: Clock
+) -> None:
+    """Within a transaction of the caller's, as when a plan changes for all keys of a team."""
+    keys, (one, two) = identity.keys, [(await identity.keys.create(ann.id, name))[0] for name in "ab"]
+    with pytest.raises(RuntimeError):
+        async with store.change() as db:
+            await keys.set_expiry(one.id, clock.now + 5, db=db)
+            await keys.set_requests_per_minute(one.id, 5, db=db)
+            await keys.revoke(two.id, db=db)
+            await Quotas(store).replace(Subject("key", one.id), Allotment(Unit.TOKENS, 5), db=db)
+            raise RuntimeError
+    assert await keys.of_user(ann.id) == [one, two]
+    assert await Quotas(store).of(Subject("key", one.id)) == []
+
+
 # --- made by another key
 
 

@@ -194,37 +194,44 @@ class Keys:
         """Every key that is not revoked, oldest first."""
         return await self._list(sa.true())
 
-    async def revoke(self, key_id: int) -> Key:
-        """Revoke a key for good, in every process at once, and return it. Raises `NotFound`."""
+    async def revoke(self, key_id: int, *, db: AsyncConnection | None = None) -> Key:
+        """Revoke a key for good, in every process at once, and return it. Raises `NotFound`.
+
+        This and the changes below may be part of `db`, a `Store.change` that the caller has open.
+        """
         revoked_at = sa.func.coalesce(api_keys.c.revoked_at, self._store.clock())
         update = api_keys.update().where(api_keys.c.id == key_id).values(revoked_at=revoked_at)
-        async with self._store.change() as conn:
+        async with self._store.change(db) as conn:
             row = (await conn.execute(update.returning(*_COLUMNS))).first()
             if row is None:
                 raise NotFound("There is no such key.")
             return Key(*row)
 
-    async def set_expiry(self, key_id: int, expires_at: float | None) -> Key:
+    async def set_expiry(
+        self, key_id: int, expires_at: float | None, *, db: AsyncConnection | None = None
+    ) -> Key:
         """Let a key end at another time, or (None) never; a time that has passed ends it at once.
 
         Raises `BadRequest` for a time that is none, `NotFound` for a key that is not there or was revoked.
         """
         if expires_at is not None and not math.isfinite(expires_at):
             raise BadRequest("The key must expire at some time.", param="expires_at")
-        return await self._change(key_id, expires_at=expires_at)
+        return await self._change(db, key_id, expires_at=expires_at)
 
-    async def set_requests_per_minute(self, key_id: int, limit: int | None) -> Key:
+    async def set_requests_per_minute(
+        self, key_id: int, limit: int | None, *, db: AsyncConnection | None = None
+    ) -> Key:
         """Limit a key by itself, or (None) not. Raises `BadRequest`, `NotFound`."""
-        return await self._change(key_id, requests_per_minute=rate_of(limit))
+        return await self._change(db, key_id, requests_per_minute=rate_of(limit))
 
-    async def rename(self, key_id: int, name: str) -> Key:
+    async def rename(self, key_id: int, name: str, *, db: AsyncConnection | None = None) -> Key:
         """Give a key another name. Raises `BadRequest`, `NotFound`."""
-        return await self._change(key_id, name=name_of("name", name))
+        return await self._change(db, key_id, name=name_of("name", name))
 
-    async def _change(self, key_id: int, **values: object) -> Key:
+    async def _change(self, db: AsyncConnection | None, key_id: int, **values: object) -> Key:
         open_one = (api_keys.c.id == key_id) & api_keys.c.revoked_at.is_(None)
         update = api_keys.update().where(open_one).values(**values)
-        async with self._store.change() as conn:
+        async with self._store.change(db) as conn:
             row = (await conn.execute(update.returning(*_COLUMNS))).first()
             if row is None:
                 raise NotFound("There is no such key.")

@@ -70,7 +70,7 @@ class Quotas:
         lasts until then; what had expired before is gone. Raises `BadRequest` past 2**62.
         """
         start, _ = allotment.bounds(self._store.clock())
-        row = {**identity_of(subject, allotment), "window_start": start, "updated_at": 0.0}
+        row: dict[str, Any] = {**identity_of(subject, allotment), "window_start": start, "updated_at": 0.0}
         first = self._default(subject, allotment) or allotment
         row |= {"limit": first.limit, "overdraft": first.overdraft}
         row |= {"anchor": first.anchor, "expires_at": first.expires_at}
@@ -84,21 +84,24 @@ class Quotas:
         grown = replace(present, limit=max(0, limit + by), expires_at=expires_at)
         return await self.give(db, subject, grown)
 
-    async def replace(self, subject: Subject, allotment: Allotment) -> Balance:
+    async def replace(
+        self, subject: Subject, allotment: Allotment, *, db: AsyncConnection | None = None
+    ) -> Balance:
         """`set`, in place of every quota for the same unit, upstream and model, whatever its window was.
 
-        With an `anchor` of now a period begins now, with nothing used in it.
+        With an `anchor` of now a period begins now, with nothing used in it. `db`: a `Store.change` of the caller's
+        that this is to be a part of.
         """
         same = [
             quotas.c[name] == value
             for name, value in identity_of(subject, allotment).items()
             if name != "window"
         ]
-        async with self._store.change() as db:
+        async with self._store.change(db) as conn:
             others = sa.update(quotas).where(*same, quotas.c.window != str(allotment.window))
-            stamp = await _stamp(db, self._store.clock())
-            await db.execute(others.values(**_REMOVED, updated_at=stamp))
-            return await self.give(db, subject, allotment)
+            stamp = await _stamp(conn, self._store.clock())
+            await conn.execute(others.values(**_REMOVED, updated_at=stamp))
+            return await self.give(conn, subject, allotment)
 
     async def of(self, subject: Subject) -> list[Balance]:
         """Where every quota of `subject` stands, those of gate.toml included."""

@@ -101,8 +101,14 @@ class Store:
             yield conn
 
     @asynccontextmanager
-    async def change(self) -> AsyncIterator[AsyncConnection]:
-        """A write transaction on identity or quotas: what the hot path remembers is forgotten after it."""
+    async def change(self, within: AsyncConnection | None = None) -> AsyncIterator[AsyncConnection]:
+        """A write transaction on identity or quotas: what the hot path remembers is forgotten after it.
+
+        `within` is one that the caller has open already, of which this is to be a part.
+        """
+        if within is not None:
+            yield within
+            return
         committing = False
         try:
             async with self.begin() as conn:
