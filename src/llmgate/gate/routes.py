@@ -120,6 +120,8 @@ def _of_plugin(
             required=operation.required,
             roles=operation.roles,
             verifiers=verifiers_of(surfaces),
+            scope=operation.scope,
+            session=operation.session,
         )
         group = [f"{name}.{operation.group}"] if operation.group else []
         # An app of its own sends requests into a route, which has its limits.

@@ -75,6 +75,8 @@ def front(
     required: bool = True,
     roles: Sequence[str] = (),
     verifiers: Sequence[Verifier] = (),
+    scope: str | None = None,
+    session: bool = False,
 ) -> list[Middleware]:
     """What stands in front of every route and operation; of authentication only where there are `credentials`.
 
@@ -102,6 +104,8 @@ def front(
                 credentials=credentials,
                 required=required,
                 roles=roles,
+                scope=scope,
+                session=session,
                 on_use=identity.keys.touch,
             )
         )
@@ -122,6 +126,7 @@ def front_of(
         credentials=route.credentials if route.authentication == "required" else (),
         roles=route.roles,
         verifiers=verifiers,
+        scope="models",
     )
 
 

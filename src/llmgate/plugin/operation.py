@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..exchange import Exchange
+    from ..identity.new_keys import Scope as KeyScope
     from ..middleware.authentication import Verifier
     from .cross_origin import Cors
 
@@ -79,6 +80,10 @@ class Operation(Route, Generic[BodyT, QueryT, AccessT]):
     roles: Sequence[str] = ()
     access: Access[AccessT] | None = None
     group: str = ""
+    scope: KeyScope | None = "account"
+    """What an API key that has a scope must be good for here."""
+    session: bool = False
+    """Whether an API key will not do."""
     summary: str = ""
 
     def __post_init__(self, app: ASGIApp | None) -> None:
