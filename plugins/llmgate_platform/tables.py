@@ -16,12 +16,14 @@ MIGRATIONS = Migrations("platform", Path(__file__).parent / "migrations")
 
 metadata = MetaData()
 
-# Either declared in gate.toml (`declared` is its name there), or made by a job, whose adapter it stands for.
+# `base` names a model of gate.toml: this one (`declared`), the one it is another name for, or the one whose adapter
+# the job has made.
 models = Table(
     "platform_models",
     metadata,
     Column("id", Id, primary_key=True),
     Column("declared", Text, unique=True),
+    Column("base", Text, nullable=False),
     Column("owner_id", Id),
     Column("job_id", Id, unique=True),
     Column("name", Text, nullable=False),
@@ -55,7 +57,8 @@ datasets = Table(
 )
 
 # A worker holds a job until `lease_until`; `attempt` counts how often it was taken, `failures` how often its
-# trainer or worker died. `seconds` of a GPU or CPU were spent on it, of which `charged` are in the ledger.
+# trainer or worker died. `seconds` of a GPU or CPU were spent on it, of which `charged` are in the ledger and
+# `charging` will be (see `charges`).
 jobs = Table(
     "platform_jobs",
     metadata,
@@ -64,6 +67,7 @@ jobs = Table(
     Column("key_id", Id),
     Column("model_id", Id, nullable=False),
     Column("dataset_id", Id, nullable=False),
+    Column("dataset_folder", Text, nullable=False),
     Column("result_model_id", Id),
     Column("job_name", Text, nullable=False),
     Column("training_type", Text, nullable=False),
@@ -88,6 +92,7 @@ jobs = Table(
     Column("lease_until", Double, nullable=False, default=0.0),
     Column("device", Text),
     Column("seconds", Double, nullable=False, default=0.0),
+    Column("charging", Double, nullable=False, default=0.0),
     Column("charged", Double, nullable=False, default=0.0),
     Column("created_at", Double, nullable=False),
     Column("started_at", Double),
@@ -122,6 +127,7 @@ evaluations = Table(
     Column("rouge_score", Double),
     Column("response_diversity", Double),
     Column("avg_response_length", Double),
+    Column("score", Double),
     Column("notes", Text),
     Column("error", Text),
     Column("runner", Text),

@@ -16,7 +16,7 @@ def upgrade() -> None:
         _declared(),
         sa.Column("owner_id", ID),
         sa.Column("job_id", ID, unique=True),
-        *_texts("name", "base_model", "status"),
+        *_texts("base", "name", "base_model", "status"),
         *_texts("description", "model_size", "parameters", nullable=True),
         *_numbers("created_at", "updated_at"),
     )
@@ -34,14 +34,15 @@ def upgrade() -> None:
         *_ids("owner_id", "model_id", "dataset_id"),
         sa.Column("key_id", ID),
         sa.Column("result_model_id", ID),
-        *_texts("job_name", "training_type", "status", "logs"),
+        *_texts("dataset_folder", "job_name", "training_type", "status", "logs"),
         *_texts("wanted", "error", "worker", "device", nullable=True),
         *_counts(
             "epochs", "batch_size", "lora_r", "lora_alpha", "current_epoch", "step", "attempt", "failures"
         ),
         sa.Column("steps", sa.Integer),
         *_numbers(
-            "learning_rate", "lora_dropout", "progress", "lease_until", "seconds", "charged", "created_at"
+            "learning_rate", "lora_dropout", "progress", "lease_until", "seconds", "charging"),
+        *_numbers("charged", "created_at"
         ),
         *_numbers("current_loss", "started_at", "completed_at", nullable=True),
     )
@@ -59,7 +60,7 @@ def upgrade() -> None:
         *_texts("eval_name", "status"),
         *_counts("samples", "done"),
         *_numbers("perplexity", "bleu_score", "rouge_score", "response_diversity", nullable=True),
-        *_numbers("avg_response_length", "completed_at", nullable=True),
+        *_numbers("avg_response_length", "score", "completed_at", nullable=True),
         *_texts("notes", "error", "runner", nullable=True),
         *_numbers("lease_until", "created_at"),
     )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 LEASE_S = 15.0
 """For how long a worker holds a job that it says nothing of."""
+LISTED = 1000
 WORKER_SEEN_S = 30.0
 """For how long a worker counts as there."""
 
@@ -49,6 +50,7 @@ class Job:
     key_id: int | None
     model_id: int
     dataset_id: int
+    dataset_folder: str
     result_model_id: int | None
     job_name: str
     training_type: str
@@ -73,7 +75,6 @@ class Job:
     lease_until: float
     device: str | None
     seconds: float
-    charged: float
     created_at: float
     started_at: float | None
     completed_at: float | None
@@ -111,10 +112,11 @@ class Queue:
             row = (await db.execute(sa.select(*_COLUMNS).where(jobs.c.id == job_id))).first()
         return None if row is None else Job(*row)
 
-    async def all(self) -> list[Job]:
-        """Every job, newest first."""
+    async def all(self, limit: int = LISTED) -> list[Job]:
+        """The newest jobs, newest first."""
+        query = sa.select(*_COLUMNS).order_by(jobs.c.id.desc()).limit(limit)
         async with self._store.connect() as db:
-            return [Job(*row) for row in await db.execute(sa.select(*_COLUMNS).order_by(jobs.c.id.desc()))]
+            return [Job(*row) for row in await db.execute(query)]
 
     async def request(self, job_id: int, wanted: Wanted) -> bool:
         """Ask for something; False in a state in which it cannot be asked for."""
@@ -217,9 +219,11 @@ class Queue:
             await db.execute(workers.delete().where(workers.c.id == worker))
 
     async def without_files(self, job_ids: Iterable[int]) -> set[int]:
-        """Those of `job_ids` whose files are of no use any more: FAILED, or gone."""
+        """Those of `job_ids` whose files are of no use any more: they failed, or their model was deleted."""
         wanted = set(job_ids)
-        kept = sa.select(jobs.c.id).where(jobs.c.id.in_(wanted), jobs.c.status != Status.FAILED)
+        has_model = sa.exists().where(models.c.job_id == jobs.c.id)
+        useful = jobs.c.status.in_(UNFINISHED) | ((jobs.c.status == Status.COMPLETED) & has_model)
+        kept = sa.select(jobs.c.id).where(jobs.c.id.in_(wanted), useful)
         async with self._store.connect() as db:
             return wanted - set((await db.execute(kept)).scalars())
 
@@ -261,6 +265,7 @@ class Queue:
         row = {
             "job_id": job.id,
             "owner_id": job.owner_id,
+            "base": base["base"],
             "name": job.job_name,
             "base_model": base["base_model"],
             "status": "AVAILABLE",

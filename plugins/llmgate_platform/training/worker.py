@@ -38,8 +38,6 @@ NEEDED = ("torch", "transformers", "peft", "accelerate", "safetensors")
 T = TypeVar("T")
 SpecOf = Callable[["Job"], Awaitable[Mapping[str, Any]]]
 """What the trainer is told of a job: `base`, `dataset` and the rest of its `Spec`. Raises `Untrainable`."""
-Charge = Callable[["Job"], Awaitable[None]]
-"""Writes what a job has cost since the last time into the ledger."""
 
 
 class Untrainable(Exception):
@@ -48,19 +46,23 @@ class Untrainable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How trainers are started: `launcher`, then `python` with the trainer's file."""
+    """How trainers are started: `launcher`, then `python` with the trainer's file.
+
+    `checked`: what `python` lacks can be seen from here; behind docker or srun it cannot.
+    """
 
     python: str
     launcher: Sequence[str] = ()
     trainer: Path = TRAINER
+    checked: bool = True
 
     def command(self, spec: Path) -> list[str]:
         """The whole command."""
         return [*self.launcher, self.python, str(self.trainer), str(spec)]
 
     async def problem(self) -> str | None:
-        """What is missing for training; behind a launcher nobody here can know."""
-        if self.launcher:
+        """What is missing for training."""
+        if not self.checked:
             return None
         code = f"import importlib.util as u; print(*(n for n in {NEEDED!r} if u.find_spec(n) is None))"
         try:
@@ -88,7 +90,6 @@ class Worker:
         *,
         name: str,
         spec_of: SpecOf,
-        charge: Charge,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
         report_every: float = REPORT_EVERY_S,
@@ -98,7 +99,6 @@ class Worker:
         self._launch = launch
         self._name = name
         self._spec_of = spec_of
-        self._charge = charge
         self._clock = clock
         self._timer = timer
         self._report_every = report_every
@@ -224,7 +224,6 @@ class Worker:
             if ended is not None:
                 log.info("job %d: %s", ended.id, ended.status)
                 await self._clean_up(ended)
-                await self._insist(partial(self._charge, ended), tries=5)
                 return
             held = await self._insist(partial(self._queue.report, held, {}))
 

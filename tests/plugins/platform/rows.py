@@ -15,6 +15,7 @@ JOB = {
     "key_id": 1,
     "model_id": 1,
     "dataset_id": 1,
+    "dataset_folder": "folder",
     "job_name": "job",
     "training_type": "coding",
     "epochs": 2,
@@ -27,7 +28,7 @@ JOB = {
 
 
 async def add_model(store: Store, **more: Any) -> None:
-    row = {"name": "Base", "declared": "Base", "base_model": "base", "status": "AVAILABLE"}
+    row = {"name": "Base", "declared": "Base", "base": "Base", "base_model": "base", "status": "AVAILABLE"}
     async with store.begin() as db:
         await db.execute(models.insert().values({**row, "created_at": 0.0, "updated_at": 0.0, **more}))
 

@@ -32,7 +32,6 @@ class Bench:
     artifacts: Artifacts
     launch: Launch = field(default_factory=lambda: Launch(sys.executable, trainer=SCRIPTED))
     scripts: list[list[str]] = field(default_factory=list)
-    charged: list[tuple[int, float]] = field(default_factory=list)
     job_id: int = 1
 
     async def job(self) -> Job:
@@ -53,7 +52,6 @@ class Bench:
             self.launch,
             name=name,
             spec_of=self._spec_of,
-            charge=self._charge,
             report_every=REPORT_EVERY,
         )
         task = asyncio.create_task(worker.run())
@@ -81,8 +79,6 @@ class Bench:
             raise Untrainable("Its data set is gone.")
         return {"script": script}
 
-    async def _charge(self, job: Job) -> None:
-        self.charged.append((job.id, job.seconds))
 
 
 @pytest.fixture
@@ -114,7 +110,7 @@ async def test_a_job_is_trained_to_its_end(bench: Bench) -> None:
         "Finished.",
     ]
     assert bench.files() == ["adapter/weights"]
-    assert bench.charged == [(1, 3.0)]
+    assert job.seconds == 3.0
 
 
 async def test_the_adapter_counts_whatever_the_exit_status(bench: Bench) -> None:

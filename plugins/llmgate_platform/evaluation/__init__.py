@@ -1,0 +1,1 @@
+"""Evaluation: greedy answers to held-out prompts, compared with what was expected."""

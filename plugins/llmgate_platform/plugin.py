@@ -1,0 +1,219 @@
+"""The plugin: what it refuses to start on, and what its operations stand on for as long as the gate serves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from llmgate.plugin.api import ConfigError, RouteSettings, StoreError, Surface, new_id
+
+from .accounts import Accounts, counted
+from .artifacts import Artifacts
+from .charges import Charges
+from .datasets.files import Files
+from .datasets.registry import Registry
+from .datasets.uploads import Upload
+from .evaluation.measure import Scorer
+from .evaluation.operations import Evaluations
+from .evaluation.probes import Engine
+from .generate import Generate
+from .models import Catalog, Models
+from .operations import Parts, operations
+from .serving.adapters import Keeper, Targets
+from .serving.keeper import keeping
+from .settings import Settings
+from .shapes import SURFACE, Problem, guides_shape
+from .statistics import Counts
+from .tables import MIGRATIONS
+from .training.jobs import Queue
+from .training.operations import Training
+from .training.specs import Specs
+from .training.worker import Launch, Worker
+
+if TYPE_CHECKING:
+    from llmgate.plugin.api import Config, Services
+
+    from .serving.targets import Target
+    from .settings import ModelSettings
+
+log = logging.getLogger("llmgate.platform")
+
+NAME = "llmgate_platform"
+PLACE = f"plugins.{NAME}"
+LAYERS = ("quota", "accounting")
+LOOPBACK = "127.0.0.1/32"
+CHARGE_EVERY_S = 5.0
+STOP_WORKER_WITHIN_S = 20.0
+
+
+class Platform:
+    """See `llmgate.plugin.api.Plugin`."""
+
+    settings = Settings
+    migrations = MIGRATIONS
+
+    @asynccontextmanager
+    async def open(self, settings: Settings, gate: Services) -> AsyncIterator[Surface]:
+        """The surface. Raises `ConfigError` for what does not fit the rest of gate.toml."""
+        routes = routes_of(settings, gate.config)
+        artifacts = Artifacts(settings.artifacts)
+        catalog, registry = Catalog(gate.store, settings.models), Registry(gate.store, Files(artifacts.datasets))
+        await catalog.open()
+        await registry.open(settings.datasets)
+        async with AsyncExitStack() as stack:
+            backends = await stack.enter_async_context(gate.backends(allowed=[network(LOOPBACK)]))
+            targets = Targets(gate, backends, artifacts, routes, settings, name=NAME)
+            evaluations = _evaluations(settings, gate, catalog, registry, targets)
+            stack.push_async_callback(evaluations.aclose)
+            queue, accounts = Queue(gate.store), Accounts(settings, gate)
+            await _background(stack, settings, gate, catalog, registry, targets, artifacts)
+            parts = Parts(
+                accounts,
+                Models(catalog),
+                Generate(catalog, accounts, targets.of, bound=_bound(gate.config), clock=gate.store.clock),
+                registry,
+                Upload(registry, max_bytes=settings.max_upload),
+                Training(settings, queue, catalog, registry),
+                evaluations,
+                Counts(gate.store, gate.reports),
+            )
+            table = operations(parts, partial(counted, gate.ledger, accounts), public_lists=settings.public_lists)
+            yield Surface(SURFACE, table, error_shape=guides_shape, problem=Problem, title="LLM Platform API")
+
+
+async def _background(
+    stack: AsyncExitStack,
+    settings: Settings,
+    gate: Services,
+    catalog: Catalog,
+    registry: Registry,
+    targets: Targets,
+    artifacts: Artifacts,
+) -> None:
+    """What goes on besides requests, as long as the stack lasts."""
+    locks = artifacts.root / "locks"
+    host = os.uname().nodename
+    charges = Charges(gate.store, gate.ledger, price=settings.second_price, route=NAME)
+    await stack.enter_async_context(_running(targets.watch()))
+    await stack.enter_async_context(_running(registry.load_from_hub(settings.datasets)))
+    await stack.enter_async_context(_running(_charging(charges)))
+    if any(base.served_by is not None for base in settings.models):
+        keeper = Keeper(gate, catalog, artifacts, settings)
+        await stack.enter_async_context(keeping(locks / f"adapters-{host}", keeper.run))
+    if settings.worker == "local":
+        local = partial(_work, settings, gate, artifacts)
+        await stack.enter_async_context(keeping(locks / f"worker-{host}", local))
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _charging(charges: Charges) -> None:
+    while True:
+        try:
+            await charges.charge_all()
+        except StoreError as error:
+            log.warning("training is charged later: %s", error)
+        await asyncio.sleep(CHARGE_EVERY_S)
+
+
+async def _work(settings: Settings, gate: Services, artifacts: Artifacts) -> None:
+    """A worker inside of the gate: its trainers are processes of their own, at low priority."""
+    worker = worker_of(settings, Queue(gate.store), artifacts, Catalog(gate.store, settings.models), nice=True)
+    task = asyncio.create_task(worker.run())
+    try:
+        await asyncio.shield(task)
+    finally:
+        worker.stop()
+        await asyncio.wait([task], timeout=STOP_WORKER_WITHIN_S)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def worker_of(
+    settings: Settings, queue: Queue, artifacts: Artifacts, catalog: Catalog, *, nice: bool = False
+) -> Worker:
+    """A worker for the jobs of this gate; with `nice` its trainers yield to everything else."""
+    launcher = (*(("nice", "-n", "10") if nice else ()), *settings.launcher)
+    launch = Launch(settings.train_python or sys.executable, launcher, checked=not settings.launcher)
+    name = f"{os.uname().nodename}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    return Worker(queue, artifacts, launch, name=name, spec_of=Specs(settings, catalog, artifacts).of)
+
+
+def routes_of(settings: Settings, config: Config) -> Mapping[str, RouteSettings]:
+    """The route that requests to each base model go through. Raises `ConfigError` with all that does not fit."""
+    problems: list[str] = []
+    found: dict[str, RouteSettings] = {}
+    for at, base in enumerate(settings.models):
+        place = f"{PLACE}.models[{at}]"
+        upstream = config.upstreams.get(base.upstream)
+        if upstream is None:
+            known = ", ".join(config.upstreams) or "none"
+            problems.append(f'{place}.upstream: no upstream "{base.upstream}" (known: {known})')
+            continue
+        if base.served_by == "vllm" and upstream.dialect != "vllm":
+            problems.append(
+                f'{place}.serve_with: the upstream "{base.upstream}" is no vLLM: write serve_with = "llama.cpp" and gguf'
+            )
+        route, problem = _route(base, config)
+        if route is None:
+            problems.append(f"{place}.route: {problem}")
+        else:
+            found[base.name] = route
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def _route(base: ModelSettings, config: Config) -> tuple[RouteSettings | None, str]:
+    fitting = [route for route in config.routes if route.upstream == base.upstream and base.route in (None, route.name)]
+    if not fitting:
+        named = f' called "{base.route}"' if base.route is not None else ""
+        return None, f'there is no [[routes]]{named} to the upstream "{base.upstream}": add one, its layers count'
+    route = fitting[0]
+    if missing := [layer for layer in LAYERS if layer not in route.middleware]:
+        return None, f'the route "{route.name}" lacks {" and ".join(missing)}: add to its middleware'
+    if route.models is not None and base.served_by == "vllm":
+        return None, f'the route "{route.name}" lists its models, which adapters are not: name another route'
+    return route, ""
+
+
+def _bound(config: Config) -> Any:
+    """The most tokens that an upstream's answers may have, if gate.toml says."""
+    return lambda upstream: config.upstreams[upstream].context_length
+
+
+def _evaluations(
+    settings: Settings, gate: Services, catalog: Catalog, registry: Registry, targets: Targets
+) -> Evaluations:
+    def engine_of(target: Target, base: ModelSettings) -> Engine:
+        url, headers = targets.address(target, base)
+        is_safe = target.dialect == "vllm" and base.served_by is None
+        return Engine(gate.http, url, target.dialect, target.model, headers, target.extra, is_safe)
+
+    pythons = dict.fromkeys((sys.executable, settings.train_python or sys.executable))
+    return Evaluations(
+        gate.store,
+        catalog,
+        registry,
+        default_dataset=settings.evaluation,
+        target_of=targets.of,
+        engine_of=engine_of,
+        scorer=Scorer(tuple(pythons), settings.evaluator),
+        new_id=new_id,
+        name=NAME,
+    )

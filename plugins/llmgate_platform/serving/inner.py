@@ -1,0 +1,98 @@
+"""A request of the platform's own, sent through the layers of a route: limits, quotas, accounting, relay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from llmgate.plugin.api import Answer, Exchange, Refusal, UpstreamFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import ASGIApp, Message, Receive, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What an upstream has answered."""
+
+    status: int
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON. Raises `UpstreamFailed` for anything else."""
+        try:
+            return msgspec.json.decode(self.body)
+        except msgspec.DecodeError as error:
+            raise UpstreamFailed("The model's server did not answer with JSON.") from error
+
+
+class _Sending:
+    """`receive` and `send` of the layers below: a body goes down, an answer comes up whole."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+        self.status = 0
+        self.pieces: list[bytes] = []
+        self.complete = False
+        self.refusal: Refusal | None = None
+
+    async def receive(self) -> Message:
+        body, self._body = self._body, None
+        if body is None:
+            return await self._receive()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif message["type"] == "http.response.body":
+            self.pieces.append(message.get("body", b""))
+            self.complete = not message.get("more_body", False)
+
+    def refuse(self, refusal: Refusal) -> Answer:
+        """As an error shape: what a layer refuses is for the caller to put into words."""
+        self.refusal = refusal
+        return refusal.answer_status, [], b""
+
+
+async def post(
+    app: ASGIApp, path: str, body: Mapping[str, Any], exchange: Exchange, receive: Receive
+) -> Whole:
+    """What the route `app` answers to `body` at `path`; `receive` tells when the client leaves.
+
+    Raises the `Refusal` of whichever layer refuses it, and `UpstreamFailed` for an answer that breaks off.
+    """
+    raw = msgspec.json.encode(body)
+    sending = _Sending(raw, receive)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(raw))]
+    scope: Scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": headers,
+        "client": None,
+        "server": None,
+        "state": {},
+        "llmgate": exchange,
+    }
+    shape, exchange.error_shape = exchange.error_shape, sending.refuse
+    try:
+        await app(scope, sending.receive, sending.send)
+    finally:
+        exchange.error_shape = shape
+    if sending.refusal is not None:
+        raise sending.refusal
+    if not sending.complete:
+        raise UpstreamFailed("The model's answer broke off.")
+    return Whole(sending.status, b"".join(sending.pieces))
