@@ -10,10 +10,15 @@ from pathlib import Path
 from shutil import copy
 
 import pytest
+from plugins.conftest import OpenGate
+from servers import serve
 from stores import Clock, clock, postgres_url
 
 from llmgate.store import CORE, Store, migrate
 from llmgate_platform.tables import MIGRATIONS
+
+from .engines import FakeVllm
+from .gate import OpenPlatform, PlatformGate, opener
 
 __all__ = ["clock", "postgres_url"]
 
@@ -73,3 +78,24 @@ def each_url(request: pytest.FixtureRequest, migrated_platform: Path) -> str:
 async def each_store(each_url: str, clock: Clock) -> AsyncIterator[Store]:
     async with Store.open(each_url, clock=clock) as opened:
         yield opened
+
+
+@pytest.fixture
+def engine() -> FakeVllm:
+    return FakeVllm()
+
+
+@pytest.fixture
+async def open_platform(
+    open_config: OpenGate, migrated_platform: Path, tmp_path: Path, engine: FakeVllm
+) -> AsyncIterator[OpenPlatform]:
+    """Opens gates of config/platform.toml in front of `engine`."""
+    copy(migrated_platform, tmp_path / "gate.db")
+    async with serve(engine) as url:
+        yield opener(open_config, tmp_path, url)
+
+
+@pytest.fixture
+async def platform(open_platform: OpenPlatform) -> AsyncIterator[PlatformGate]:
+    async with open_platform() as gate:
+        yield gate
