@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
@@ -26,7 +26,7 @@ from .settings import Line
 from .shapes import SURFACE, Invalid, Missing, id_of, iso, iso_or_none
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import Balance, Call, Header, Key, Ledger, Services
+    from llmgate.plugin.api import AnyCall, Balance, Call, Header, Key, Ledger, Services
 
     from .settings import Settings
 
@@ -175,7 +175,7 @@ class Accounts:
                 return balance
         return None
 
-    async def rate_headers(self, call: Call[Any, Any]) -> list[Header]:
+    async def rate_headers(self, call: AnyCall) -> list[Header]:
         """What is left of the caller's day."""
         key_id = call.principal.key_id
         balance = None if key_id is None else await self.daily(key_id)
@@ -195,11 +195,11 @@ class Accounts:
 
 
 def counted(
-    ledger: Ledger, accounts: Accounts, handler: Callable[[Call[Any, Any]], Awaitable[object]], status: int = 201
-) -> Callable[[Call[Any, Any]], Awaitable[Reply]]:
+    ledger: Ledger, accounts: Accounts, handler: Callable[[AnyCall], Awaitable[object]], status: int = 201
+) -> Callable[[AnyCall], Awaitable[Reply]]:
     """`handler` as one request of the caller's day: held before it, charged when it has done its work, else free."""
 
-    async def run(call: Call[Any, Any]) -> Reply:
+    async def run(call: AnyCall) -> Reply:
         subjects = subjects_of(call.principal)
         async with ledger.charge(call.exchange, subjects, Demand(0), endpoint=SURFACE) as charge:
             result = await handler(call)
@@ -218,5 +218,3 @@ def _field_of(message: str) -> str:
     """Which field a rule of the core's speaks of, where it does not say so itself."""
     words = message.lower()
     return next((name for name in ("password", "email", "username") if name in words), "username")
-
-

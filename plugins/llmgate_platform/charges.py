@@ -36,7 +36,13 @@ class Charges:
     """See the module's text. `price`: of a second, in the currency; `route` is the plugin's name."""
 
     def __init__(
-        self, store: Store, ledger: Ledger, *, price: float, route: str, timer: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        ledger: Ledger,
+        *,
+        price: float,
+        route: str,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._ledger = ledger
@@ -64,7 +70,9 @@ class Charges:
         seconds = row.charging - row.charged
         payer = Principal(row.owner_id, "", key_id=row.key_id)
         exchange = Exchange(
-            id=f"training-{row.id}-{round(row.charging * 1000)}", started=self._timer() - seconds, route=self._route
+            id=f"training-{row.id}-{round(row.charging * 1000)}",
+            started=self._timer() - seconds,
+            route=self._route,
         )
         exchange.surface, exchange.principal = SURFACE, payer
         exchange.model = f"job-{row.id}"

@@ -146,7 +146,11 @@ class Catalog:
 
     async def adapters(self) -> dict[str, list[int]]:
         """The jobs whose adapters are to be served, by the name of their base in gate.toml, oldest first."""
-        query = sa.select(models.c.base, models.c.job_id).where(models.c.job_id.is_not(None)).order_by(models.c.job_id)
+        query = (
+            sa.select(models.c.base, models.c.job_id)
+            .where(models.c.job_id.is_not(None))
+            .order_by(models.c.job_id)
+        )
         found: dict[str, list[int]] = {}
         async with self._store.connect() as db:
             for base, job_id in await db.execute(query):
@@ -187,7 +191,12 @@ class Catalog:
         mine = (evaluations.c.model_id == model_id) & (evaluations.c.status == "COMPLETED")
         async with self._store.connect() as db:
             rows = await db.execute(sa.select(*columns).where(mine).order_by(evaluations.c.id.desc()))
-            return [ModelMetrics(*row[:-1], iso(row[-1])) for row in rows]
+            return [
+                ModelMetrics(
+                    row.eval_name, row.perplexity, row.bleu_score, row.rouge_score, iso(row.created_at)
+                )
+                for row in rows
+            ]
 
 
 class Models:
@@ -211,7 +220,7 @@ class Models:
 
     async def create(self, call: Call[NewModel]) -> CreatedModel:
         """A name of the caller's own for a base model."""
-        bases = {each.base_model: each for each in reversed(self._catalog.declared.values())}
+        bases = {each.base_model: each for each in reversed([*self._catalog.declared.values()])}
         base = bases.get(call.body.base_model)
         if base is None:
             known = ", ".join(dict.fromkeys(each.base_model for each in self._catalog.declared.values()))
@@ -230,4 +239,9 @@ class Models:
     def _shown(self, row: ModelRow) -> dict[str, Any]:
         status = row.status if row.base in self._catalog.declared else ERROR
         shown = {name: getattr(row, name) for name in ListedModel.__struct_fields__}
-        return {**shown, "status": status, "created_at": iso(row.created_at), "updated_at": iso(row.updated_at)}
+        return {
+            **shown,
+            "status": status,
+            "created_at": iso(row.created_at),
+            "updated_at": iso(row.updated_at),
+        }

@@ -51,8 +51,9 @@ def operations(parts: Parts, counted: Counted, *, public_lists: bool) -> list[An
         *_model_operations(parts, counted, read),
         listed("/datasets", parts.datasets.everything, "Data sets: those of everybody, and your own.",
                answers(200, registry.DatasetList)),
-        at("POST", "/datasets", counted(parts.upload), "Upload a data set of your own, as JSONL.",
-           answers(201, registry.ShownDataset), body=uploads.DatasetForm, media_types=(MULTIPART,)),
+        at("POST", "/datasets", None, "Upload a data set of your own, as JSONL.",
+           answers(201, registry.ShownDataset), body=uploads.DatasetForm, media_types=(MULTIPART,),
+           app=uploads.UploadApp(counted(parts.upload))),
         *_training_operations(parts.training, counted, read),
         read("/evaluations", parts.evaluations.everything, "Evaluations.",
              answers(200, evaluation.EvaluationList)),
@@ -121,12 +122,25 @@ def answers(status: int, success: Any, *refusals: int) -> dict[int, Any]:
     return {status: success, **dict.fromkeys(refusals, Problem)}
 
 
-def _operation(
-    credentials: tuple[str, ...], method: str, path: str, handler: Any, summary: str, shown: Mapping[int, Any],
-    *, media_types: tuple[str, ...] = (JSON, ANY), **more: Any,
-) -> AnyOperation:  # fmt: skip
-    parameters = {"id": int} if "{id}" in path else {}
+def _operation(  # noqa: PLR0917 - a line of the table
+    credentials: tuple[str, ...],
+    method: str,
+    path: str,
+    handler: Any,
+    summary: str,
+    shown: Mapping[int, Any],
+    *,
+    media_types: tuple[str, ...] = (JSON, ANY),
+    **more: Any,
+) -> AnyOperation:
     return Operation(
-        method=method, path=BASE + path, handler=handler, credentials=credentials, answers=shown, summary=summary,
-        parameters=parameters, media_types=media_types, **more,
-    )  # fmt: skip
+        method=method,
+        path=BASE + path,
+        handler=handler,
+        credentials=credentials,
+        answers=shown,
+        summary=summary,
+        parameters={"id": int} if "{id}" in path else {},
+        media_types=media_types,
+        **more,
+    )

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from llmgate.plugin.api import ConfigError, RouteSettings, StoreError, Surface, new_id
@@ -48,7 +49,7 @@ log = logging.getLogger("llmgate.platform")
 NAME = "llmgate_platform"
 PLACE = f"plugins.{NAME}"
 LAYERS = ("quota", "accounting")
-LOOPBACK = "127.0.0.1/32"
+LOOPBACK = ip_network("127.0.0.1/32")
 CHARGE_EVERY_S = 5.0
 STOP_WORKER_WITHIN_S = 20.0
 
@@ -64,16 +65,18 @@ class Platform:
         """The surface. Raises `ConfigError` for what does not fit the rest of gate.toml."""
         routes = routes_of(settings, gate.config)
         artifacts = Artifacts(settings.artifacts)
-        catalog, registry = Catalog(gate.store, settings.models), Registry(gate.store, Files(artifacts.datasets))
+        catalog, registry = (
+            Catalog(gate.store, settings.models),
+            Registry(gate.store, Files(artifacts.datasets)),
+        )
         await catalog.open()
         await registry.open(settings.datasets)
         async with AsyncExitStack() as stack:
-            backends = await stack.enter_async_context(gate.backends(allowed=[network(LOOPBACK)]))
+            backends = await stack.enter_async_context(gate.backends(allowed=[LOOPBACK]))
             targets = Targets(gate, backends, artifacts, routes, settings, name=NAME)
             evaluations = _evaluations(settings, gate, catalog, registry, targets)
             stack.push_async_callback(evaluations.aclose)
             queue, accounts = Queue(gate.store), Accounts(settings, gate)
-            await _background(stack, settings, gate, catalog, registry, targets, artifacts)
             parts = Parts(
                 accounts,
                 Models(catalog),
@@ -84,28 +87,25 @@ class Platform:
                 evaluations,
                 Counts(gate.store, gate.reports),
             )
-            table = operations(parts, partial(counted, gate.ledger, accounts), public_lists=settings.public_lists)
+            await _background(stack, settings, gate, parts=parts, targets=targets)
+            table = operations(
+                parts, partial(counted, gate.ledger, accounts), public_lists=settings.public_lists
+            )
             yield Surface(SURFACE, table, error_shape=guides_shape, problem=Problem, title="LLM Platform API")
 
 
 async def _background(
-    stack: AsyncExitStack,
-    settings: Settings,
-    gate: Services,
-    catalog: Catalog,
-    registry: Registry,
-    targets: Targets,
-    artifacts: Artifacts,
+    stack: AsyncExitStack, settings: Settings, gate: Services, *, parts: Parts, targets: Targets
 ) -> None:
     """What goes on besides requests, as long as the stack lasts."""
+    artifacts, host = Artifacts(settings.artifacts), os.uname().nodename
     locks = artifacts.root / "locks"
-    host = os.uname().nodename
     charges = Charges(gate.store, gate.ledger, price=settings.second_price, route=NAME)
     await stack.enter_async_context(_running(targets.watch()))
-    await stack.enter_async_context(_running(registry.load_from_hub(settings.datasets)))
+    await stack.enter_async_context(_running(parts.datasets.load_from_hub(settings.datasets)))
     await stack.enter_async_context(_running(_charging(charges)))
     if any(base.served_by is not None for base in settings.models):
-        keeper = Keeper(gate, catalog, artifacts, settings)
+        keeper = Keeper(gate, Catalog(gate.store, settings.models), artifacts, settings)
         await stack.enter_async_context(keeping(locks / f"adapters-{host}", keeper.run))
     if settings.worker == "local":
         local = partial(_work, settings, gate, artifacts)
@@ -133,7 +133,9 @@ async def _charging(charges: Charges) -> None:
 
 async def _work(settings: Settings, gate: Services, artifacts: Artifacts) -> None:
     """A worker inside of the gate: its trainers are processes of their own, at low priority."""
-    worker = worker_of(settings, Queue(gate.store), artifacts, Catalog(gate.store, settings.models), nice=True)
+    worker = worker_of(
+        settings, Queue(gate.store), artifacts, Catalog(gate.store, settings.models), nice=True
+    )
     task = asyncio.create_task(worker.run())
     try:
         await asyncio.shield(task)
@@ -166,9 +168,8 @@ def routes_of(settings: Settings, config: Config) -> Mapping[str, RouteSettings]
             problems.append(f'{place}.upstream: no upstream "{base.upstream}" (known: {known})')
             continue
         if base.served_by == "vllm" and upstream.dialect != "vllm":
-            problems.append(
-                f'{place}.serve_with: the upstream "{base.upstream}" is no vLLM: write serve_with = "llama.cpp" and gguf'
-            )
+            remedy = 'write serve_with = "llama.cpp" and gguf'
+            problems.append(f'{place}.serve_with: the upstream "{base.upstream}" is no vLLM: {remedy}')
         route, problem = _route(base, config)
         if route is None:
             problems.append(f"{place}.route: {problem}")
@@ -180,10 +181,17 @@ def routes_of(settings: Settings, config: Config) -> Mapping[str, RouteSettings]
 
 
 def _route(base: ModelSettings, config: Config) -> tuple[RouteSettings | None, str]:
-    fitting = [route for route in config.routes if route.upstream == base.upstream and base.route in (None, route.name)]
+    fitting = [
+        route
+        for route in config.routes
+        if route.upstream == base.upstream and base.route in (None, route.name)
+    ]
     if not fitting:
         named = f' called "{base.route}"' if base.route is not None else ""
-        return None, f'there is no [[routes]]{named} to the upstream "{base.upstream}": add one, its layers count'
+        return (
+            None,
+            f'there is no [[routes]]{named} to the upstream "{base.upstream}": add one, its layers count',
+        )
     route = fitting[0]
     if missing := [layer for layer in LAYERS if layer not in route.middleware]:
         return None, f'the route "{route.name}" lacks {" and ".join(missing)}: add to its middleware'

@@ -40,11 +40,15 @@ class ModelSettings(Struct, frozen=True, kw_only=True):
     ] = None
     serve_with: Annotated[
         Literal["vllm", "llama.cpp"] | None,
-        doc("What serves its adapters: vLLM, where the upstream is one, or a llama.cpp server of the platform's."),
+        doc(
+            "What serves its adapters: vLLM, where the upstream is one, or a llama.cpp server of the platform's."
+        ),
     ] = None
     gguf: Annotated[
         Path | None,
-        doc("The model that the platform's llama.cpp server loads; without one, train_from if that is a GGUF file."),
+        doc(
+            "The model that the platform's llama.cpp server loads; without one, train_from if that is a GGUF file."
+        ),
     ] = None
 
     @property
@@ -61,7 +65,9 @@ class ModelSettings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.served_by == "llama.cpp" and self.gguf_file is None:
-            raise ValueError(f'{self.name}: serve_with = "llama.cpp" needs gguf, the file that its server loads')
+            raise ValueError(
+                f'{self.name}: serve_with = "llama.cpp" needs gguf, the file that its server loads'
+            )
 
 
 class DatasetSettings(Struct, frozen=True, kw_only=True):
@@ -96,7 +102,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """The keys of `[plugins.llmgate_platform]`."""
 
     artifacts: Annotated[
-        Path, doc("Folder of data sets, runs and adapters; gates, workers and engines on other hosts share it.")
+        Path,
+        doc("Folder of data sets, runs and adapters; gates, workers and engines on other hosts share it."),
     ] = Path("artifacts")
     models: Annotated[tuple[ModelSettings, ...], Meta(min_length=1), doc("The base models, in their order.")]
     datasets: Annotated[tuple[DatasetSettings, ...], doc("The data sets, in their order.")] = ()
@@ -119,14 +126,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 64
     worker: Annotated[
         Literal["local", "elsewhere"],
-        doc("local: the gate keeps a worker that trains, at low priority; else start `llmgate train-worker`."),
+        doc(
+            "local: the gate keeps a worker that trains, at low priority; else start `llmgate train-worker`."
+        ),
     ] = "elsewhere"
     train_python: Annotated[
         str | None, doc("The Python that has the packages of the extra `training`; without one, the gate's.")
     ] = None
     launcher: Annotated[
         tuple[str, ...],
-        doc('Stands before the trainer\'s command: ["srun", "--gres=gpu:1", "--"], docker, kubectl, torchrun.'),
+        doc(
+            'Stands before the trainer\'s command: ["srun", "--gres=gpu:1", "--"], docker, kubectl, torchrun.'
+        ),
     ] = ()
     save_seconds: Annotated[Seconds, doc("Seconds between two checkpoints.")] = 60.0
     train_threads: Annotated[
@@ -136,7 +147,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     second_price: Annotated[
         float,
         Meta(ge=0, le=1e6),
-        doc("Price of a second of a GPU (of the CPU, where there are none) in training, in the currency of prices."),
+        doc(
+            "Price of a second of a GPU (of the CPU, where there are none) in training, in the currency of prices."
+        ),
     ] = 0.0
     engine_artifacts: Annotated[
         str | None, doc("Where vLLM sees the folder of artifacts, if not under the same path.")
@@ -157,5 +170,3 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise ValueError(f'evaluation: no data set "{self.evaluation}"')
         if self.rate_limit > self.max_rate_limit:
             raise ValueError("rate_limit is over max_rate_limit: lower one or raise the other")
-
-

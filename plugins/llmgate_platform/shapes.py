@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -11,8 +10,8 @@ from msgspec import Struct
 from llmgate.plugin.api import (
     ADMIN,
     Answer,
+    AnyCall,
     BadRequest,
-    Call,
     MethodNotAllowed,
     NotFound,
     Principal,
@@ -56,27 +55,30 @@ def guides_shape(refusal: Refusal) -> Answer:
 
 
 def _text(refusal: Refusal) -> str:
+    text = refusal.message
     match refusal:
         case Unauthenticated():
-            return "API key required" if refusal.answer_code == "missing_api_key" else "Invalid API key"
+            text = "API key required" if refusal.answer_code == "missing_api_key" else "Invalid API key"
         case QuotaExhausted() | RateLimited():
-            return "Rate limit exceeded"
+            text = "Rate limit exceeded"
         case Unprocessable():
-            return _unfit(refusal)
-        case BadRequest() if refusal.message.startswith("body: "):
-            return NO_DATA
+            text = _unfit(refusal)
+        case BadRequest() if text.startswith("body: "):
+            text = NO_DATA
         case NotFound() if not isinstance(refusal, Missing):
-            return "Resource not found"
+            text = "Resource not found"
         case MethodNotAllowed():
-            return "Method not allowed"
-    return refusal.message
+            text = "Method not allowed"
+    return text
 
 
 def _unfit(refusal: Unprocessable) -> str:
     if refusal.is_missing:
         if not refusal.given:
             return NO_DATA
-        return "Prompt is required" if refusal.field == "prompt" else f"Missing required field: {refusal.field}"
+        return (
+            "Prompt is required" if refusal.field == "prompt" else f"Missing required field: {refusal.field}"
+        )
     reason = refusal.detail.replace("`", "")
     return f"Invalid value for {refusal.field}: {reason[:1].lower()}{reason[1:]}"
 
@@ -91,7 +93,7 @@ def iso_or_none(seconds: float | None) -> str | None:
     return None if seconds is None else iso(seconds)
 
 
-def id_of(call: Call[Any, Any]) -> int:
+def id_of(call: AnyCall) -> int:
     """The number in the path. Raises `Missing` for what no id can be."""
     text = call.path["id"]
     if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= LARGEST_ID):

@@ -46,7 +46,12 @@ class Counts:
     """One method for each operation."""
 
     def __init__(
-        self, store: Store, reports: Reports, *, timer: Callable[[], float] = time.monotonic, fresh: float = FRESH_S
+        self,
+        store: Store,
+        reports: Reports,
+        *,
+        timer: Callable[[], float] = time.monotonic,
+        fresh: float = FRESH_S,
     ) -> None:
         self._store = store
         self._clock: Clock = store.clock
@@ -75,8 +80,11 @@ class Counts:
             sa.select(sa.func.count()).where(evaluations.c.status == "COMPLETED"),
         ]
         async with self._store.connect() as db:
-            numbers = [int(await db.scalar(query) or 0) for query in wanted]
+            total, made, running, completed, evaluated = [
+                int(await db.scalar(query) or 0) for query in wanted
+            ]
         finished = Filter(surface=SURFACE, outcome=Outcome.FINISHED)
         by_endpoint = dict(await self._reports.grouped("endpoint", finished))
         generations = by_endpoint.get(Endpoint.COMPLETIONS)
-        return Statistics(*numbers, generations.requests if generations else 0, iso(self._clock()))
+        generated = generations.requests if generations else 0
+        return Statistics(total, made, running, completed, evaluated, generated, iso(self._clock()))

@@ -132,11 +132,13 @@ email_of
 exchange_of
 meter_for
 name_of
+new_id
 openai_shape
 parse_request
 read_body
 read_json
 send_reply
+subjects_of
 unless_gone
 usage_table
 users_table

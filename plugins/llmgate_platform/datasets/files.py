@@ -118,5 +118,3 @@ def _lines(source: Path | None) -> Iterator[bytes]:
 
 def _at_least(source: Path, number: int) -> bool:
     return sum(1 for _ in islice(_lines(source), number)) == number
-
-

@@ -123,7 +123,11 @@ class Registry:
     async def everything(self, call: Call) -> DatasetList:
         """The operation: those of gate.toml, and the caller's own."""
         caller = call.exchange.principal
-        mine = [each for each in await self.all() if each.owner_id is None or (caller and may_use(each.owner_id, caller))]
+        mine = [
+            each
+            for each in await self.all()
+            if each.owner_id is None or (caller and may_use(each.owner_id, caller))
+        ]
         return DatasetList([shown(each) for each in mine])
 
     async def _made(self, wanted: DatasetSettings) -> Stored:
@@ -166,5 +170,3 @@ def shown(row: Dataset) -> ShownDataset:
 
 def _counts(stored: Stored) -> dict[str, Any]:
     return {"folder": stored.folder, "examples": stored.examples, "held_out": stored.held_out}
-
-

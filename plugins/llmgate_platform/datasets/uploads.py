@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-from llmgate.plugin.api import BadRequest, ClientGone, PayloadTooLarge, Reply
+from llmgate.plugin.api import BadRequest, Call, ClientGone, PayloadTooLarge, Reply, send_reply
 
 from ..settings import Line, Prose
 from ..shapes import Invalid
@@ -23,9 +23,11 @@ from .examples import BadExample
 from .registry import shown
 
 if TYPE_CHECKING:
-    from starlette.types import Message, Receive
+    from collections.abc import Awaitable, Callable
 
-    from llmgate.plugin.api import Call
+    from starlette.types import Message, Receive, Scope, Send
+
+    from llmgate.plugin.api import AnyCall
 
     from .registry import Registry
 
@@ -57,7 +59,7 @@ class Upload:
         self._registry = registry
         self._max_bytes = max_bytes
 
-    async def __call__(self, call: Call[Any, Any]) -> Reply:
+    async def __call__(self, call: AnyCall) -> Reply:
         """A data set of the caller's own."""
         request = Request(call.scope, self._bounded(call.receive))
         try:
@@ -71,7 +73,7 @@ class Upload:
         except (HTTPException, MultiPartException) as error:
             raise Invalid("file", "send a form (multipart/form-data) with the file in it") from error
 
-    async def _keep(self, call: Call[Any, Any], fields: _Fields, file: UploadFile) -> Reply:
+    async def _keep(self, call: AnyCall, fields: _Fields, file: UploadFile) -> Reply:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "upload.jsonl"
             await asyncio.to_thread(_copy, file, path)
@@ -100,6 +102,19 @@ class Upload:
         return bounded
 
 
+class UploadApp:
+    """The ASGI app of an upload, whose body is not JSON: `handler` reads it."""
+
+    def __init__(self, handler: Callable[[AnyCall], Awaitable[object]]) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI. Raises `Refusal`, and `ClientGone` where the client leaves."""
+        reply = await self._handler(Call.of(scope, receive))
+        assert isinstance(reply, Reply)
+        await send_reply(scope, send, reply)
+
+
 def _fields(values: dict[str, str]) -> _Fields:
     if not values.get("name"):
         raise BadRequest("Missing required field: name")
@@ -113,5 +128,3 @@ def _fields(values: dict[str, str]) -> _Fields:
 def _copy(file: UploadFile, path: Path) -> None:
     with path.open("wb") as out:
         shutil.copyfileobj(file.file, out)
-
-

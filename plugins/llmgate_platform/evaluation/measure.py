@@ -15,6 +15,7 @@ import math
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,7 @@ async def measure(
 def distinct_2(answers: Sequence[str]) -> float:
     """Different pairs of neighbouring words, as a part of all of them; 0 where there is none."""
     words = [answer.split() for answer in answers]
-    pairs = [pair for each in words for pair in zip(each, each[1:], strict=False)]
+    pairs = [pair for each in words for pair in pairwise(each)]
     return round(len(set(pairs)) / len(pairs), 4) if pairs else 0.0
 
 

@@ -175,7 +175,10 @@ class Evaluations:
             raise UpstreamFailed(found.error or "The evaluation failed.")
         metrics = Metrics(*(getattr(found, name) for name in METRICS))
         return Reply(
-            Evaluated(found.id, found.model_id, found.eval_name, metrics, found.samples, found.score, found.notes), 201
+            Evaluated(
+                found.id, found.model_id, found.eval_name, metrics, found.samples, found.score, found.notes
+            ),
+            201,
         )
 
     async def everything(self, call: Call) -> EvaluationList:
@@ -226,9 +229,13 @@ class Evaluations:
         mine = (evaluations.c.owner_id == caller.user_id) & (evaluations.c.status == RUNNING)
         async with self._store.begin() as db:
             await self._store.serialize(db, f"platform evaluations of {caller.user_id}")
-            if await db.scalar(sa.select(evaluations.c.id).where(mine, evaluations.c.lease_until > now).limit(1)):
+            if await db.scalar(
+                sa.select(evaluations.c.id).where(mine, evaluations.c.lease_until > now).limit(1)
+            ):
                 raise BadRequest("Too many evaluations: wait for the one that runs")
-            return int((await db.execute(evaluations.insert().values(row).returning(evaluations.c.id))).scalar_one())
+            return int(
+                (await db.execute(evaluations.insert().values(row).returning(evaluations.c.id))).scalar_one()
+            )
 
     async def _run(self, work: Evaluation) -> None:
         progress = [0]
@@ -256,7 +263,9 @@ class Evaluations:
     async def _answer(self, work: Evaluation, prompt: str) -> tuple[str, int]:
         """The model's greedy answer, charged to the caller but to no key: an evaluation is one request of its day."""
         caller = work.caller
-        payer = Principal(caller.user_id, caller.username, caller.roles, organization_id=caller.organization_id)
+        payer = Principal(
+            caller.user_id, caller.username, caller.roles, organization_id=caller.organization_id
+        )
         exchange = Exchange(id=self._new_id(), started=self._timer(), route=self._name, principal=payer)
         exchange.surface = self._name
         sampling = work.target.sampling(temperature=0.0, top_p=1.0, top_k=0)
@@ -271,7 +280,9 @@ class Evaluations:
             values = {"done": progress[0], "lease_until": self._store.clock() + LEASE_S}
             try:
                 async with self._store.begin() as db:
-                    await db.execute(evaluations.update().where(evaluations.c.id == evaluation_id).values(values))
+                    await db.execute(
+                        evaluations.update().where(evaluations.c.id == evaluation_id).values(values)
+                    )
             except StoreError as error:
                 log.warning("evaluation %d: %s", evaluation_id, error)
 

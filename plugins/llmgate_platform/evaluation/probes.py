@@ -86,11 +86,11 @@ class Engine:
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            answer = await self.http.post(self.url + path, json=body, headers=dict(self.headers), timeout=TIMEOUT_S)
+            answer = await self.http.post(
+                self.url + path, json=body, headers=dict(self.headers), timeout=TIMEOUT_S
+            )
             answer.raise_for_status()
             found: dict[str, Any] = answer.json()
         except (httpx.HTTPError, ValueError) as error:
             raise UpstreamFailed("The model's server could not score a text.") from error
         return found
-
-

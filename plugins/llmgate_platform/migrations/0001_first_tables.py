@@ -40,10 +40,8 @@ def upgrade() -> None:
             "epochs", "batch_size", "lora_r", "lora_alpha", "current_epoch", "step", "attempt", "failures"
         ),
         sa.Column("steps", sa.Integer),
-        *_numbers(
-            "learning_rate", "lora_dropout", "progress", "lease_until", "seconds", "charging"),
-        *_numbers("charged", "created_at"
-        ),
+        *_numbers("learning_rate", "lora_dropout", "progress", "lease_until", "seconds", "charging"),
+        *_numbers("charged", "created_at"),
         *_numbers("current_loss", "started_at", "completed_at", nullable=True),
     )
     op.create_index("ix_platform_jobs_status", "platform_jobs", ["status"])

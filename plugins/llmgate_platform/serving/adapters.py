@@ -90,7 +90,9 @@ class Targets:
     async def _take_over(self, announced: Mapping[str, Announced]) -> None:
         old = self._servers
         self._servers = {
-            name: old[name] if name in old and old[name][0] == server else (server, await self._add(name, server))
+            name: old[name]
+            if name in old and old[name][0] == server
+            else (server, await self._add(name, server))
             for name, server in announced.items()
         }
         kept = {id(upstream) for _, upstream in self._servers.values()}
@@ -125,7 +127,10 @@ class Keeper:
                 Replica(
                     gate.http,
                     str(url),
-                    {key.decode(): value.decode() for key, value in gate.upstreams[name].own_headers().items()},
+                    {
+                        key.decode(): value.decode()
+                        for key, value in gate.upstreams[name].own_headers().items()
+                    },
                 )
                 for url in gate.config.upstreams[name].urls
             ]

@@ -30,7 +30,7 @@ async def keeping(lock: Path, work: Callable[[], Awaitable[None]]) -> AsyncItera
 async def _keep(lock: Path, work: Callable[[], Awaitable[None]]) -> None:
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        while not _locked(descriptor):
+        while not _locked(descriptor):  # noqa: ASYNC110 - another process has it
             await asyncio.sleep(TRY_EVERY_S)
         while True:
             try:

@@ -84,10 +84,17 @@ class _Server:
         self.announced = announced
 
     @classmethod
-    async def start(cls, gguf: Path, adapters: Mapping[int, Path], settings: Settings, report: Path) -> _Server:
+    async def start(
+        cls, gguf: Path, adapters: Mapping[int, Path], settings: Settings, report: Path
+    ) -> _Server:
         """Start one and wait until it answers. Raises `RuntimeError` where it does not, or not with these adapters."""
         key = secrets.token_hex(32)
-        command = [sys.executable, str(PROGRAM), f"--model={gguf}", *(f"--lora={path}" for path in adapters.values())]
+        command = [
+            sys.executable,
+            str(PROGRAM),
+            f"--model={gguf}",
+            *(f"--lora={path}" for path in adapters.values()),
+        ]
         command += [f"--slots={settings.llama_slots}", f"--context={settings.llama_context}"]
         with report.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
@@ -99,17 +106,19 @@ class _Server:
                 env={**os.environ, KEY: key},
                 start_new_session=True,
             )
+        server = None
         try:
             async with asyncio.timeout(START_WITHIN_S):
-                server = cls(process, Announced(await _listening(process), key, tuple(adapters)))
-                await server._check(adapters)
-        except BaseException as error:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            if isinstance(error, TimeoutError | httpx.HTTPError | RuntimeError):
-                raise RuntimeError(f"llama.cpp's server did not start: {report} says why ({error})") from error
-            raise
+                started = cls(process, Announced(await _listening(process), key, tuple(adapters)))
+                await started._check(adapters)
+            server = started
+        except (TimeoutError, httpx.HTTPError, RuntimeError) as error:
+            raise RuntimeError(f"llama.cpp's server did not start: {report} says why ({error})") from error
+        finally:
+            if server is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
         return server
 
     @property
@@ -119,10 +128,12 @@ class _Server:
     async def _check(self, adapters: Mapping[int, Path]) -> None:
         """An adapter that it does not have would be answered for by the base model, without a word."""
         async with self._client() as http:
-            while (await http.get("/health")).status_code == 503:  # it loads the model
+            while (await http.get("/health")).status_code == 503:  # noqa: ASYNC110 - it loads the model
                 await asyncio.sleep(0.1)
             listed = (await http.get("/lora-adapters")).raise_for_status().json()
-        if [each["path"] for each in sorted(listed, key=lambda each: each["id"])] != [*map(str, adapters.values())]:
+        if [each["path"] for each in sorted(listed, key=lambda each: each["id"])] != [
+            *map(str, adapters.values())
+        ]:
             raise RuntimeError("it has other adapters than it was started with")
 
     async def drain(self) -> None:
@@ -130,7 +141,7 @@ class _Server:
         await asyncio.sleep(SWITCHED_AFTER_S)
         with suppress(TimeoutError, httpx.HTTPError):
             async with asyncio.timeout(DRAIN_WITHIN_S), self._client() as http:
-                while _busy((await http.get("/metrics")).text):
+                while _busy((await http.get("/metrics")).text):  # noqa: ASYNC110 - it tells nobody
                     await asyncio.sleep(1.0)
         await self.end()
 
@@ -172,7 +183,9 @@ class Servers:
             self._announce()
             present = None
         wanted = tuple(adapters)
-        if wanted == (present.announced.jobs if present is not None else ()) or self._failed_lately(base.name, wanted):
+        if wanted == (present.announced.jobs if present is not None else ()) or self._failed_lately(
+            base.name, wanted
+        ):
             return
         if wanted:
             try:

@@ -36,7 +36,9 @@ class Target:
 
     async def complete(self, body: Mapping[str, Any], exchange: Exchange, receive: Receive) -> dict[str, Any]:
         """What the engine completes. Raises `Refusal`, of the gate's layers or in place of the engine's errors."""
-        answer = await post(self.app, self.path, {"model": self.model, **self.extra, **body}, exchange, receive)
+        answer = await post(
+            self.app, self.path, {"model": self.model, **self.extra, **body}, exchange, receive
+        )
         if answer.status == 200:
             return _object(answer)
         raise _refusal_of(answer)
@@ -84,5 +86,3 @@ def _refusal_of(answer: Whole) -> Refusal:
             return Unavailable("The model's server is too busy: try again later")
         case _:
             return UpstreamFailed("The model's server could not answer.")
-
-

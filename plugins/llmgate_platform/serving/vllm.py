@@ -35,7 +35,9 @@ class Replica:
     async def reconcile(self, wanted: Mapping[int, Path], withdrawn: Iterable[int]) -> None:
         """Let it have the adapters of these jobs, in these folders as it sees them, and none of those withdrawn."""
         try:
-            listed = await self.http.get(f"{self.url}/v1/models", headers=dict(self.headers), timeout=LISTED_WITHIN_S)
+            listed = await self.http.get(
+                f"{self.url}/v1/models", headers=dict(self.headers), timeout=LISTED_WITHIN_S
+            )
             listed.raise_for_status()
             present = {str(card["id"]) for card in listed.json()["data"]}
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
@@ -57,11 +59,15 @@ class Replica:
             answer = await self.http.post(url, json=body, headers=dict(self.headers), timeout=LOADED_WITHIN_S)
         except httpx.HTTPError as error:
             return f"{body['lora_name']} cannot be {verb}ed: {type(error).__name__}"
-        if answer.is_success or (answer.status_code == 400 and "already" in answer.text):  # another was quicker
+        if answer.is_success or (
+            answer.status_code == 400 and "already" in answer.text
+        ):  # another was quicker
             log.info("%s: %sed %s", self.url, verb, body["lora_name"])
             return ""
         if answer.status_code == 404 and "lora_path" not in answer.text and "No adapter" not in answer.text:
-            return "it loads no adapters: start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+            return (
+                "it loads no adapters: start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+            )
         return f"{body['lora_name']} cannot be {verb}ed: {answer.status_code} {answer.text[:300]}"
 
     def _tell(self, trouble: str) -> None:

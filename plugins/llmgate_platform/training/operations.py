@@ -14,7 +14,7 @@ from ..shapes import Invalid, Missing, id_of, iso, iso_or_none, may_use
 from .lifecycle import Status, Wanted
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import Call
+    from llmgate.plugin.api import AnyCall, Call
 
     from ..datasets.registry import Dataset, Registry
     from ..models import Catalog
@@ -136,7 +136,11 @@ class Changed(Struct, frozen=True):
     message: str
 
 
-REFUSED = {Wanted.PAUSE: "Job is not running", Wanted.RESUME: "Job is not paused", Wanted.CANCEL: "Job is finished"}
+REFUSED = {
+    Wanted.PAUSE: "Job is not running",
+    Wanted.RESUME: "Job is not paused",
+    Wanted.CANCEL: "Job is finished",
+}
 DONE = {
     Wanted.PAUSE: "Training job paused successfully",
     Wanted.RESUME: "Training job resumed successfully",
@@ -179,10 +183,10 @@ class Training:
         job = await self._found(id_of(call))
         return JobProgress(**{**_shown(job, JobProgress), "logs": await self._logs(job)})
 
-    def steer(self, wanted: Wanted) -> Callable[[Call[Any, Any]], Any]:
+    def steer(self, wanted: Wanted) -> Callable[[AnyCall], Any]:
         """The operation that asks for `wanted`. Raises `Missing`, and `BadRequest` in a state that does not fit."""
 
-        async def handler(call: Call[Any, Any]) -> Changed:
+        async def handler(call: AnyCall) -> Changed:
             job = await self._found(id_of(call))
             if not may_use(job.owner_id, call.principal):
                 raise Missing
@@ -193,7 +197,7 @@ class Training:
 
         return handler
 
-    async def _create(self, call: Call[Any, Any], training_type: str) -> Job:
+    async def _create(self, call: AnyCall, training_type: str) -> Job:
         wanted = call.body
         if wanted.lora_r > self._settings.max_lora_r:
             raise Invalid("lora_r", f"at most {self._settings.max_lora_r}")
@@ -216,7 +220,7 @@ class Training:
             raise BadRequest("Too many training jobs")
         return job
 
-    async def _dataset(self, dataset_id: int | None, call: Call[Any, Any]) -> Dataset:
+    async def _dataset(self, dataset_id: int | None, call: AnyCall) -> Dataset:
         if dataset_id is not None:
             return await self._registry.usable(dataset_id, call.principal)
         first = await self._registry.named(None)
@@ -239,7 +243,9 @@ class Training:
 
 def _shown(job: Job, kind: type[Struct]) -> dict[str, Any]:
     values = {name: getattr(job, name) for name in kind.__struct_fields__}
-    times = {name: iso_or_none(values[name]) for name in ("started_at", "completed_at") if name in values}
+    times: dict[str, str | None] = {
+        name: iso_or_none(values[name]) for name in ("started_at", "completed_at") if name in values
+    }
     if "created_at" in values:
         times["created_at"] = iso(job.created_at)
     return {**values, **times, "status": job.state.shown}

@@ -320,7 +320,11 @@ def train(spec: Spec, events: Events, stop: Stop) -> int:
     rows = tokenized(tokenizer, spec.dataset, spec.max_tokens)
     if not rows:
         raise TrainingError("The data set has no example that can be learnt from.")
-    held_out = tokenized(tokenizer, spec.held_out, spec.max_tokens)[: spec.held_out_examples] if spec.held_out else None
+    held_out = (
+        tokenized(tokenizer, spec.held_out, spec.max_tokens)[: spec.held_out_examples]
+        if spec.held_out
+        else None
+    )
     config = LoraConfig(
         r=spec.lora_r,
         lora_alpha=spec.lora_alpha,

@@ -181,11 +181,13 @@ class Charge:
         *,
         outcome: Outcome = Outcome.FINISHED,
         status: int | None = None,
+        cost: int | None = None,
     ) -> None:
         """Write the record and charge it; it is in the database when this returns. Only the first call counts.
 
-        `reading` is what the answer has used, without it what the exchange has read. Raises `StoreError` if
-        it could not be written in time: it is written later.
+        `reading` is what the answer has used, without it what the exchange has read. `cost`, in millionths of
+        the currency unit, takes the place of what its tokens cost: for work that is paid by something else.
+        Raises `StoreError` if it could not be written in time: it is written later.
         """
         if self.settled:
             return
@@ -194,6 +196,8 @@ class Charge:
         if reading is None:
             reading = NOT_METERED if request.reading is None else request.reading
         record = self._record(outcome, reading, request.status if status is None else status)
+        if cost is not None:
+            record = msgspec.structs.replace(record, cost=cost)
         await self._books.settle(record, request.hold, self._slot)
 
     async def refuse(self, status: int) -> None:

@@ -47,7 +47,7 @@ from ..errors import (
     detail_shape,
     openai_shape,
 )
-from ..exchange import Exchange, Principal, exchange_of, read_body
+from ..exchange import Exchange, Principal, exchange_of, new_id, read_body
 from ..identity import (
     ADMIN,
     Identity,
@@ -84,6 +84,7 @@ from ..ledger import (
     Window,
 )
 from ..middleware.authentication import Verifier
+from ..middleware.quota import subjects_of
 from ..proxy.completion import Completion, unless_gone
 from ..proxy.engines.base import Origin, UpstreamError, UpstreamRequest
 from ..proxy.upstreams import Upstream
@@ -234,11 +235,13 @@ __all__ = [
     "exchange_of",
     "meter_for",
     "name_of",
+    "new_id",
     "openai_shape",
     "parse_request",
     "read_body",
     "read_json",
     "send_reply",
+    "subjects_of",
     "unless_gone",
     "usage_table",
     "users_table",

@@ -24,11 +24,12 @@ class Unprocessable(BadRequest):
     """A body or query that can be read and does not fit its type; many guides have a status of its own for it.
 
     `place` is "body" or "query", `field` the path of the member that is wrong ("" for the whole), `detail` says
-    what is wrong with it, and `is_missing` whether it is only that it is not there.
+    what is wrong with it, `is_missing` whether it is only that it is not there, and `given` whether anything is.
     """
 
-    def __init__(self, place: str, error: msgspec.ValidationError) -> None:
+    def __init__(self, place: str, error: msgspec.ValidationError, *, given: bool = True) -> None:
         self.place = place
+        self.given = given
         self.field, self.detail, self.is_missing = _parts(str(error))
         super().__init__(f"{place}: {error}", param=self.field or None)
 
@@ -40,11 +41,11 @@ def read_json(raw: bytes, kind: type[T], *, lenient: bool = False) -> T:
     """
     if lenient and not raw.strip():
         raw = b"{}"
-    read_fields(raw)  # refuses what is no object, or has a member twice: which of the two was meant?
+    fields = read_fields(raw)  # refuses what is no object, or has a member twice: which of the two was meant?
     try:
         return msgspec.json.decode(raw, type=kind, strict=not lenient)
     except msgspec.ValidationError as error:
-        raise Unprocessable("body", error) from error
+        raise Unprocessable("body", error, given=bool(fields)) from error
     except (msgspec.MsgspecError, RecursionError) as error:
         raise BadRequest(f"body: {error}") from error
 
@@ -70,7 +71,7 @@ def read_pairs(raw: bytes, kind: type[T], place: str) -> T:
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise Unprocessable(place, error) from error
+        raise Unprocessable(place, error, given=bool(values)) from error
 
 
 def _parts(message: str) -> tuple[str, str, bool]:

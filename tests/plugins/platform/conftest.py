@@ -10,12 +10,12 @@ from pathlib import Path
 from shutil import copy
 
 import pytest
-from plugins.conftest import OpenGate
 from servers import serve
 from stores import Clock, clock, postgres_url
 
 from llmgate.store import CORE, Store, migrate
 from llmgate_platform.tables import MIGRATIONS
+from plugins.conftest import OpenGate
 
 from .engines import FakeVllm
 from .gate import OpenPlatform, PlatformGate, opener

@@ -56,7 +56,9 @@ class FakeVllm:
     def _load(self, body: dict[str, Any]) -> tuple[int, Any]:
         self.admin.append(("load", body))
         if body["lora_name"] in self.adapters:
-            return 400, {"error": {"message": f"The lora adapter '{body['lora_name']}' has already been loaded."}}
+            return 400, {
+                "error": {"message": f"The lora adapter '{body['lora_name']}' has already been loaded."}
+            }
         if not (Path(body["lora_path"]) / "adapter_config.json").exists():
             return 404, {"error": {"message": f"Loading lora {body['lora_name']} failed: No adapter found"}}
         self.adapters[body["lora_name"]] = body["lora_path"]

@@ -17,7 +17,9 @@ PLUGIN = "llmgate_platform"
 API = "/api"
 ADA = {"username": "ada", "email": "ada@example.com", "password": "secure-password-1"}
 BOB = {"username": "bob", "email": "bob@example.com", "password": "secure-password-2"}
-ROWS = [{"prompt": f"def f{number}(n):\n", "completion": f"    return n + {number}\n"} for number in range(60)]
+ROWS = [
+    {"prompt": f"def f{number}(n):\n", "completion": f"    return n + {number}\n"} for number in range(60)
+]
 
 Document = dict[str, Any]
 OpenPlatform = Callable[..., AbstractAsyncContextManager["PlatformGate"]]
@@ -73,7 +75,9 @@ def opener(open_config: OpenGate, folder: Path, url: str) -> OpenPlatform:
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
 
     @asynccontextmanager
-    async def opened(change: Callable[[Document], None] = lambda document: None) -> AsyncIterator[PlatformGate]:
+    async def opened(
+        change: Callable[[Document], None] = lambda document: None,
+    ) -> AsyncIterator[PlatformGate]:
         def all_changes(document: Document) -> None:
             document["upstreams"]["llm"]["urls"] = [url]
             document["limits"] = []

@@ -47,17 +47,27 @@ async def test_a_name_or_address_that_is_taken(platform: PlatformGate, same: str
         (b"no", "JSON data required"),
         (b'{"username": "a"}', "Missing required field: email"),
         (b'{"email": "a@b.c"}', "Missing required field: username"),
-        (b'{"username": 1, "email": "a", "password": "b"}', "Invalid value for username: expected str, got int"),
+        (
+            b'{"username": 1, "email": "a", "password": "b"}',
+            "Invalid value for username: expected str, got int",
+        ),
         (
             b'{"username": "ada", "email": "no", "password": "secure-password-1"}',
             "Invalid value for email: ",
         ),
-        (b'{"username": "ada", "email": "a@example.com", "password": "short"}', "Invalid value for password: "),
+        (
+            b'{"username": "ada", "email": "a@example.com", "password": "short"}',
+            "Invalid value for password: ",
+        ),
     ],
 )
-async def test_what_is_wrong_with_a_registration_is_told(platform: PlatformGate, body: bytes, error: str) -> None:
+async def test_what_is_wrong_with_a_registration_is_told(
+    platform: PlatformGate, body: bytes, error: str
+) -> None:
     """Whatever its Content-Type says."""
-    answer = await platform.http.post(f"{API}/auth/register", content=body, headers={"Content-Type": "text/plain"})
+    answer = await platform.http.post(
+        f"{API}/auth/register", content=body, headers={"Content-Type": "text/plain"}
+    )
     assert answer.status_code == 400
     assert list(answer.json()) == ["error"]
     assert answer.json()["error"].startswith(error)
@@ -178,7 +188,9 @@ async def test_what_is_refused_or_fails_is_free(platform: PlatformGate, engine: 
 async def test_who_has_spent_a_key_can_see_and_end_it(platform: PlatformGate) -> None:
     """Every request that does something counts; looking and ending do not."""
     few = await limited(platform, 2)
-    assert (await few.post("/models", {"name": "m", "base_model": "HuggingFaceTB/SmolLM2-135M"})).status_code == 201
+    assert (
+        await few.post("/models", {"name": "m", "base_model": "HuggingFaceTB/SmolLM2-135M"})
+    ).status_code == 201
     job: dict[str, Any] = {"model_id": 1, "job_name": "j", "dataset_id": 1}
     assert (await few.post("/training/coding", job)).status_code == 201
     assert (await few.post("/training/coding", job)).json() == {"error": "Rate limit exceeded"}

@@ -26,9 +26,19 @@ async def test_the_answer_is_the_prompt_and_what_follows(platform: PlatformGate,
     }  # fmt: skip
 
 
-async def test_parameters_reach_the_engine_and_nothing_else_does(platform: PlatformGate, engine: FakeVllm) -> None:
+async def test_parameters_reach_the_engine_and_nothing_else_does(
+    platform: PlatformGate, engine: FakeVllm
+) -> None:
     ada = await platform.register()
-    more = {"seed": 7, "stop": ["\n\n"], "prompt_logprobs": 0, "echo": True, "lora": [], "model": "other", "n": 9}
+    more = {
+        "seed": 7,
+        "stop": ["\n\n"],
+        "prompt_logprobs": 0,
+        "echo": True,
+        "lora": [],
+        "model": "other",
+        "n": 9,
+    }
     answer = await ada.generate(temperature=0, top_p=1, top_k=0, **more)
     assert answer.status_code == 200
     (asked,) = engine.completions
@@ -130,7 +140,9 @@ async def test_a_token_quota_holds(open_platform: OpenPlatform, engine: FakeVllm
         ada = await gate.register()
         assert (await ada.generate(prompt="12345", max_length=200)).status_code == 200
         assert engine.completions[-1]["max_tokens"] == 35
-        assert (await ada.generate(prompt="1" * 30, max_length=200)).json() == {"error": "Rate limit exceeded"}
+        assert (await ada.generate(prompt="1" * 30, max_length=200)).json() == {
+            "error": "Rate limit exceeded"
+        }
 
 
 async def test_a_model_of_ones_own_is_ones_own(platform: PlatformGate) -> None:

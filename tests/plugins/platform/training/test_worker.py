@@ -80,7 +80,6 @@ class Bench:
         return {"script": script}
 
 
-
 @pytest.fixture
 async def bench(platform_store: Store, tmp_path: Path) -> Bench:
     queue = Queue(platform_store)
