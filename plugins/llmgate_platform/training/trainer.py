@@ -50,6 +50,8 @@ IGNORED = -100
 """The label of a token that is given, not learnt."""
 LLAMA_SHAPED = ("llama", "mistral")
 """`model_type`s whose adapters llama.cpp takes under the names, and in the order of rows, that are written here."""
+DIGIT_SPLITTING = ("smollm", "starcoder", "refact", "command-r")
+"""Pre-tokenizers of llama.cpp that make each digit a token of its own, and are GPT-2's else."""
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 PLACES = ("base", "dataset", "held_out", "out", "bases")
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors")
@@ -274,7 +276,24 @@ def _convert(file: Path, out: Path) -> None:
         if name in vars(owner):
             delattr(owner, name)
     model.save_pretrained(out)
-    AutoTokenizer.from_pretrained(**where).save_pretrained(out)
+    tokenizer = AutoTokenizer.from_pretrained(**where)
+    _split_digits(tokenizer, file)
+    tokenizer.save_pretrained(out)
+
+
+def _split_digits(tokenizer: Any, file: Path) -> None:
+    """Split text as llama.cpp does for the pre-tokenizer that the file names, which transformers does not look at.
+
+    What is trained on must be cut into the same tokens as what is asked later.
+    """
+    import gguf
+    from tokenizers import pre_tokenizers
+
+    field = gguf.GGUFReader(file).get_field("tokenizer.ggml.pre")
+    if field is not None and field.contents() in DIGIT_SPLITTING:
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
 
 
 def load(base: str) -> tuple[Any, Any]:

@@ -73,8 +73,8 @@ def vocabulary():
 def weights(vocabulary_size):
     rng = np.random.default_rng(0)
 
-    def random(*shape):
-        return rng.normal(0, 0.02, shape).astype(np.float32)
+    def random(*shape, scale=0.02):
+        return rng.normal(0, scale, shape).astype(np.float32)
 
     ones = np.ones(HIDDEN, np.float32)
     kv = HIDDEN // HEADS * KV_HEADS
@@ -91,7 +91,8 @@ def weights(vocabulary_size):
         yield f"{at}.ffn_up.weight", random(INNER, HIDDEN)
         yield f"{at}.ffn_down.weight", random(HIDDEN, INNER)
     yield "output_norm.weight", ones
-    yield "output.weight", random(vocabulary_size, HIDDEN)
+    # Adapters cannot change it: it has to be able to tell tokens apart.
+    yield "output.weight", random(vocabulary_size, HIDDEN, scale=0.2)
 
 
 if __name__ == "__main__":
