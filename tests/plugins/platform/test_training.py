@@ -51,8 +51,8 @@ async def test_a_coding_job_is_made_as_the_guide_shows(platform: PlatformGate) -
     assert listed == [
         {
             "id": 1, "model_id": 1, "job_name": "Python Code Training", "status": "PENDING", "progress": 0.0,
-            "epochs": 5, "current_epoch": 0, "learning_rate": 0.00005, "batch_size": 4, "created_at": "2027-01-15T08:00:00.000000",
-            "started_at": None, "completed_at": None,
+            "epochs": 5, "current_epoch": 0, "learning_rate": 0.00005, "batch_size": 4,
+            "created_at": "2027-01-15T08:00:00.000000", "started_at": None, "completed_at": None,
         }
     ]  # fmt: skip
     job = await platform.get("/training/1")

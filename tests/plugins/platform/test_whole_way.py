@@ -1,4 +1,4 @@
-"""The whole way with a model of two layers: trained by a real worker, served by llama.cpp, asked, evaluated, withdrawn."""
+"""The whole way with a model of two layers: trained by a worker, served by llama.cpp, asked, evaluated, withdrawn."""
 
 import asyncio
 import json
@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import httpx
@@ -49,7 +50,7 @@ async def base_server(model: Path) -> AsyncIterator[str]:
 async def trained_on(
     open_config: OpenGate, migrated_platform: Path, tmp_path: Path, tiny_model: Path
 ) -> AsyncIterator[OpenPlatform]:
-    (tmp_path / "gate.db").write_bytes(migrated_platform.read_bytes())
+    copy(migrated_platform, tmp_path / "gate.db")
     async with base_server(tiny_model) as url:
         open_it = opener(open_config, tmp_path, url)
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
