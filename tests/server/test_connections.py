@@ -25,7 +25,7 @@ async def test_the_longest_idle_connection_gives_way() -> None:
     await turns(10)
     third = served(app, state)
     assert [wire.closed for wire in (first, second, third)] == ["", "aborted", ""]
-    assert Connections.of(state).evicted == 1
+    assert Connections.of(state).ended == {"evicted": 1}
 
 
 async def test_a_half_sent_head_keeps_no_place_from_others() -> None:
@@ -45,7 +45,7 @@ async def test_who_is_being_answered_does_not_give_way() -> None:
     third = served(app, state)
     assert third.said.startswith(b"HTTP/1.1 503 ")
     assert [wire.closed for wire in busy] == ["", ""]
-    assert Connections.of(state).refused == 1
+    assert Connections.of(state).ended == {"refused": 1}
 
 
 async def test_one_address_does_not_take_all_places() -> None:

@@ -237,7 +237,7 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_gone() -> None:
     wire.connection.pause_writing()
     wire.connection.write_timed_out(0.0)
     assert wire.closed == "aborted"
-    assert wire.connections.timed_out == 1
+    assert wire.connections.ended == {"timed_out": 1}
 
 
 async def test_a_client_that_takes_enough_may_be_slow_for_ever() -> None:

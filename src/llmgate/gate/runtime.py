@@ -16,6 +16,7 @@ import httpx
 from ..ledger import Ledger
 from ..ledger.sqlite import SqliteCommitter
 from ..observability.access_log import AccessLog
+from ..observability.log_writer import LogWriter
 from ..observability.metrics import Instruments, SharedValues
 from ..proxy.asgi_upstream import ORIGIN, AsgiTransport
 from ..proxy.replica import Replicas
@@ -96,12 +97,16 @@ async def open_runtime(
         windows, slots, availability = await _shared(config, stack, clock)
         cells = SharedValues.open(counters)
         stack.callback(cells.close)
-        access_log = AccessLog(sys.stdout.buffer)
-        stack.callback(access_log.flush)
+        instruments = Instruments(cells)
+        writer = LogWriter(
+            sys.stdout.buffer, name="access log", on_drop=instruments.log_dropped("access").inc
+        )
+        stack.callback(writer.close)
+        access_log = AccessLog(writer)
         yield Runtime(
             store,
             ledger,
-            Instruments(cells),
+            instruments,
             windows,
             slots,
             http,

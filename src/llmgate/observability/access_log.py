@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -41,14 +41,24 @@ class Line(msgspec.Struct, omit_defaults=True):
     client: str = ""
 
 
+class Out(Protocol):
+    """Where lines go: a `LogWriter`, or a file."""
+
+    def write(self, line: bytes, /) -> object:
+        """Take a line."""
+
+    def flush(self) -> object:
+        """See that what was taken gets on."""
+
+
 class AccessLog:
-    """Writes lines to `out`, which should be buffered; `flush` is called by whoever owns it, now and then.
+    """Writes lines to `out`, which should not keep us waiting; `flush` is called by whoever owns it, now and then.
 
     A line whose answer broke off, or never began, says `complete: false`; other values that say nothing
     are left out.
     """
 
-    def __init__(self, out: BinaryIO, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, out: Out, *, clock: Callable[[], float] = time.time) -> None:
         self._out = out
         self._clock = clock
         self._encoder = msgspec.json.Encoder()

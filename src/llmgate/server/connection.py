@@ -57,7 +57,7 @@ class ClientConnection(asyncio.Protocol):
         """End it, unless the client does take something."""
         deadline = self._send_clock.check(now, self.transport)
         if deadline is None:
-            self._connections.timed_out += not self._ignoring
+            self._connections.ended["timed_out"] += not self._ignoring
             self.transport.abort()
         else:
             self.write_deadline = deadline

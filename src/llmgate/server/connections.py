@@ -36,14 +36,12 @@ class Connection(Protocol):
 class Connections:
     """The open HTTP connections of a uvicorn server. One timer looks at all of their deadlines.
 
-    `evicted`, `refused` and `timed_out` count connections that were closed to make room, that found none, and
-    whose client was too slow.
+    `ended` counts what was closed for which reason: `evicted` to make room, `refused` where there was none,
+    `timed_out` since its client was too slow.
     """
 
     def __init__(self, server_state: ServerState) -> None:
-        self.evicted = 0
-        self.refused = 0
-        self.timed_out = 0
+        self.ended: Counter[str] = Counter()
         self._server_state = server_state
         self._watched: set[Connection] = set()
         self._idle: OrderedDict[Connection, None] = (
@@ -72,7 +70,7 @@ class Connections:
             self._addresses[connection.counted_as] > limits.max_per_address
         )
         if full or crowd:
-            self.refused += 1
+            self.ended["refused"] += 1
             return False
         self.idle(connection)
         return True
@@ -100,7 +98,7 @@ class Connections:
         if not self._idle:
             return False
         longest, _ = self._idle.popitem(last=False)
-        self.evicted += 1
+        self.ended["evicted"] += 1
         self._server_state.connections.discard(longest)
         longest.transport.abort()
         return True

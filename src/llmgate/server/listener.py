@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import uvicorn
 
+from .connections import Connections
 from .protocol import HttpProtocol
 from .sockets import BACKLOG
 
@@ -131,6 +133,16 @@ class Listener:
         """The port that was bound, also where the address says 0."""
         name = self._socket.getsockname()
         return int(name[1]) if isinstance(name, tuple) else 0
+
+    @property
+    def open_connections(self) -> int:
+        """How many clients are connected now."""
+        return 0 if self._server is None else len(self._server.server_state.connections)
+
+    @property
+    def ended(self) -> Counter[str]:
+        """How many connections the gate has ended, by reason: see `Connections.ended`."""
+        return Counter() if self._server is None else Connections.of(self._server.server_state).ended
 
     async def serve(
         self, app: ASGIApp, limits: ConnectionLimits, *, grace: float, tls: ssl.SSLContext | None = None

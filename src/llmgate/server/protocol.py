@@ -231,7 +231,7 @@ class HttpProtocol(ClientConnection):
             self._close()
         self.read_deadline = inf if deadline is None else deadline
         if deadline is None:
-            self._connections.timed_out += 1
+            self._connections.ended["timed_out"] += 1
             self._refuse(BadRequest("The request came too slowly.", status=408, code="request_timeout"))
 
     # Inside.

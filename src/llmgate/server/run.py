@@ -21,6 +21,8 @@ from ..gate.runtime import Runtime, open_runtime
 from .descriptors import raise_descriptor_limit
 from .limits import ConnectionLimits, servable
 from .listener import Listener
+from .log import count_dropped
+from .measure import ServerMetrics
 from .sockets import bind
 from .tls import speaks_tls, tls_context
 
@@ -75,6 +77,11 @@ class Process:
         self._generation: tuple[Gate, AsyncExitStack] | None = None
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._metrics = ServerMetrics(
+            runtime.instruments, lambda: (*self._listeners.values(), *self._leaving)
+        )
+        self._measuring: asyncio.Task[None] | None = None
+        count_dropped(runtime.instruments.log_dropped("messages").inc)
 
     @property
     def gate(self) -> Gate:
@@ -92,6 +99,7 @@ class Process:
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
+        self._measuring = asyncio.create_task(self._metrics.run(), name="llmgate-measure")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -102,6 +110,9 @@ class Process:
                 self._spawn(_retire(*self._generation))
         while self._tasks:
             await asyncio.wait(list(self._tasks))
+        if self._measuring is not None:
+            self._measuring.cancel()
+            await asyncio.wait([self._measuring])
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
@@ -190,7 +201,11 @@ class Process:
     def _dismiss(self, address: Address) -> None:
         listener = self._listeners.pop(address)
         self._leaving.add(listener)
-        self._spawn(listener.stop())
+        self._spawn(self._leave(listener))
+
+    async def _leave(self, listener: Listener) -> None:
+        await listener.stop()
+        self._leaving.discard(listener)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

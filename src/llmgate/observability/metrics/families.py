@@ -100,10 +100,32 @@ BREAKER = Family(
 )
 RUNNING = Family("gauge", "llmgate_upstream_in_flight", "Requests it is answering.", _REPLICA)
 
+LOOP_LAG = Family(
+    "histogram",
+    "llmgate_event_loop_lag_seconds",
+    "By how much a timer of the event loop was late, twice a second: what every request waits, too.",
+    (),
+    GAP_SECONDS,
+)
+CONNECTIONS = Family("gauge", "llmgate_connections", "Open connections of clients.")
+CONNECTIONS_CLOSED = Family(
+    "counter",
+    "llmgate_connections_closed",
+    "Connections that the gate ended: evicted (idle, to make room), refused (no room), timed_out (a slow client).",
+    ("reason",),
+)
+LOG_DROPPED = Family(
+    "counter",
+    "llmgate_log_lines_dropped",
+    "Lines lost because the reader of a log stood still: access (stdout) or messages (stderr).",
+    ("log",),
+)
+
 _ALL = (
     *(REQUESTS, DURATION, FIRST_BYTE, GAPS, TOKENS, REFUSED, IN_FLIGHT),
     *(LAG, BACKLOG, LEDGER_UP, ACCOUNTS, HELD, DRIFT, LIMITS_UP),
     *(UPSTREAM_UP, KEY_REFUSED, BREAKER, RUNNING),
+    *(LOOP_LAG, CONNECTIONS, CONNECTIONS_CLOSED, LOG_DROPPED),
 )
 FAMILIES = MappingProxyType({family.name: family for family in _ALL})
 """Every metric of the gate by its name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -75,6 +75,7 @@ class Instruments:
         self._upstreams: list[Upstream] = []
         self._added: set[Upstream] = set()
         self._drift: dict[tuple[str, str], float] = {}
+        self._connections: Callable[[], int] | None = None
         self._forget_gauges()
         self.registry.register(Exposition(self._cells, self.refresh))
         # bound children, by the values they are bound to
@@ -90,6 +91,9 @@ class Instruments:
             ]
         )
         self._refuse = cache(lambda *labels: self._number(f.REFUSED, *labels))
+        self.log_dropped = cache(lambda log: self._number(f.LOG_DROPPED, log))
+        self.connections_closed = cache(lambda reason: self._number(f.CONNECTIONS_CLOSED, reason))
+        self.loop_lag = cache(lambda: self._distribution(f.LOOP_LAG))
 
     def observe(self, exchange: Exchange, ended: float) -> None:
         """Count a request that ended at `ended` (seconds of the monotonic clock)."""
@@ -130,6 +134,10 @@ class Instruments:
         """No longer show what `show` was told of."""
         self._added.discard(upstream)
 
+    def watch_connections(self, count: Callable[[], int]) -> None:
+        """From now on show how many connections `count` says are open."""
+        self._connections = count
+
     def drift(self, upstream: str, direction: str, tokens: float) -> None:
         """Show by how much the ledger and an upstream's own counters are apart."""
         self._drift[upstream, direction] = tokens
@@ -158,6 +166,8 @@ class Instruments:
                 yield (f.KEY_REFUSED.name, *labels), float(replica.key_refused)
                 yield (f.BREAKER.name, *labels), float(replica.breaker != "closed")
                 yield (f.RUNNING.name, *labels), float(replica.in_flight)
+        if self._connections is not None:
+            yield (f.CONNECTIONS.name,), float(self._connections())
         for (upstream_name, direction), tokens in self._drift.items():
             yield (f.DRIFT.name, upstream_name, direction), tokens
 
