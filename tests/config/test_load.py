@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmgate.config import Config, check_file, describe, from_document, load
+from llmgate.config import Config, check_file, describe, from_document, load, located
 from llmgate.config.annotations import written
 from llmgate.config.messages import join
 from llmgate.errors import ConfigError
@@ -163,6 +163,47 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         "limits[0]: write exactly one of requests, tokens or concurrent, found requests and tokens",
     ]
     assert check_file(file, environ={}) == caught.value.problems
+
+
+def test_problems_can_be_given_their_lines(tmp_path: Path) -> None:
+    """Where the key stands, or, if it is missing, its table; what is not about the file stays as it is."""
+    file = tmp_path / "gate.toml"
+    file.write_text('[gate]\nwrokers = 2\n\n[[routes]]\npath = "/v1"\n\n[plugins.nope]\n')
+    problems = [*check_file(file, environ={}), "plugins.nope: no such plugin is installed", "store: away"]
+    assert [line.removeprefix(str(file)) for line in located(file, problems)] == [
+        ':2: gate.wrokers: unknown key (did you mean "workers"?)',
+        ":4: routes[0].upstream: missing: expected a name of letters, digits, _ and - (at most 64)",
+        ":7: plugins.nope: no such plugin is installed",
+        "store: away",
+    ]
+    file.write_text("[[[")
+    problems = check_file(file, environ={})
+    assert located(file, problems) == problems
+    assert located(tmp_path / "gone.toml", problems) == problems
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        (
+            "[prices.gpt-4.1]\ninput = 1\noutput = 1",
+            'a name with dots is written in quotes: prices."gpt-4.1"',
+        ),
+        (
+            "[prices.meta/llama-3.1]\ninput = 1",
+            'a name with other characters is written in quotes: [prices."meta/llama-3.1"]',
+        ),
+        (
+            '[upstreams.vllm]\nurls = ["http://a"]\nmodels = { gpt-4.1 = "x" }',
+            'a name with dots is written in quotes: upstreams.vllm.models."gpt-4.1"',
+        ),
+    ],
+)
+def test_names_of_models_that_need_quotes_are_told_so(tmp_path: Path, text: str, remedy: str) -> None:
+    file = tmp_path / "gate.toml"
+    file.write_text(text)
+    [problem] = check_file(file, environ={})
+    assert problem.endswith(remedy)
 
 
 def test_an_empty_file_is_a_gate_with_every_default(tmp_path: Path) -> None:

@@ -48,6 +48,29 @@ KEPT = {
     "one_name": routes({"path": "/v1", "upstream": "vllm", "listen": "[::1]:1", "name": "second"}),
     "one_place": routes({"path": "/v2", "upstream": "vllm"}),
     "no_doubled_path": routes(upstream="openai", upstream_path="/"),
+    "allow_below_path": routes(allow=["POST /chat/completions", "POST /v1beta/x"]),
+    "no_loop": {"upstreams": {"vllm": {"urls": ["http://127.0.0.1:8001", "http://10.0.0.9:8000"]}}},
+    "one_value_for_a_header": {
+        "upstreams": {"vllm": {"urls": ["http://a"], "headers": {"x-a": "1", "x-b": "two words"}}}
+    },
+    "no_window_for_slots": {
+        "limits": [{"per": "key", "concurrent": 1}, {"per": "key", "requests": 1, "window": "hour"}]
+    },
+    "no_second_limit": {
+        "limits": [
+            {"per": "key", "requests": 1},
+            {"per": "key", "requests": 9, "window": "hour"},
+            {"per": "key", "tokens": 9},
+            {"per": "user", "requests": 1},
+        ]
+    },
+    "no_second_quota": {
+        "quotas": [
+            {"per": "user", "tokens": 1, "window": "day"},
+            {"per": "user", "tokens": 9, "window": "month"},
+            {"per": "user", "tokens": 1, "window": "day", "model": "m"},
+        ]
+    },
     "known_middleware": {"plugins": {"audit": {}}} | routes(middleware=["audit.trail"]),
     "accounting_below": routes(middleware=["quota", "accounting"]),
     "roles_need_a_caller": routes(roles=["admin"]),
@@ -66,6 +89,52 @@ KEPT = {
 }
 
 BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
+    (
+        "allow_below_path",
+        routes(allow=["GET /models", "POST /v1/chat/completions"]),
+        'routes[0].allow[1]: paths are those below "/v1", so this is /v1/v1/chat/completions: '
+        'write "POST /chat/completions"',
+    ),
+    (
+        "no_loop",
+        {"upstreams": {"vllm": {"urls": ["http://localhost:8000/v2"]}}},
+        "upstreams.vllm.urls[0]: 127.0.0.1:8000 is this gate itself: write the backend's own address",
+    ),
+    (
+        "no_loop",
+        {"gate": {"listen": ["0.0.0.0:80"]}, "upstreams": {"vllm": {"urls": ["http://127.0.0.1"]}}},
+        "upstreams.vllm.urls[0]: 0.0.0.0:80 is this gate itself: write the backend's own address",
+    ),
+    (
+        "one_value_for_a_header",
+        {"upstreams": {"vllm": {"urls": ["http://a"], "api_key": "k", "headers": {"Authorization": "x"}}}},
+        "upstreams.vllm.headers.Authorization: api_key goes there: leave one of them out",
+    ),
+    (
+        "one_value_for_a_header",
+        {"upstreams": {"vllm": {"urls": ["http://a"], "headers": {"x-a": "a\u00fc"}}}},
+        "upstreams.vllm.headers.x-a: a header has visible ASCII characters and spaces only",
+    ),
+    (
+        "no_window_for_slots",
+        {"limits": [{"per": "key", "concurrent": 1, "window": "minute"}]},
+        "limits[0].window: concurrent has no window: leave it out, or write requests",
+    ),
+    (
+        "no_window_for_slots",
+        {"limits": [{"per": "key", "concurrent": 1, "strategy": "moving"}]},
+        "limits[0].strategy: concurrent has no window: leave it out, or write requests",
+    ),
+    (
+        "no_second_limit",
+        {"limits": [{"per": "key", "requests": 1}, {"per": "key", "requests": 2, "window": "minute"}]},
+        "limits[1]: limits[0] counts the same already: leave one of them out",
+    ),
+    (
+        "no_second_quota",
+        {"quotas": [{"per": "user", "tokens": 1}, {"per": "user", "tokens": 2, "window": "none"}]},
+        "quotas[1]: quotas[0] is for the same already: leave one of them out",
+    ),
     (
         "moving_counts_requests",
         {"limits": [{"per": "key", "tokens": 1, "strategy": "moving"}]},

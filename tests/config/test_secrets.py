@@ -65,3 +65,30 @@ def test_the_settings_of_a_plugin_are_not_shown() -> None:
     settings = PluginSettings({"key": "geheim"}, Sources(Path("gate.toml"), {}))
     assert repr(settings) == "PluginSettings(['key'])"
     assert settings == {"key": "geheim"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("$KEY", "${KEY}", "${env:KEY}", "$env:KEY", "%KEY%", "{{ KEY }}", "{{KEY}}", "{{ env.KEY }}"),
+        *("os.environ/KEY", "environ/KEY", "os.environ['KEY']", 'os.environ["KEY"]', "os.environ.get('KEY')"),
+        *("ENV:KEY", "Env:KEY", "env/KEY", "env.KEY"),
+    ],
+)
+def test_a_variable_as_other_programs_write_it_is_refused_with_ours(text: str) -> None:
+    """Taken as it stands, it would be a key that the backend refuses, much later."""
+    with pytest.raises(ValueError, match='write "env:KEY"'):
+        secret_text(text, Sources(Path("gate.toml"), {"KEY": "from env"}))
+
+
+@pytest.mark.parametrize("text", ["postgresql://gate:${PW}@db/gate", "redis://:{{ PW }}@cache"])
+def test_a_variable_inside_of_a_url_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="put the whole URL into one"):
+        secret_text(text, Sources(Path("gate.toml"), {}))
+
+
+@pytest.mark.parametrize(
+    "text", ["sk-$KEY", "pa$$word", "100%", "a{{b", "environment", "$", "postgresql://a:$b@c/d"]
+)
+def test_a_secret_that_only_has_such_letters_is_one(text: str) -> None:
+    assert secret_text(text, Sources(Path("gate.toml"), {})) == text

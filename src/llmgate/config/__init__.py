@@ -2,7 +2,7 @@
 
 from .addresses import ASGI_APP, Address, Network
 from .describe import Setting, describe
-from .load import check_file, from_document, load
+from .load import check_file, from_document, load, load_with_warnings, located
 from .paths import Operation
 from .read import convert_table
 from .schema import (
@@ -60,4 +60,6 @@ __all__ = [
     "describe",
     "from_document",
     "load",
+    "load_with_warnings",
+    "located",
 ]

@@ -16,6 +16,7 @@ from msgspec.structs import FieldInfo
 
 from .messages import alternatives, found, number
 from .secrets import Secret
+from .units import UNIT
 from .values import PARSERS, Parser
 
 UNIQUE = "unique"
@@ -96,6 +97,17 @@ class Kind:
         """Whether what was written here must not be shown: a secret, or a table or array that may have some."""
         inside = self.table or self.items is not None or self.entries
         return bool(inside) or (self.parser is not None and self.parser.secret)
+
+    @property
+    def measure(self) -> str:
+        """What a number measures that may be written with a unit (see `units`); "" for others."""
+        return next((meta.extra[UNIT] for meta in self.metas if meta.extra and UNIT in meta.extra), "")
+
+    @property
+    def is_number(self) -> bool:
+        """Whether a plain number is taken here."""
+        members = get_args(self.core) if _is_union(self.core) else (self.core,)
+        return any(kind_of(member).core in (int, float) for member in members)
 
     def marked(self, name: str) -> bool:
         """Whether the annotation carries this mark."""

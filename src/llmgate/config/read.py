@@ -19,6 +19,7 @@ from ..errors import ConfigError
 from .annotations import REST, UNIQUE, Kind, default_of, kind_of
 from .messages import fits, found, join, toml_type, unknown_key
 from .secrets import PluginSettings, Sources
+from .units import parse_quantity, remedy
 from .values import Parser
 
 T = TypeVar("T")
@@ -89,6 +90,9 @@ class Reader:
             return self._broken(place, str(error)) if str(error) else self._unexpected(kind, value, place)
 
     def _plain(self, annotation: Any, value: Any, place: str) -> Any:
+        measure = kind_of(annotation).measure
+        if isinstance(value, str) and measure and (quantity := parse_quantity(value, measure)) is not None:
+            value = quantity
         unreal = isinstance(value, float) and not math.isfinite(value)
         if unreal or (isinstance(value, int) and not fits(value)):
             return self._unexpected(kind_of(annotation), value, place)
@@ -122,6 +126,9 @@ class Reader:
         result = {}
         for key, raw in value.items():
             at = join(place, key)
+            if kind_of(key_kind).core is str and (name := _dotted(key, raw, value_kind)) is not None:
+                self._broken(at, f"a name with dots is written in quotes: {join(place, name)}")
+                continue
             self.read(key_kind, key, at)
             result[key] = self.read(value_kind, raw, at)
         return result if kind.container is dict else MappingProxyType(result)
@@ -162,16 +169,31 @@ class Reader:
 
     def _unexpected(self, kind: Kind, value: Any, place: str) -> Any:
         shown = toml_type(value) if kind.may_hold_secrets else found(value)
-        return self._broken(place, f"expected {kind.expects}, found {shown}")
+        meant = remedy(value) if isinstance(value, str) and kind.is_number else ""
+        return self._broken(place, f"expected {kind.expects}, found {shown}{meant}")
 
     def _broken(self, place: str, message: str) -> Any:
         self.problems.append((place, message))
         return BROKEN
 
 
-def lines(file: Path, problems: list[tuple[str, str]]) -> list[str]:
-    """The problems as they are reported: `gate.toml: routes[2].upstream: no upstream "vlm" (known: vllm)`."""
-    return [f"{file}: {place}: {message}" if place else f"{file}: {message}" for place, message in problems]
+def _dotted(key: str, value: Any, annotation: Any) -> str | None:
+    """The name that was meant where its dots have made tables in tables, as `[prices.gpt-4.1]` does."""
+    table = kind_of(annotation).table
+    keys = {field.encode_name for field in msgspec.structs.fields(table)} if table else set()
+    if any(kind_of(field.type).marked(REST) for field in (msgspec.structs.fields(table) if table else ())):
+        return None
+    name = key
+    while isinstance(value, dict) and len(value) == 1 and (inner := next(iter(value))) not in keys:
+        if table is not None and not isinstance(value[inner], dict):
+            break
+        name, value = f"{name}.{inner}", value[inner]
+    return None if name == key else name
+
+
+def reported(file: Path, findings: Iterable[tuple[str, str]]) -> list[str]:
+    """Findings as they are reported: `gate.toml: routes[2].upstream: no upstream "vlm" (known: vllm)`."""
+    return [f"{file}: {place}: {message}" if place else f"{file}: {message}" for place, message in findings]
 
 
 def sources_of(file: Path, environ: Mapping[str, str] | None = None) -> Sources:
@@ -189,5 +211,5 @@ def convert_table(struct: type[S], table: Mapping[str, Any], place: str) -> S:
     reader = Reader(sources)
     made: S = reader.read(struct, dict(table), place)
     if reader.problems:
-        raise ConfigError(lines(sources.file, reader.problems))
+        raise ConfigError(reported(sources.file, reader.problems))
     return made

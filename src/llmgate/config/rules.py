@@ -1,12 +1,13 @@
 """The rules between settings: names that must be known, and values that only make sense together.
 
-A rule takes the whole config and one table of its type, and yields a key of that table ("" for the table
-itself) with what is wrong there. `RULES` is the whole list. Rules read values only by looking into them,
+A rule takes the whole config and one table of its type, and yields a place in that table, as `allow[1]` ("" for
+the table itself), with what is wrong there. `RULES` is the whole list. Rules read values only by looking into them,
 so one that depends on a broken value is left out (see `read.Broken`).
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
 from types import MappingProxyType
@@ -15,13 +16,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .addresses import ASGI_APP
+from .addresses import ASGI_APP, Address
 from .messages import alternatives, dangling, join, quoted
-from .read import Unknowable, sound
+from .read import BROKEN, Unknowable, sound
 from .schema import Config, Gate, Limit, Quota, Route, Tls, Upstream
 
 Finding = tuple[str, str]
 Rule = Callable[[Config, Any], Iterator[Finding]]
+Rules = Mapping[type, tuple[Rule, ...]]
 
 MIDDLEWARE: Final = ("ratelimit", "quota", "accounting")
 """What a route can name without a plugin."""
@@ -104,6 +106,51 @@ def no_doubled_path(config: Config, route: Route) -> Iterator[Finding]:
             yield "path", f"{twice}: write {quoted(url.removesuffix(added))} there"
 
 
+def allow_below_path(_: Config, route: Route) -> Iterator[Finding]:
+    """What `allow` names is below the route's path, and added to it."""
+    if route.path == "/":
+        return
+    for index, operation in enumerate(route.allow):
+        if operation is not BROKEN and (
+            operation.path == route.path or operation.path.startswith(f"{route.path}/")
+        ):
+            below = operation.path.removeprefix(route.path)
+            meant = f"write {quoted(f'{operation.method} {below}')}" if below else f"write {quoted('*')}"
+            yield (
+                f"allow[{index}]",
+                f"paths are those below {quoted(route.path)}, so this is {route.path}{operation.path}: {meant}",
+            )
+
+
+def no_loop(config: Config, upstream: Upstream) -> Iterator[Finding]:
+    """A gate that is its own backend asks itself until nothing is left."""
+    for index, url in enumerate(upstream.urls):
+        if url is BROKEN or url == ASGI_APP:
+            continue
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        for address in sound(_every_address(config)):
+            if (
+                address.port == port
+                and address.path is None
+                and _same_host(parts.hostname or "", address.host)
+            ):
+                yield f"urls[{index}]", f"{address} is this gate itself: write the backend's own address"
+
+
+def one_value_for_a_header(_: Config, upstream: Upstream) -> Iterator[Finding]:
+    """Names of headers do not depend on case (RFC 9110, 5.1)."""
+    names = [name.lower() for name in upstream.headers]
+    for name in upstream.headers:
+        if names.count(name.lower()) > 1:
+            yield join("headers", name), "there already in other letters: leave one out"
+        if name.lower() == upstream.api_key_header and upstream.api_key is not None:
+            yield join("headers", name), "api_key goes there: leave one of them out"
+    for name, value in upstream.headers.items():
+        if value is not BROKEN and not all(" " <= letter <= "~" for letter in value.reveal()):
+            yield join("headers", name), "a header has visible ASCII characters and spaces only"
+
+
 def known_middleware(config: Config, route: Route) -> Iterator[Finding]:
     """Middleware is built in, or offered by a plugin that has a table."""
     for name in sound(route.middleware):
@@ -142,8 +189,7 @@ def allowed_default(_: Config, route: Route) -> Iterator[Finding]:
 
 def one_unit(_: Config, table: Limit | Quota) -> Iterator[Finding]:
     """A limit or quota counts exactly one thing."""
-    given = [unit for unit in table.UNITS if getattr(table, unit) is not None]
-    if len(given) != 1:
+    if len(given := _units(table)) != 1:
         yield "", f"write exactly one of {alternatives(table.UNITS)}, found {' and '.join(given) or 'none'}"
 
 
@@ -154,6 +200,34 @@ def known_routes(config: Config, limit: Limit) -> Iterator[Finding]:
         plugin, dot, _ = name.partition(".")
         if name not in known and not (dot and plugin in config.plugins):
             yield "routes", dangling("route or plugin", name, known)
+
+
+def no_window_for_slots(_: Config, limit: Limit) -> Iterator[Finding]:
+    """Requests at the same time are counted now, not in a window."""
+    if limit.concurrent is not None and limit.window is not None:
+        yield "window", "concurrent has no window: leave it out, or write requests"
+    if limit.concurrent is not None and limit.strategy != "fixed":
+        yield "strategy", "concurrent has no window: leave it out, or write requests"
+
+
+def no_second_limit(config: Config, limit: Limit) -> Iterator[Finding]:
+    """Of two limits that count the same, one says nothing."""
+    for index, earlier in enumerate(config.limits):
+        if earlier is limit:
+            return
+        if earlier is not BROKEN and _counted(earlier) == _counted(limit):
+            yield "", f"limits[{index}] counts the same already: leave one of them out"
+            return
+
+
+def no_second_quota(config: Config, quota: Quota) -> Iterator[Finding]:
+    """Everybody has one quota of a kind."""
+    for index, earlier in enumerate(config.quotas):
+        if earlier is quota:
+            return
+        if earlier is not BROKEN and _drawn_on(earlier) == _drawn_on(quota):
+            yield "", f"quotas[{index}] is for the same already: leave one of them out"
+            return
 
 
 def moving_counts_requests(_: Config, limit: Limit) -> Iterator[Finding]:
@@ -178,33 +252,34 @@ def money_has_prices(config: Config, quota: Quota) -> Iterator[Finding]:
         yield "model", dangling("price of", quota.model, config.prices)
 
 
-RULES: Mapping[type, tuple[Rule, ...]] = MappingProxyType(
+RULES: Rules = MappingProxyType(
     {
         Gate: (workers_share,),
         Tls: (whole_tls,),
-        Upstream: (key_fits_header, output_fits_context, inner_app_alone),
+        Upstream: (key_fits_header, output_fits_context, inner_app_alone, no_loop, one_value_for_a_header),
         Route: (
             known_upstream,
             one_name,
             one_place,
             no_doubled_path,
+            allow_below_path,
             known_middleware,
             accounting_below,
             roles_need_a_caller,
             allowed_default,
         ),
-        Limit: (one_unit, known_routes, moving_counts_requests),
-        Quota: (one_unit, known_upstream, whole_overdraft, money_has_prices),
+        Limit: (one_unit, known_routes, moving_counts_requests, no_window_for_slots, no_second_limit),
+        Quota: (one_unit, known_upstream, whole_overdraft, money_has_prices, no_second_quota),
     }
 )
 
 
-def broken_rules(config: Config, tables: list[tuple[str, msgspec.Struct]]) -> Iterator[Finding]:
+def findings(rules: Rules, config: Config, tables: list[tuple[str, msgspec.Struct]]) -> Iterator[Finding]:
     """The place and message of each rule that the tables, given with their places, do not keep."""
     for place, table in tables:
-        for rule in RULES.get(type(table), ()):
+        for rule in rules.get(type(table), ()):
             for key, message in judged(rule(config, table)):
-                yield join(place, key) if key else place, message
+                yield ".".join(filter(None, (place, key))), message
 
 
 def judged(findings: Iterator[Finding]) -> Iterator[Finding]:
@@ -225,3 +300,37 @@ def _addresses(config: Config, route: Route) -> tuple[object, ...]:
 
 def _holds_for(limit: Limit, route: Route) -> bool:
     return not limit.routes or route.name in limit.routes
+
+
+def _every_address(config: Config) -> Iterator[Address]:
+    yield from config.gate.listen
+    routes = (route.listen for route in sound(config.routes))
+    plugins = (table.listen for table in sound(config.plugins.values()))
+    yield from filter(None, (*routes, *plugins, config.metrics.listen))
+
+
+def _same_host(host: str, listener: str) -> bool:
+    """Whether a connection to `host` reaches a listener, as far as names need not be asked for."""
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        if host != "localhost":
+            return host == listener
+        ip = ipaddress.ip_address("127.0.0.1")
+    try:
+        own = ipaddress.ip_address("127.0.0.1" if listener == "localhost" else listener)
+    except ValueError:
+        return False
+    return ip == own or (own.is_unspecified and (ip.is_loopback or ip.is_unspecified))
+
+
+def _counted(limit: Limit) -> tuple[object, ...]:
+    return limit.per, _units(limit), limit.window or "minute", frozenset(limit.routes)
+
+
+def _drawn_on(quota: Quota) -> tuple[object, ...]:
+    return quota.per, _units(quota), quota.window or "none", quota.upstream, quota.model
+
+
+def _units(table: Limit | Quota) -> tuple[str, ...]:
+    return tuple(unit for unit in table.UNITS if getattr(table, unit) is not None)

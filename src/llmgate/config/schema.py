@@ -17,6 +17,7 @@ from .addresses import ASGI_APP, Address, Network
 from .annotations import REST, UNIQUE
 from .paths import PUBLIC_API, Operation
 from .secrets import Secret, SecretUrl
+from .units import BYTES, SECONDS, UNIT
 from .values import (
     DialectName,
     FileMode,
@@ -43,7 +44,8 @@ T = TypeVar("T")
 Several = Annotated[tuple[T, ...], Meta(extra={UNIQUE: True})]
 Some = Annotated[tuple[T, ...], Meta(extra={UNIQUE: True}, min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000, extra={UNIT: SECONDS})]
+Bytes = Annotated[int, Meta(ge=1, extra={UNIT: BYTES})]
 ErrorStatus = Annotated[int, Meta(ge=400, le=599)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
 LimitUnit = Literal["requests", "tokens", "concurrent"]
@@ -78,8 +80,8 @@ class Gate(Struct, frozen=True, kw_only=True):
     workers: Annotated[
         int, Meta(ge=1, le=1024), doc("Server processes. More than one needs PostgreSQL and Redis.")
     ] = 1
-    max_body: Annotated[Count, doc("Largest request body, in bytes; over it: 413.")] = 16_777_216
-    max_header: Annotated[Count, doc("Largest request head, in bytes; over it: 431.")] = 65_536
+    max_body: Annotated[Bytes, doc("Largest request body, in bytes; over it: 413.")] = 16_777_216
+    max_header: Annotated[Bytes, doc("Largest request head, in bytes; over it: 431.")] = 65_536
     max_connections: Annotated[
         Count,
         doc(
@@ -118,7 +120,9 @@ class Gate(Struct, frozen=True, kw_only=True):
         ),
     ] = 240
     shutdown_grace: Annotated[
-        float, Meta(ge=0, le=86_400), doc("Seconds that open requests get to finish on shutdown.")
+        float,
+        Meta(ge=0, le=86_400, extra={UNIT: SECONDS}),
+        doc("Seconds that open requests get to finish on shutdown."),
     ] = 30.0
     access_log: Annotated[bool, doc("Write one line of JSON for each request.")] = True
     docs: Annotated[bool, doc("Serve the documentation of the plugins' APIs at /docs, if there are any.")] = (
@@ -350,9 +354,10 @@ class Limit(Struct, frozen=True, kw_only=True):
     tokens: Annotated[Count | None, doc("Tokens, in and out, in a window.")] = None
     concurrent: Annotated[Count | None, doc("Requests at the same time; it has no window.")] = None
     window: Annotated[
-        Literal["second", "minute", "hour", "day"] | Count,
-        doc("Length of the window; a number is seconds."),
-    ] = "minute"
+        Literal["second", "minute", "hour", "day"] | Count | None,
+        Meta(extra={UNIT: SECONDS}),
+        doc("Length of the window; a number is seconds; without one, a minute."),
+    ] = None
     strategy: Annotated[Literal["fixed", "moving"], doc("Fixed windows are cheap, moving ones even.")] = (
         "fixed"
     )
@@ -377,8 +382,11 @@ class Quota(Struct, frozen=True, kw_only=True):
     requests: Annotated[Annotated[int, Meta(ge=0)] | None, doc("Requests.")] = None
     money: Annotated[Amount | None, doc("Money, by [prices.MODEL].")] = None
     window: Annotated[
-        QuotaWindow, doc("When it starts anew: none, day, month (UTC), or after a period such as 24h or 30d.")
-    ] = "none"
+        QuotaWindow | None,
+        doc(
+            "When it starts anew: none, day, month (UTC), or after a period such as 24h or 30d; without it, none."
+        ),
+    ] = None
     overdraft: Annotated[
         Amount, doc("By how much requests at the same time may pass it, in its own unit.")
     ] = 0.0

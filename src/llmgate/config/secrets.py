@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +79,19 @@ class SecretUrl(Secret):
     __str__ = __repr__
 
 
+_ELSEWHERE = re.compile(
+    r"\$\{?(?:env[:.])?(?P<shell>[A-Za-z_]\w*)\}?|%(?P<windows>[A-Za-z_]\w*)%|\{\{\s*(?:env\.)?(?P<template>[\w.]+)\s*\}\}"
+    r"|(?:os\.)?environ(?:/|\[['\"]|\.get\(['\"])(?P<python>[A-Za-z_]\w*)(?:['\"][\])])?|(?i:env)[:/.](?P<env>[A-Za-z_]\w*)"
+)
+"""How other programs name a variable of the environment: shells, Windows, templates, LiteLLM, Python."""
+_IN_URL = re.compile(r"\$\{\w+\}|\{\{.*?\}\}")
+
+
 def secret_text(text: str, sources: Sources) -> str:
-    """The secret that `text` is or names. Raises ValueError if it cannot be had, or is empty."""
+    """The secret that `text` is or names. Raises ValueError if it cannot be had, or is empty.
+
+    What names a variable as other programs do is refused: taken as it stands it would fail much later.
+    """
     scheme, _, name = text.partition(":")
     if scheme == "env":
         return _from_environment(name, sources)
@@ -87,6 +99,13 @@ def secret_text(text: str, sources: Sources) -> str:
         return _from_file(sources.path(name))
     if not text:
         raise ValueError("an empty secret: leave the key out, or write env:NAME or file:PATH")
+    if (match := _ELSEWHERE.fullmatch(text)) is not None:
+        variable = next(filter(None, match.groups()))
+        raise ValueError(f'this names a variable as other programs do: write "env:{variable}"')
+    if "://" in text and _IN_URL.search(text):
+        raise ValueError(
+            "variables inside of a URL are not filled in: put the whole URL into one, and write env:NAME"
+        )
     return text
 
 

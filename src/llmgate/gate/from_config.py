@@ -14,7 +14,8 @@ def limit_of(limit: Limit) -> ratelimit.Limit:
     """One of gate.toml's [[limits]] in the middleware's words."""
     what: ratelimit.What = next(what for what in ratelimit.WHAT if getattr(limit, what) is not None)
     amount = getattr(limit, what)
-    window = WINDOWS[limit.window] if isinstance(limit.window, str) else limit.window
+    length = limit.window or "minute"
+    window = WINDOWS[length] if isinstance(length, str) else length
     moving = limit.strategy == "moving"
     return ratelimit.Limit(limit.per, what, amount, window, moving, name=",".join(limit.routes))
 
@@ -28,7 +29,7 @@ def defaults_of(config: Config) -> list[Default]:
         allotment = Allotment(
             unit=unit,
             limit=round(getattr(quota, unit) * scale),
-            window=Window(quota.window),
+            window=Window(quota.window or "none"),
             upstream=quota.upstream or "",
             model=quota.model or "",
             overdraft=round(quota.overdraft * scale),
