@@ -2,7 +2,7 @@
 
 The numbers are the backend's own (`test_captures.py` reads them once more, by other means). Where llama.cpp's
 server counted one choice of two (`n2`, `list`), both are added up. Estimates are a quarter of the bytes of
-the request and of the generated text, rounded up. Error answers are not listed: they used nothing.
+the request and of the generated text, rounded up, and at least a token for each chunk with text. Error answers are not listed: they used nothing.
 """
 
 from llmgate.usage.model import Certainty
@@ -15,17 +15,17 @@ EXPECTED = {
     "llama_cpp/chat_mct.txt": (32, 46, 0, EXACT),
     "llama_cpp/chat_n2_logprobs.txt": (32, 3, 0, EXACT),
     "llama_cpp/chat_options_without_stream.txt": (32, 4, 0, EXACT),
-    "llama_cpp/chat_stream.txt": (28, 6, 0, ESTIMATED),
-    "llama_cpp/chat_stream_continuous.txt": (46, 6, 0, ESTIMATED),
-    "llama_cpp/chat_stream_http10.txt": (34, 3, 0, ESTIMATED),
+    "llama_cpp/chat_stream.txt": (28, 8, 0, ESTIMATED),
+    "llama_cpp/chat_stream_continuous.txt": (46, 8, 0, ESTIMATED),
+    "llama_cpp/chat_stream_http10.txt": (34, 4, 0, ESTIMATED),
     "llama_cpp/chat_stream_options_null.txt": (30, 5, 0, ESTIMATED),
-    "llama_cpp/chat_stream_usage.txt": (38, 6, 0, ESTIMATED),
-    "llama_cpp/chat_stream_usage_false.txt": (39, 6, 0, ESTIMATED),
+    "llama_cpp/chat_stream_usage.txt": (38, 8, 0, ESTIMATED),
+    "llama_cpp/chat_stream_usage_false.txt": (39, 8, 0, ESTIMATED),
     "llama_cpp/chat_stream_usage_n2.txt": (36, 4, 0, ESTIMATED),
     "llama_cpp/chunked_body.txt": (32, 2, 0, EXACT),
     "llama_cpp/completions.txt": (1, 8, 0, EXACT),
     "llama_cpp/completions_echo.txt": (1, 3, 0, EXACT),
-    "llama_cpp/completions_stream.txt": (17, 2, 0, ESTIMATED),
+    "llama_cpp/completions_stream.txt": (17, 4, 0, ESTIMATED),
     "llama_cpp/completions_stream_usage.txt": (27, 4, 0, ESTIMATED),
     "llama_cpp/err_bad_temperature.txt": (32, 7, 0, EXACT),
     "llama_cpp/err_ctype.txt": (32, 2, 0, EXACT),
@@ -36,7 +36,7 @@ EXPECTED = {
     "llama_cpp/err_too_long_stream.txt": (0, 0, 0, ESTIMATED),
     "llama_cpp/err_unknown_field.txt": (32, 2, 0, EXACT),
     "llama_cpp/err_unknown_model.txt": (32, 5, 0, EXACT),
-    "llama_cpp/err_unknown_model_stream.txt": (24, 2, 0, ESTIMATED),
+    "llama_cpp/err_unknown_model_stream.txt": (24, 4, 0, ESTIMATED),
     "llama_cpp/err_utf8_bom.txt": (32, 2, 0, EXACT),
     "llama_cpp/expect_100.txt": (32, 2, 0, EXACT),
     "llama_server/chat.txt": (32, 8, 24, EXACT),
@@ -83,18 +83,18 @@ EXPECTED = {
     "vllm/main/chat_gzip_accept.txt": (17, 4, 0, EXACT),
     "vllm/main/chat_mct.txt": (17, 4, 0, EXACT),
     "vllm/main/chat_n2_logprobs.txt": (17, 6, 0, EXACT),
-    "vllm/main/chat_stream.txt": (28, 4, 0, ESTIMATED),
+    "vllm/main/chat_stream.txt": (28, 8, 0, ESTIMATED),
     "vllm/main/chat_stream_continuous.txt": (17, 8, 0, EXACT),
     "vllm/main/chat_stream_http10.txt": (17, 4, 0, EXACT),
     "vllm/main/chat_stream_options_null.txt": (29, 2, 0, ESTIMATED),
     "vllm/main/chat_stream_usage.txt": (17, 8, 0, EXACT),
-    "vllm/main/chat_stream_usage_false.txt": (38, 4, 0, ESTIMATED),
+    "vllm/main/chat_stream_usage_false.txt": (38, 8, 0, ESTIMATED),
     "vllm/main/chat_stream_usage_n2.txt": (17, 8, 0, EXACT),
     "vllm/main/chunked_body.txt": (17, 2, 0, EXACT),
     "vllm/main/completions.txt": (1, 8, 0, EXACT),
     "vllm/main/completions_echo.txt": (1, 3, 0, EXACT),
     "vllm/main/completions_list_n.txt": (4, 6, 0, EXACT),
-    "vllm/main/completions_stream.txt": (16, 2, 0, ESTIMATED),
+    "vllm/main/completions_stream.txt": (16, 3, 0, ESTIMATED),
     "vllm/main/completions_stream_list_usage.txt": (4, 6, 0, EXACT),
     "vllm/main/completions_stream_usage.txt": (1, 4, 0, EXACT),
     "vllm/main/completions_tokens.txt": (4, 3, 0, EXACT),

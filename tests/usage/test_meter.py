@@ -54,7 +54,8 @@ def test_usage_is_asked_for(dialect: str, endpoint: Endpoint, options: object, e
         ("openai", Endpoint.CHAT, {"stream": True, "stream_options": {"include_usage": True}}),
         ("vllm", Endpoint.RESPONSES, {"stream": True}),
         ("vllm", Endpoint.MESSAGES, {"stream": True}),
-        ("llama_server", Endpoint.COMPLETIONS, {"stream": True}),
+        ("llama_server", Endpoint.COMPLETIONS, {"stream": True, "timings_per_token": True}),
+        ("llama_server", Endpoint.MESSAGES, {"stream": True}),
         ("llama_cpp_python", Endpoint.CHAT, {"stream": True}),
         ("generic", Endpoint.CHAT, {"stream": True}),
     ],
@@ -64,6 +65,23 @@ def test_nothing_is_asked_where_it_is_reported_anyhow_or_never(
 ) -> None:
     """No stream, asked already, reported unasked, or not known to the dialect."""
     assert inject(DIALECTS[dialect], ask_for(endpoint, **fields)) == {}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fields", "expected"),
+    [
+        (Endpoint.CHAT, {}, {"stream_options": {"include_usage": True}, "timings_per_token": True}),
+        (Endpoint.CHAT, {"stream_options": {"include_usage": True}}, {"timings_per_token": True}),
+        (Endpoint.CHAT, {"timings_per_token": True}, {"stream_options": {"include_usage": True}}),
+        (Endpoint.COMPLETIONS, {"timings_per_token": False}, {"timings_per_token": True}),
+        (Endpoint.RESPONSES, {}, {"timings_per_token": True}),
+    ],
+)
+def test_llama_cpp_is_asked_for_its_counts_while_it_streams(
+    endpoint: Endpoint, fields: dict[str, object], expected: dict[str, object]
+) -> None:
+    """Wherever it says them without losing anything else."""
+    assert inject(LLAMA, ask_for(endpoint, stream=True, **fields)) == expected
 
 
 def read(

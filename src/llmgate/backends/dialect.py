@@ -19,6 +19,7 @@ _CHAT = frozenset({Endpoint.CHAT})
 _CHAT_AND_COMPLETIONS = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 _BOTH = ("max_tokens", "max_completion_tokens")
 _ONLY_NEGATIVE = frozenset({-1})
+_TIMED = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES})
 _NOWHERE: frozenset[Endpoint] = frozenset()
 
 
@@ -31,6 +32,12 @@ class Dialect:
     """Endpoints whose streams report usage only if `stream_options.include_usage` asks for it."""
     continuous: bool = False
     """Knows `stream_options.continuous_usage_stats`: every chunk says how far its choice has come."""
+    timings_per_token: frozenset[Endpoint] = _NOWHERE
+    """Endpoints whose streams say with every chunk how far they are if a member of this name asks for it."""
+    counts_running: frozenset[Endpoint] = _NOWHERE
+    """Endpoints whose streams, asked so, have a count at any time; of others only the end tells."""
+    drain: float = 2.0
+    """Seconds for which an answer that its client has left is read on, if its count is still to come."""
     moves_to_usage: tuple[str, ...] = ()
     """Members that a stream carries on its terminal chunk, but on the usage event once that is asked for."""
     sums_choices: bool = True
@@ -62,6 +69,7 @@ _VLLM = Dialect(
     name="vllm",
     include_usage=_CHAT_AND_COMPLETIONS,
     continuous=True,
+    counts_running=_CHAT_AND_COMPLETIONS,
     moves_to_usage=("system_fingerprint",),
     chat_limits=_BOTH,
     no_limit=_ONLY_NEGATIVE,
@@ -75,9 +83,12 @@ _LLAMA_SERVER = Dialect(
     # completions_stream.txt: text completions report unasked, on the terminal chunk. chat_stream.txt and
     # chat_stream_usage.txt: `timings` move. chat_n2_logprobs.txt and completions_list_n.txt: two choices of
     # three tokens each reported as 3; chat_stream_usage_n2.txt: one usage event for each choice. A limit of -1
-    # is none (its README; lower ones are 400, err_negative_max_tokens.txt), one of 0 makes a token.
+    # is none (its README; lower ones are 400, err_negative_max_tokens.txt), one of 0 makes a token. Asked for
+    # timings, a stream of messages loses its first event (b1 of October 2026), so they are not asked for there.
     name="llama_server",
     include_usage=_CHAT,
+    timings_per_token=_TIMED,
+    counts_running=_TIMED,
     moves_to_usage=("timings",),
     sums_choices=False,
     chat_limits=_BOTH,
@@ -94,6 +105,7 @@ _LLAMA_CPP_PYTHON = Dialect(
     # `max_completion_tokens` said 4. err_negative_max_tokens.txt: a limit under 1 is none. reqid.txt: 400 to
     # the request id "my-id-123".
     name="llama_cpp_python",
+    drain=0.0,  # nothing is to come, and a chunk is a token
     request_id_must_be_uuid=True,
 )
 _OPENAI = Dialect(
@@ -106,6 +118,7 @@ _OPENAI = Dialect(
 _OLLAMA = Dialect(
     # Ollama's openai/openai.go reads `max_tokens` alone; its runners apply a limit only if it is over 0.
     name="ollama",
+    drain=0.0,  # a chunk is a token, thoughts are chunks, and its runner is stopped by nothing else
     include_usage=_CHAT_AND_COMPLETIONS,
     health_path="/",
 )

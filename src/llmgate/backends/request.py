@@ -92,6 +92,7 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     prompt_bound: int
     opaque_parts: int
     fields: dict[str, Raw]
+    wants_timings: bool = False
     form: Form | None = None
     prompt_tokens: tuple[int, ...] = ()
 
@@ -151,6 +152,7 @@ def parse_request(
         prompt_bound=len(body) - opaque.bytes,
         opaque_parts=opaque.parts,
         fields=fields,
+        wants_timings=bytes(fields.get("timings_per_token", b"")) == b"true",
         prompt_tokens=prompt_tokens,
     )
 

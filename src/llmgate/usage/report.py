@@ -1,112 +1,117 @@
-"""What one JSON object of an answer says: its usage, its choices, its generated text."""
+"""Usage as backends report it: where it stands, under which names, and what can be read of it.
+
+Vendors differ, so the names are data. A number that is none (a fraction, a negative one, one beyond all
+answers) counts as not reported, and says nothing about the numbers beside it.
+
+Sources: the references of OpenAI, Anthropic, Google (Gemini, and its OpenAI-compatible endpoint), Mistral, Cohere,
+Amazon Bedrock, DeepSeek, xAI, Moonshot, Groq, Ollama; vLLM and llama.cpp from captured answers.
+"""
 
 from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Raw, Struct
 
 from .model import Usage
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
 NULL = b"null"
 NO_CHOICES = b"[]"
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 _FAILURES = frozenset({b'"error"', b'"response.failed"'})
-
-
-class _Details(Struct, gc=False):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
-class _Usage(Struct, gc=False):
-    """The usage objects of OpenAI's three APIs and of Anthropic's, and llama.cpp's `timings`, in one."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    total_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
-    cache_n: int = 0
-    prompt_n: int | None = None
-    predicted_n: int | None = None
-
-    @property
-    def taken(self) -> int | None:
-        """Input tokens: Anthropic and `timings` leave those of the cache out, OpenAI counts them in."""
-        if self.prompt_tokens is not None:
-            return self.prompt_tokens
-        if self.input_tokens is not None:
-            created = self.cache_creation_input_tokens or 0
-            return self.input_tokens + (self.cache_read_input_tokens or 0) + created
-        return None if self.prompt_n is None else self.prompt_n + self.cache_n
-
-    @property
-    def made(self) -> int | None:
-        """Output tokens."""
-        if self.completion_tokens is not None:
-            return self.completion_tokens
-        return self.output_tokens if self.output_tokens is not None else self.predicted_n
-
-
-class _Function(Struct, gc=False):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _ToolCall(Struct, gc=False):
-    function: _Function | None = None
-
-
-class _Text(Struct, gc=False):
-    """Generated text, wherever the APIs put it."""
-
-    content: str | None = None
-    text: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    refusal: str | None = None
-    thinking: str | None = None
-    partial_json: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-
-
-class _Item(Struct, gc=False):
-    """One item of a response's output."""
-
-    content: list[_Text] | None = None
-    arguments: str | None = None
-
-
-class Choice(Struct, gc=False):
-    """One answer of several, or the next chunk of it."""
-
-    index: int = 0
-    finish_reason: str | None = None
-    text: str | None = None
-    delta: _Text | None = None
-    message: _Text | None = None
-
-    @property
-    def text_bytes(self) -> int:
-        """Bytes of generated text in this choice."""
-        return _size(self.text) + _text_bytes(self.delta) + _text_bytes(self.message)
-
-
-_MOST = 2**40
+_MAX_TOKENS = 2**40
 """More tokens than any answer has: a backend that reports them reports nothing."""
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_INPUT = (
+    "prompt_tokens",
+    "input_tokens",
+    "promptTokenCount",
+    "prompt_token_count",
+    "inputTokens",
+    "inputTokenCount",
+    "prompt_eval_count",
+)
+_OUTPUT = [
+    "completion_tokens",
+    "output_tokens",
+    "predicted_n",
+    "candidatesTokenCount",
+    "candidates_token_count",
+    "outputTokens",
+    "outputTokenCount",
+    "eval_count",
+    "generated_tokens",
+]
+_TOTAL = ("total_tokens", "totalTokenCount", "total_token_count", "totalTokens")
+_LEFT_OUT: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "input_tokens": ("cache_read_input_tokens", "cache_creation_input_tokens"),  # Anthropic
+        "inputTokens": ("cacheReadInputTokens", "cacheWriteInputTokens"),  # Amazon Bedrock
+    }
+)
+"""Input that a count of input leaves out: that of the cache."""
+_SUMS = (("prompt_n", "cache_n"), ("prompt_cache_hit_tokens", "prompt_cache_miss_tokens"))
+"""Counts whose sum is the input where no name of `_INPUT` is there: llama.cpp's timings, DeepSeek."""
+_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_CACHED = (
+    "cached_tokens",
+    "cache_read_input_tokens",
+    "prompt_cache_hit_tokens",
+    "cachedContentTokenCount",
+    "cached_content_token_count",
+    "cacheReadInputTokens",
+    "cache_n",
+)
+_MADE_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+_REASONING = "reasoning_tokens thoughtsTokenCount thoughts_token_count".split()  # noqa: SIM905
+_NESTED = ("tokens", "billed_units")
+"""Cohere has its counts one level down."""
+_PLACES = (
+    ("usageMetadata",),  # Gemini
+    ("usage_metadata",),
+    ("x_groq", "usage"),  # Groq's streams
+    ("meta",),  # Cohere's ranking
+    ("amazon-bedrock-invocationMetrics",),
+    ("timings",),  # llama.cpp: counts the same tokens, asked for or not (llama_server/chat_stream.txt)
+)
+"""Where usage stands if not in `usage`."""
+_PLACE_NAMES = frozenset(place[0] for place in _PLACES)
+_NOTHING = frozenset({NULL, b"{}"})
+
+
+class Report(Struct, frozen=True):
+    """What a backend has said of the tokens of one answer; None where it has not."""
+
+    input: int | None = None
+    output: int | None = None
+    cached: int = 0
+    reasoning: int = 0
+
+    def usage(self, *, input_tokens: int, output_tokens: int) -> Usage:
+        """With what is known otherwise in the place of what was not reported."""
+        taken = input_tokens if self.input is None else self.input
+        made = output_tokens if self.output is None else self.output
+        return Usage(taken, made, min(self.cached, taken), min(self.reasoning, made))
+
+
+class _Choice(Struct, gc=False):
+    usage: Raw = Raw(NULL)
+
+
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
-_usage = msgspec.json.Decoder(_Usage).decode
-_choices = msgspec.json.Decoder(list[Choice]).decode
-_parts = msgspec.json.Decoder(list[_Text]).decode
-_output = msgspec.json.Decoder(list[_Item]).decode
-_delta = msgspec.json.Decoder(str | _Text | None).decode
+_number = msgspec.json.Decoder(int | float | str | None).decode
 _string = msgspec.json.Decoder(str).decode
+_choices = msgspec.json.Decoder(list[_Choice]).decode
 
 
 def members_of(data: bytes | Raw | None) -> dict[str, Raw] | None:
@@ -126,55 +131,44 @@ def is_error(members: dict[str, Raw]) -> bool:
     return "type" in members and bytes(members["type"]) in _FAILURES
 
 
-def usage_of(raw: Raw | bytes) -> Usage | None:
+def raw_usage(members: dict[str, Raw]) -> Raw | None:
+    """What a chunk or a body says of its usage, wherever its vendor puts that; None if nothing."""
+    usage = members.get("usage")
+    if usage is not None and bytes(usage) not in _NOTHING:
+        return usage
+    if not _PLACE_NAMES.isdisjoint(members):
+        for place in _PLACES:
+            found = _at(members, place)
+            if found is not None and report_of(found) is not None:
+                return found
+    choices = members.get("choices")
+    if choices is not None and b'"usage"' in bytes(choices):  # Moonshot: in the last chunk's choice
+        try:
+            return next((choice.usage for choice in _choices(choices) if bytes(choice.usage) != NULL), None)
+        except _UNREADABLE:
+            return None
+    return None
+
+
+def report_of(raw: Raw | bytes | dict[str, Raw] | None) -> Report | None:
     """A usage object in the gate's words; None if it counts no tokens (null, or seconds of audio)."""
-    try:
-        found = _usage(raw)
-    except _UNREADABLE:
+    members = raw if isinstance(raw, dict) else members_of(raw)
+    if not members:
         return None
-    taken, made = found.taken, found.made
-    if found.total_tokens is not None:
-        taken = found.total_tokens - (made or 0) if taken is None else taken
-        made = found.total_tokens - taken if made is None else made
-    if taken is None or not 0 <= taken <= _MOST or not 0 <= (made or 0) <= _MOST:
+    for name in _NESTED:
+        if name in members and (report := report_of(members[name])) is not None:
+            return report
+    taken, made = _input(members), _first(members, _OUTPUT)
+    if (total := _first(members, _TOTAL)) is not None:
+        taken, made = _completed(taken, made, total)
+    if taken is None and made is None:
         return None
-    taken_details = found.prompt_tokens_details or found.input_tokens_details or _Details()
-    made_details = found.completion_tokens_details or found.output_tokens_details or _Details()
-    return Usage(
-        input_tokens=taken,
-        output_tokens=made or 0,
-        cached_tokens=taken_details.cached_tokens or found.cache_read_input_tokens or found.cache_n,
-        reasoning_tokens=made_details.reasoning_tokens or 0,
+    return Report(
+        taken,
+        made,
+        _in_details(members, _DETAILS, _CACHED),
+        _in_details(members, _MADE_DETAILS, _REASONING),
     )
-
-
-def choices_of(members: dict[str, Raw]) -> list[Choice]:
-    """The choices of a chunk or a body; none where they are missing or have another shape."""
-    try:
-        return _choices(members.get("choices", NO_CHOICES))
-    except _UNREADABLE:
-        return []
-
-
-def body_text_bytes(members: dict[str, Raw]) -> int:
-    """Bytes of generated text in a whole answer: choices, a transcript, a message's content, a response's output."""
-    size = sum(choice.text_bytes for choice in choices_of(members)) + _size(string_of(members.get("text")))
-    try:
-        size += sum(map(_text_bytes, _parts(members.get("content", NO_CHOICES))))
-        for item in _output(members.get("output", NO_CHOICES)):
-            size += _size(item.arguments) + sum(map(_text_bytes, item.content or ()))
-    except _UNREADABLE:
-        return size
-    return size
-
-
-def delta_bytes(raw: Raw) -> int:
-    """Bytes of generated text in the `delta` of an event of the responses or messages API."""
-    try:
-        delta = _delta(raw)
-    except _UNREADABLE:
-        return 0
-    return _size(delta) if isinstance(delta, str) else _text_bytes(delta)
 
 
 def string_of(raw: Raw | None) -> str | None:
@@ -185,23 +179,57 @@ def string_of(raw: Raw | None) -> str | None:
         return None
 
 
-def _text_bytes(text: _Text | None) -> int:
-    if text is None:
-        return 0
-    size = (
-        _size(text.content)
-        + _size(text.text)
-        + _size(text.reasoning)
-        + _size(text.reasoning_content)
-        + _size(text.refusal)
-        + _size(text.thinking)
-        + _size(text.partial_json)
-    )
-    for call in text.tool_calls or ():
-        if call.function is not None:
-            size += _size(call.function.name) + _size(call.function.arguments)
-    return size
+def number_of(raw: Raw | None) -> int | None:
+    """A count of tokens: 11, 11.0 or "11"; None for anything else."""
+    if raw is None:
+        return None
+    text = bytes(raw)
+    if text.isdigit() and len(text) < 13:
+        return int(text)
+    try:
+        value = _number(raw)
+        if isinstance(value, str):
+            value = int(value) if value.isascii() and value.isdigit() else None
+    except _UNREADABLE:
+        return None
+    return int(value) if value is not None and 0 <= value <= _MAX_TOKENS and value % 1 == 0 else None
 
 
-def _size(text: str | None) -> int:
-    return len(text.encode()) if text else 0
+def _at(members: dict[str, Raw], place: tuple[str, ...]) -> Raw | None:
+    found: dict[str, Raw] | None = members
+    for name in place[:-1]:
+        found = members_of((found or {}).get(name))
+    raw = (found or {}).get(place[-1])
+    return None if raw is None or bytes(raw) == NULL else raw
+
+
+def _first(members: Mapping[str, Raw], names: Iterable[str]) -> int | None:
+    for name in names:
+        if name in members and (number := number_of(members[name])) is not None:
+            return number
+    return None
+
+
+def _input(members: Mapping[str, Raw]) -> int | None:
+    for name in _INPUT:
+        if name in members and (number := number_of(members[name])) is not None:
+            return number + sum(number_of(members.get(other)) or 0 for other in _LEFT_OUT.get(name, ()))
+    for names in _SUMS:
+        if names[0] in members:
+            return sum(number_of(members.get(name)) or 0 for name in names)
+    return None
+
+
+def _completed(taken: int | None, made: int | None, total: int) -> tuple[int | None, int | None]:
+    """With the total: what one count leaves out is in it (thoughts, for Gemini and xAI: output)."""
+    if taken is None:
+        return (total if made is None else max(0, total - made)), made or 0
+    return taken, total - taken if made is None or total > taken + made else made
+
+
+def _in_details(members: Mapping[str, Raw], details: Iterable[str], names: Iterable[str]) -> int:
+    for detail in details:
+        inner = members_of(members.get(detail)) or {}
+        if (number := _first(inner, names)) is not None:
+            return number
+    return _first(members, names) or 0

@@ -38,6 +38,13 @@ class EventSplitter:
         """What has arrived of an event that is not complete."""
         return bytes(self._rest)
 
+    def take_rest(self) -> bytes:
+        """The same, which is held no longer."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        self._searched = 0
+        return rest
+
     def feed(self, data: bytes) -> list[bytes]:
         """The events that `data` completes, each with its blank line; `data` itself if it is just one."""
         is_plain = not self._rest and data.endswith(b"\n\n") and _CR not in data

@@ -8,17 +8,8 @@ import msgspec
 
 from ..backends.endpoint import Endpoint
 from .model import Certainty, Reading, Usage
-from .report import (
-    NO_CHOICES,
-    NULL,
-    body_text_bytes,
-    choices_of,
-    delta_bytes,
-    is_error,
-    members_of,
-    string_of,
-    usage_of,
-)
+from .report import NULL, Report, is_error, members_of, number_of, raw_usage, report_of, string_of
+from .text import body_text_bytes, choices_of, delta_bytes, has_choice
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -28,16 +19,23 @@ if TYPE_CHECKING:
 
 BYTES_PER_TOKEN = 4
 """What an estimate takes a token to be: common tokenizers make 3 to 5 bytes of English text."""
-_SILENT = frozenset({Endpoint.EMBEDDINGS, Endpoint.RERANK, Endpoint.POOLING})
+OPAQUE_TOKENS = 1_000
+"""What an estimate takes an image or a recording to be: those of common models are 85 to 5,000."""
+_TYPED = frozenset({Endpoint.RESPONSES, Endpoint.MESSAGES, Endpoint.AUDIO})
+"""Whose streams are of typed events (vLLM's transcripts are not)."""
+SILENT = frozenset({Endpoint.EMBEDDINGS, Endpoint.RERANK, Endpoint.POOLING})
+"""Whose answers have no generated text."""
 
 
-def estimate(model_request: ModelRequest, text_bytes: int, *, finished: bool) -> Usage:
-    """A quarter of a token for each byte of the request and of the text that came back.
+def estimate(model_request: ModelRequest, text_bytes: int, *, finished: bool, chunks: int = 0) -> Usage:
+    """A quarter of a token for each byte of the request and of the text that came back in `chunks` pieces.
 
-    An answer that finished has made one token at least, unless its endpoint makes none.
+    A piece is one token at least, and so is an answer that finished, unless its endpoint makes none.
     """
-    made = 0 if model_request.endpoint in _SILENT else max(int(finished), tokens_in(text_bytes))
-    return Usage(input_tokens=tokens_in(model_request.prompt_bound), output_tokens=made)
+    silent = model_request.endpoint in SILENT
+    made = 0 if silent else max(int(finished), chunks, tokens_in(text_bytes))
+    opaque = model_request.opaque_parts * OPAQUE_TOKENS
+    return Usage(input_tokens=tokens_in(model_request.prompt_bound) + opaque, output_tokens=made)
 
 
 def tokens_in(size: int) -> int:
@@ -45,82 +43,105 @@ def tokens_in(size: int) -> int:
     return -(-size // BYTES_PER_TOKEN)
 
 
+def weigh(report: Report, estimated: Usage, *, silent: bool) -> tuple[Usage, bool]:
+    """What was used: by the report, and by the estimate for what it leaves out; whether it leaves nothing out."""
+    made = 0 if silent else estimated.output_tokens
+    usage = report.usage(input_tokens=estimated.input_tokens, output_tokens=made)
+    return usage, report.input is not None and (silent or report.output is not None)
+
+
 def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[str, Raw]) -> Reading:
     """The reading of a whole JSON answer.
 
     Where the backend reports the first of several choices only (llama_server/chat_n2_logprobs.txt), the
-    others are known if they too ran into `max_tokens`, and estimated from their text if not; the other
-    prompts of a batch are taken to be as long as the first (llama_server/completions_list_n.txt).
+    others are known if they too ran into `max_tokens`, and estimated from their text if not. The prompts of
+    a batch are known where they came as token ids; else each is taken to be as long as the first
+    (llama_server/completions_list_n.txt).
     """
-    usage = usage_of(members.get("usage", NULL))
-    if usage is None:
+    report = report_of(raw_usage(members))
+    if report is None:
         if is_error(members):
             return Reading(Usage(0, 0), Certainty.PARTIAL)
         return Reading(estimate(model_request, body_text_bytes(members), finished=True), Certainty.ESTIMATED)
-    if dialect.sums_choices or len(choices := choices_of(members)) < 2:
-        return Reading(usage, Certainty.EXACT)
-    made, known = usage.output_tokens, model_request.prompts == 1
-    at_limit = choices[0].finish_reason == "length" and made == model_request.max_output
-    for choice in choices[1:]:
-        same = at_limit and choice.finish_reason == "length"
-        made += usage.output_tokens if same else max(1, tokens_in(choice.text_bytes))
-        known = known and same
-    whole = Usage(
-        usage.input_tokens * model_request.prompts, made, usage.cached_tokens, usage.reasoning_tokens
-    )
-    return Reading(whole, Certainty.EXACT if known else Certainty.ESTIMATED)
+    guess = estimate(model_request, body_text_bytes(members), finished=False)
+    usage, known = weigh(report, guess, silent=model_request.endpoint in SILENT)
+    if not dialect.sums_choices and len(choices := choices_of(members)) > 1:
+        made = usage.output_tokens
+        at_limit = choices[0].finish_reason == "length" and made == model_request.max_output
+        for choice in choices[1:]:
+            same = at_limit and choice.finish_reason == "length"
+            made += usage.output_tokens if same else max(1, tokens_in(choice.text_bytes))
+            known = known and same
+        taken, all_known = _all_prompts(model_request, usage.input_tokens)
+        known = known and all_known
+        usage = Usage(taken, made, usage.cached_tokens, usage.reasoning_tokens)
+    return Reading(usage, Certainty.EXACT if known else Certainty.ESTIMATED)
+
+
+def _all_prompts(model_request: ModelRequest, first: int) -> tuple[int, bool]:
+    """The tokens of all prompts, of which the backend has counted the first; whether they are known."""
+    tokens = model_request.prompt_tokens
+    if tokens and first == tokens[0]:
+        return sum(tokens), True
+    return first * model_request.prompts, model_request.prompts == 1
 
 
 class Tally:
-    """The running account of one event stream."""
+    """The running account of one event stream.
+
+    `failed`: an event has said that the backend gave up. `complete`: the final usage has come.
+    """
 
     __slots__ = (
         "_ask",
-        "_complete",
+        "_chunks",
         "_dialect",
-        "_failed",
+        "_ended",
         "_index",
-        "_is_typed",
+        "_may_be_typed",
         "_merged",
         "_reports",
         "_seen",
+        "_stale",
         "_text",
         "_total",
+        "complete",
+        "failed",
         "model",
     )
 
     def __init__(self, dialect: Dialect, model_request: ModelRequest) -> None:
         self._dialect = dialect
         self._ask = model_request
-        self._is_typed = model_request.endpoint in (Endpoint.RESPONSES, Endpoint.MESSAGES)
+        self._may_be_typed = model_request.endpoint in _TYPED
         self.model: str | None = None
+        self.failed = False
+        self.complete = False
         self._seen = False
-        self._failed = False
-        self._complete = False
+        self._stale = False  # text has passed that no report covers
         self._index = 0
+        self._chunks = 0
+        self._ended: set[int] = set()
         self._reports: dict[int, Raw] = {}
         self._total: Raw | None = None
         self._merged: dict[str, Raw] = {}
         self._text: dict[int, int] = {}
 
-    def see(self, members: dict[str, Raw]) -> bool:
-        """Take in the members of one event's object; True if it brought usage and no choices."""
+    def see(self, members: dict[str, Raw]) -> None:
+        """Take in the members of one event's object."""
         self._seen = True
         if is_error(members):
-            self._failed = True
-        if self._is_typed:
+            self.failed = True
+        if self._may_be_typed and "choices" not in members:
             self._see_typed(members)
-            return False
+            return
         if self.model is None:
             self.model = string_of(members.get("model"))
-        usage = members.get("usage")
-        if usage is None or bytes(usage) == NULL:
-            # llama.cpp's timings count the same tokens, asked for or not (llama_server/chat_stream.txt).
-            usage = members.get("timings")
+        usage = raw_usage(members)
         if usage is None:
             self._see_text(members)
-            return False
-        return self._see_usage(usage, members)
+        else:
+            self._see_usage(usage, members)
 
     def skip_to(self, usage: Raw) -> None:
         """Take in the last one of a run of chunks of the only choice, each of which had a newer report."""
@@ -133,32 +154,56 @@ class Tally:
         if inner is not None and self.model is None:
             self.model = string_of(inner.get("model"))
         usage = members_of((inner or members).get("usage"))
-        if usage is not None:
-            self._merged.update((name, raw) for name, raw in usage.items() if bytes(raw) != NULL)
+        if usage:
             # A message starts with the usage of its prompt; all others come with the end.
-            self._complete = self._complete or "message" not in members
+            self._merge(usage)
+            self.complete = self.complete or "message" not in members
         elif "delta" in members:
-            self._text[0] = self._text.get(0, 0) + delta_bytes(members["delta"])
+            if size := delta_bytes(members["delta"]):
+                self._count(0, size)
+                self._stale = True
+            if (timings := members_of(members.get("timings"))) is not None:
+                self._merge(timings)
+                self._stale = False
 
-    def _see_usage(self, usage: Raw, members: dict[str, Raw]) -> bool:
-        of_one = bytes(members.get("choices", NO_CHOICES)) != NO_CHOICES
-        if self._ask.choices > 1 and of_one and (choices := choices_of(members)):
-            self._index = choices[0].index
+    def _merge(self, usage: dict[str, Raw]) -> None:
+        """A later number takes the place of an earlier one, but a later zero takes nothing back."""
+        for name, raw in usage.items():
+            if bytes(raw) != NULL and (name not in self._merged or number_of(raw) != 0):
+                self._merged[name] = raw
+
+    def _see_usage(self, usage: Raw, members: dict[str, Raw]) -> None:
+        of_one = has_choice(members)
+        ended = not of_one
+        if of_one and (self._ask.choices > 1 or not self._dialect.continuous):
+            for choice in choices_of(members):
+                self._index = choice.index
+                ended = ended or choice.finish_reason is not None
+                if choice.text_bytes:
+                    self._count(choice.index, choice.text_bytes)
         if self._dialect.sums_choices and not (of_one and self._dialect.continuous):
             self._total = usage
-            self._complete = True
+            self.complete, self._stale = True, False
         else:
             self._reports[self._index] = usage
-            self._complete = not self._dialect.sums_choices and len(self._reports) >= self._ask.choices
-        return not of_one
+            self._stale = False
+            if ended:
+                self._ended.add(self._index)
+            self.complete = not self._dialect.sums_choices and len(self._ended) >= self._ask.choices
 
     def _see_text(self, members: dict[str, Raw]) -> None:
         for choice in choices_of(members):
             self._index = choice.index
-            if size := choice.text_bytes:
-                self._text[choice.index] = self._text.get(choice.index, 0) + size
-        if "delta" in members:
-            self._text[0] = self._text.get(0, 0) + delta_bytes(members["delta"])
+            if choice.text_bytes:
+                self._count(choice.index, choice.text_bytes)
+                self.complete, self._stale = False, True
+        if "delta" in members and (size := delta_bytes(members["delta"])):
+            self._count(0, size)
+            self.complete, self._stale = False, True
+
+    def _count(self, index: int, size: int) -> None:
+        self._chunks += 1
+        self._text[index] = self._text.get(index, 0) + size
 
     def reading(self, *, finished: bool) -> Reading:
         """EXACT if the backend reported the whole; PARTIAL for its last word before a cut; else ESTIMATED.
@@ -166,30 +211,39 @@ class Tally:
         A finished stream without one event is how llama-cpp-python refuses (err_too_long_stream.txt):
         nothing was processed.
         """
-        usage = self._add_up()
-        if usage is not None:
-            whole = finished and self._complete and not self._failed
-            return Reading(usage, Certainty.EXACT if whole else Certainty.PARTIAL)
-        if self._failed and not self._text:
-            return Reading(Usage(0, 0), Certainty.PARTIAL)
-        if finished and not self._seen:
-            return Reading(Usage(0, 0), Certainty.ESTIMATED)
         text = sum(tokens_in(size) for size in self._text.values()) * BYTES_PER_TOKEN
-        return Reading(estimate(self._ask, text, finished=finished), Certainty.ESTIMATED)
+        report = self._add_up()
+        if report is None:
+            if self.failed and not self._text:
+                return Reading(Usage(0, 0), Certainty.PARTIAL)
+            if finished and not self._seen:
+                return Reading(Usage(0, 0), Certainty.ESTIMATED)
+            usage = estimate(self._ask, text, finished=finished, chunks=self._chunks)
+            return Reading(usage, Certainty.ESTIMATED)
+        passed = estimate(self._ask, text, finished=False, chunks=self._chunks)
+        usage, known = weigh(report, passed, silent=self._ask.endpoint in SILENT)
+        if finished and self.complete and not self.failed and known:
+            return Reading(usage, Certainty.EXACT)
+        least = passed.output_tokens if self._stale else self._chunks
+        if not self.complete and usage.output_tokens < least:
+            usage, known = msgspec.structs.replace(usage, output_tokens=least), False
+        return Reading(usage, Certainty.PARTIAL if known else Certainty.ESTIMATED)
 
-    def _add_up(self) -> Usage | None:
+    def _add_up(self) -> Report | None:
         if self._merged:
-            return usage_of(msgspec.json.encode(self._merged))
-        if self._total is not None and (total := usage_of(self._total)):
+            return report_of(self._merged)
+        if self._total is not None and (total := report_of(self._total)):
             return total
-        usages = {index: usage for index, raw in self._reports.items() if (usage := usage_of(raw))}
-        if not usages:
+        reports = {index: report for index, raw in self._reports.items() if (report := report_of(raw))}
+        if not reports:
             return None
         copies = max(1, self._ask.choices // self._ask.prompts)
-        by_prompt = {index // copies: usage for index, usage in usages.items()}
-        return Usage(
-            input_tokens=sum(usage.input_tokens for usage in by_prompt.values()),
-            output_tokens=sum(usage.output_tokens for usage in usages.values()),
-            cached_tokens=sum(usage.cached_tokens for usage in by_prompt.values()),
-            reasoning_tokens=sum(usage.reasoning_tokens for usage in usages.values()),
+        by_prompt = {index // copies: report for index, report in reports.items()}
+        inputs = [report.input for report in by_prompt.values()]
+        outputs = [report.output for report in reports.values()]
+        return Report(
+            None if None in inputs else sum(number or 0 for number in inputs),
+            None if None in outputs else sum(number or 0 for number in outputs),
+            sum(report.cached for report in by_prompt.values()),
+            sum(report.reasoning for report in reports.values()),
         )
