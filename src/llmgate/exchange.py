@@ -70,7 +70,9 @@ class Exchange:
     """What is known of one request so far. Times are seconds of the monotonic clock.
 
     `status` is 0 until the answer begins; `complete` says that its last piece went out. `removable` is a limit
-    in the body that nobody asked for, to be left out where the upstream refuses it.
+    in the body that nobody asked for, to be left out where the upstream refuses it. `drain` is for how long
+    an answer that its client has left is read on, as its count is still to come; `broke_off` says that the
+    upstream has given up in the middle of an answer whose status tells of no error.
     """
 
     id: str
@@ -89,6 +91,9 @@ class Exchange:
     complete: bool = False
     first_byte: float | None = None
     removable: str | None = None
+    drain: float = 0.0
+    client_left: bool = False
+    broke_off: bool = False
     _body: bytes = field(default=b"", repr=False)
     _body_waits: bool = False
     _from_server: Receive | None = field(default=None, repr=False)

@@ -408,7 +408,7 @@ async def test_no_spelling_of_a_path_opens_what_is_closed(
         (b"[]", "expected a JSON object"),
         (b'{"model":"small","max_tokens":NaN}', "not JSON"),
         (b'{"model":"small","max_tokens":Infinity}', "not JSON"),
-        (b'{"model":"small","max_tokens":-1}', "body.max_tokens"),
+        (b'{"model":"small","max_tokens":-2}', "body.max_tokens"),
         (b'{"model":"small","max_tokens":1e99}', "body.max_tokens"),
         (b'{"model":"small","max_tokens":9223372036854775808}', "body.max_tokens"),
         (b'{"model":"small","max_tokens":1,"max_tokens":100}', "body.max_tokens"),

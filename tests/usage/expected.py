@@ -2,7 +2,8 @@
 
 The numbers are the backend's own (`test_captures.py` reads them once more, by other means). Where llama.cpp's
 server counted one choice of two (`n2`, `list`), both are added up. Estimates are a quarter of the bytes of
-the request and of the generated text, rounded up, and at least a token for each chunk with text. Error answers are not listed: they used nothing.
+the request and of the generated text, rounded up, and at least a token for each chunk with text. Error
+answers are not listed: they used nothing.
 """
 
 from llmgate.usage.model import Certainty

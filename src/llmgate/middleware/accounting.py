@@ -26,13 +26,16 @@ if TYPE_CHECKING:
     from ..ledger.charge import Charge
     from ..ledger.ledger import Ledger
     from ..usage.meter import Meter
+    from ..usage.model import Reading
 
 log = logging.getLogger("llmgate.ledger")
 
+OF_LENGTH = frozenset({b"content-length", b"content-encoding"})
+"""Headers that are no longer true of an answer from which something is taken out."""
 NOTE_EVERY = 0.1
 """Seconds between two notes in the journal of what a stream has used so far."""
-UNREADABLE = (b"accept-encoding",)
-"""Request headers that would make the answer unreadable for a meter."""
+READABLE = (b"accept-encoding", b"identity")
+"""Asked for, as without the header anything goes (RFC 9110 12.5.3)."""
 
 
 class Accounting:
@@ -79,7 +82,8 @@ class Accounting:
             return
         if changes := inject(self.dialect, model_request):
             scope = exchange.edit(scope, changes)
-        headers = [pair for pair in scope["headers"] if pair[0] not in UNREADABLE]
+        headers = [pair for pair in scope["headers"] if pair[0] != READABLE[0]]
+        headers.append(READABLE)
         charge = self.ledger.charge(
             exchange, upstream=self.upstream, endpoint=model_request.endpoint, prices=self.prices
         )
@@ -120,17 +124,16 @@ class _Metered:
         self._send = send
         self._meter: Meter | None = None
         self._start: Message | None = None
-        self._streams = False
         self._held = b""
         self._noted = layer.timer()
         self._charge = charge
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.body":
-            await (self._chunk(message) if self._streams else self._piece(message))
+            await self._body(message)
         elif message["type"] == "http.response.start":
             self._begin(message)
-            if self._streams:
+            if self._meter is not None and self._meter.streams:
                 await self._send_start()
         else:
             await self._send(message)
@@ -138,45 +141,57 @@ class _Metered:
     def _begin(self, message: Message) -> None:
         exchange, headers = self._exchange, message.get("headers", ())
         exchange.status = message["status"]
-        self._meter = meter_for(
-            self._layer.dialect, self._ask, status=exchange.status, content_type=_content_type(headers)
+        kind, coding = _about(headers)
+        meter = self._meter = meter_for(
+            self._layer.dialect,
+            self._ask,
+            status=exchange.status,
+            content_type=kind,
+            content_encoding=coding,
         )
-        self._streams = self._meter.streams
-        if self._meter.strips:
-            message = {
-                **message,
-                "headers": [pair for pair in headers if pair[0].lower() != b"content-length"],
-            }
+        if meter.strips:
+            message = {**message, "headers": [pair for pair in headers if pair[0].lower() not in OF_LENGTH]}
         self._start = message
+        self._look_ahead(meter)
+
+    def _look_ahead(self, meter: Meter) -> None:
+        """Whoever leaves before the count has come is waited for by nobody: the answer is read on for a moment."""
+        self._exchange.drain = self._layer.dialect.drain if meter.awaits_usage else 0.0
 
     async def _send_start(self) -> None:
         if self._start is not None:
             start, self._start = self._start, None
             await self._send(start)
 
-    async def _chunk(self, message: Message) -> None:
-        """Of a stream: it goes on at once, unless it tells the client that nothing more is to come."""
-        body, meter = message.get("body", b""), self._metering(message)
-        out, more = meter.feed(body), message.get("more_body", False)
+    async def _body(self, message: Message) -> None:
+        body, meter, more = message.get("body", b""), self._metering(message), message.get("more_body", False)
+        out = meter.feed(body) if body else body
         if not more:
             out += meter.end()
+        self._look_ahead(meter)
+        if meter.streams:
+            await self._chunk(message, out, meter, more=more)
+        else:
+            await self._piece(out, more=more)
+
+    async def _chunk(self, message: Message, out: bytes, meter: Meter, *, more: bool) -> None:
+        """Of a stream: it goes on at once, unless it tells the client that nothing more is to come."""
         if not self._charge.settled and (meter.finished or not more):
             await self._settle(finished=True)
         elif self._layer.timer() - self._noted >= NOTE_EVERY:
             self._note(meter)
         if out or not more:
-            await self._send(
-                message if out is body else {"type": "http.response.body", "body": out, "more_body": more}
-            )
+            await self._send_start()
+            if out is not message.get("body"):
+                message = {"type": "http.response.body", "body": out, "more_body": more}
+            await self._send(message)
 
-    async def _piece(self, message: Message) -> None:
+    async def _piece(self, out: bytes, *, more: bool) -> None:
         """Of any other answer: the last one seen is held back, as it may turn out to be the end."""
-        body, meter = message.get("body", b""), self._metering(message)
-        out, more = meter.feed(body) if body else body, message.get("more_body", False)
         if not more:
-            out = self._held + out + meter.end()
+            out = self._held + out
             await self._settle(finished=True)
-        elif body:
+        elif out:
             out, self._held = self._held, out
         if out or not more:
             await self._send_start()
@@ -197,15 +212,24 @@ class _Metered:
         if self._charge.settled:
             return
         exchange, meter = self._exchange, self._meter
-        reading = meter.reading(finished=finished) if meter is not None else unanswered(self._ask)
+        if meter is None:
+            reading: Reading | None = unanswered(self._ask)
+        else:  # an app that hears that its client has left may end a plain answer in order, and say nothing in it
+            reading = meter.reading(finished=finished and (meter.streams or not exchange.client_left))
         if meter is not None and meter.model and not exchange.model:
             exchange.model = meter.model
         exchange.reading = reading
+        exchange.drain = 0.0
+        await self._charge.settle(reading or NOTHING, outcome=self._outcome(reading, finished=finished))
+
+    def _outcome(self, reading: Reading | None, *, finished: bool) -> Outcome:
+        exchange, meter = self._exchange, self._meter
         if meter is not None and exchange.status >= 400:
-            outcome = Outcome.FAILED
-        else:
-            outcome = Outcome.FINISHED if finished else Outcome.ABORTED
-        await self._charge.settle(reading or NOTHING, outcome=outcome)
+            return Outcome.FAILED
+        if meter is not None and meter.failed:
+            exchange.broke_off = True
+            return Outcome.ABORTED if reading is not None and reading.usage.output_tokens else Outcome.FAILED
+        return Outcome.ABORTED if exchange.client_left or not finished else Outcome.FINISHED
 
     async def fail(self, scope: Scope) -> None:
         """The record could not be written: refuse if nothing was sent yet, else break the answer off."""
@@ -224,8 +248,13 @@ class _Metered:
             log.warning("request %s: %s", self._exchange.id, error)
 
 
-def _content_type(headers: Iterable[Header]) -> bytes | None:
+def _about(headers: Iterable[Header]) -> tuple[bytes | None, bytes]:
+    """What an answer's headers say of its body: its type, if any, and its coding."""
+    kind, coding = None, b""
     for name, value in headers:
-        if name.lower() == b"content-type":
-            return value
-    return None
+        lower = name.lower()
+        if lower == b"content-type":
+            kind = value
+        elif lower == b"content-encoding":
+            coding = value
+    return kind, coding

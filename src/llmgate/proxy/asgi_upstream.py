@@ -59,9 +59,15 @@ class AsgiUpstream:
             if not key_refused:
                 await send(message)
 
+        async def heard() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                exchange.client_left = True
+            return message
+
         replica.in_flight += 1
         try:
-            await self.app(self._scope(scope, exchange.id), receive, watched)
+            await self.app(self._scope(scope, exchange.id), heard, watched)
         except (GateError, ClientGone):  # what a layer of the gate has raised from within `send` or `receive`
             raise
         except Exception as error:

@@ -96,7 +96,17 @@ class ProxiedRequest:
     writing its books in there.
     """
 
-    __slots__ = ("_exchange", "_gone", "_lease", "_receive", "_send", "_task", "_upload", "_watcher")
+    __slots__ = (
+        "_drained",
+        "_exchange",
+        "_gone",
+        "_lease",
+        "_receive",
+        "_send",
+        "_task",
+        "_upload",
+        "_watcher",
+    )
 
     def __init__(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         self._exchange = exchange
@@ -107,10 +117,12 @@ class ProxiedRequest:
         self._lease: Lease | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._gone = False
+        self._drained: asyncio.TimerHandle | None = None
 
     async def run(self, upstream: Upstream, request: UpstreamRequest, watch: DisconnectWatcher) -> None:
         """Send `request`, forward the answer; returns early if the client leaves.
 
+        An answer whose count is still to come (`Exchange.drain`) is read on for a moment.
         Raises `Refusal` before the answer has begun, `AnswerCut` after.
         """
         if isinstance(request.body, Upload):
@@ -127,6 +139,8 @@ class ProxiedRequest:
                 raise  # not the watch but the server ends this request
         finally:
             watch.discard(self)
+            if self._drained is not None:
+                self._drained.cancel()
             if self._watcher is not None:
                 self._watcher.cancel()
                 self._watcher = None  # what it raises then refers to us: no circle for the collector to find
@@ -160,7 +174,7 @@ class ProxiedRequest:
             }
         )
         more = True
-        while more and not self._gone:
+        while more and (not self._gone or self._exchange.drain > 0):
             try:
                 piece = await response.read()
             except UpstreamError as error:
@@ -183,8 +197,11 @@ class ProxiedRequest:
     async def _await_leaving(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._gone = True
-        if self._lease is not None:
+        self._gone = self._exchange.client_left = True
+        if self._lease is not None and self._exchange.drain > 0:
+            loop = asyncio.get_running_loop()
+            self._drained = loop.call_later(self._exchange.drain, self._lease.close)
+        elif self._lease is not None:
             self._lease.close()
         elif self._task is not None:
             self._task.cancel()

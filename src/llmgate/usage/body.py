@@ -104,7 +104,8 @@ class BodyMeter:
                 return Reading(usage, Certainty.ESTIMATED)
             sure = finished and (self._dialect.sums_choices or self._ask.choices == 1)
             return Reading(usage, Certainty.EXACT if sure else Certainty.PARTIAL)
-        text = self._size if self._is_text else 0
+        # `null` is what vLLM's app answers when it hears that its client has left.
+        text = self._size if self._is_text and whole != b"null" else 0
         return Reading(estimate(self._ask, text, finished=finished), Certainty.ESTIMATED)
 
     def _keep_ends(self, data: bytes) -> None:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 """How events begin: with a field or a comment."""
-_LONGEST = max(map(len, _FIELDS))
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -65,7 +64,7 @@ class UnlabelledMeter:
         if self._meter is None:
             self._head += data
             start = self._head.removeprefix(_BOM).lstrip(b" \t\r\n")
-            if len(start) < _LONGEST and any(field.startswith(start) for field in _FIELDS):
+            if any(begin.startswith(start) and begin != start for begin in (*_FIELDS, _BOM)):
                 return b""
             self._meter = self._stream if start.startswith(_FIELDS) else self._body
             data, self._head = self._head, b""

@@ -188,7 +188,7 @@ def _answered(exchange: Exchange) -> str:
     """2xx to 5xx; "cut" for an answer that broke off, "none" where the client left before one began."""
     if not exchange.status:
         return "none"
-    return CLASSES[exchange.status // 100] if exchange.complete else "cut"
+    return CLASSES[exchange.status // 100] if exchange.complete and not exchange.broke_off else "cut"
 
 
 def _ledger_state(ledger: Ledger) -> Iterator[tuple[Key, float]]:

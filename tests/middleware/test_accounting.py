@@ -1,0 +1,273 @@
+"""What was used is recorded, however an answer ends: whole, left by its client, given up by its backend."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gates import Running, running
+from playbook import Told, play
+from servers import PATIENCE, Peer, connect
+
+from llmgate.backends.dialect import DIALECTS
+from llmgate.ledger.model import Outcome
+from llmgate.middleware import Accounting
+from llmgate.proxy.asgi_upstream import AsgiUpstream
+from llmgate.proxy.streaming import ProxiedRequest
+from llmgate.proxy.upstreams import Upstream
+from llmgate.usage.model import Reading
+
+CHAT = {"model": "small", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+DONE = b"data: [DONE]\n\n"
+
+
+def event(fields: object) -> bytes:
+    return b"data: " + json.dumps(fields, separators=(",", ":")).encode() + b"\n\n"
+
+
+def delta(text: str, **more: object) -> bytes:
+    return event({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}], **more})
+
+
+def usage(taken: int, made: int) -> dict[str, object]:
+    return {"usage": {"prompt_tokens": taken, "completion_tokens": made}}
+
+
+class Streaming:
+    """A backend that streams `before`, waits until its client has left the gate, and goes on with `after`."""
+
+    def __init__(self, before: list[bytes], after: list[bytes]) -> None:
+        self.before, self.after = before, after
+        self.left = asyncio.Event()
+        self.heads: list[bytes] = []
+        self.aborted = asyncio.Event()
+
+    async def __call__(self, peer: Peer) -> None:
+        head, _ = await peer.request()
+        if b"/models" in head.split(b"\r\n", 1)[0]:
+            await peer.answer(b'{"data":[]}', headers=b"content-type: application/json\r\n")
+            return
+        self.heads.append(head)
+        await peer.send(HEAD)
+        for piece in self.before:
+            await peer.chunk(piece)
+        await self.left.wait()
+        for piece in self.after:
+            await peer.chunk(piece)
+        if self.after:
+            await peer.chunk(b"")
+        else:
+            await peer.gone()
+            self.aborted.set()
+
+
+def message(**counts: int) -> bytes:
+    return event({"type": "message_start", "message": {"usage": counts}})
+
+
+@pytest.fixture
+def of_gate(tmp_path: Path, sqlite_url: str) -> tuple[Path, Path]:
+    """The folder and the store of a gate."""
+    return tmp_path, Path(sqlite_url.removeprefix("sqlite:///"))
+
+
+def gate(tmp_path: Path, store: Path, backend: Streaming, dialect: str):
+    return running(tmp_path, store, backend, settings={"dialect": dialect})
+
+
+@pytest.fixture
+def noticed(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when the gate has noticed that its client has left."""
+    event, await_leaving = asyncio.Event(), ProxiedRequest._await_leaving
+
+    async def watched(request: ProxiedRequest) -> None:
+        await await_leaving(request)
+        event.set()
+
+    monkeypatch.setattr(ProxiedRequest, "_await_leaving", watched)
+    return event
+
+
+async def leave(served: Running, backend: Streaming, path: str, noticed: asyncio.Event) -> None:
+    """Ask, read up to "last", and go."""
+    async with connect(served.url) as client:
+        await client.send(served.request(json.dumps(CHAT).encode(), path=path))
+        await client.until(b"last")
+        client.close()
+    async with asyncio.timeout(PATIENCE):
+        await noticed.wait()
+    backend.left.set()
+    await served.quiet()
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after"),
+    [
+        # thoughts are in no chunk: the last chunk of 3, and the count behind it
+        (
+            "/v1/chat/completions",
+            [delta("a"), delta("b"), delta("last")],
+            [event({"choices": [], **usage(11, 5000)}), DONE],
+        ),
+        (
+            "/v1/messages",
+            [message(input_tokens=11, output_tokens=1), event({"type": "x", "delta": {"text": "last"}})],
+            [
+                event({"type": "message_delta", "usage": {"output_tokens": 5000}}),
+                event({"type": "message_stop"}),
+            ],
+        ),
+    ],
+)
+async def test_who_leaves_just_before_the_count_is_charged_the_count(
+    of_gate: tuple[Path, Path], noticed: asyncio.Event, path: str, before: list[bytes], after: list[bytes]
+) -> None:
+    """The stream is read on for a moment, to the count, and its client is an aborted one all the same."""
+    backend = Streaming(before, after)
+    async with gate(*of_gate, backend, "openai") as served:
+        await leave(served, backend, path, noticed)
+        assert await served.records() == [("aborted", 11, 5000, "exact")]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "before", "expected"),
+    [
+        (
+            "vllm",
+            [delta(text, **usage(11, made)) for made, text in enumerate(["a", "b", "last"], 1)],
+            ("aborted", 11, 3, "partial"),
+        ),
+        (
+            "llama_server",
+            [
+                delta(text, timings={"prompt_n": 11, "cache_n": 0, "predicted_n": made})
+                for made, text in enumerate(["a", "b", "last"], 1)
+            ],
+            ("aborted", 11, 3, "partial"),
+        ),
+        ("llama_cpp_python", [delta("a"), delta("b"), delta("last")], ("aborted", 22, 3, "estimated")),
+        ("ollama", [delta("a"), delta("b"), delta("last")], ("aborted", 22, 3, "estimated")),
+    ],
+)
+async def test_where_the_count_is_known_or_will_not_come_the_backend_is_stopped_at_once(
+    of_gate: tuple[Path, Path],
+    noticed: asyncio.Event,
+    dialect: str,
+    before: list[bytes],
+    expected: tuple[object, ...],
+) -> None:
+    """vLLM and llama.cpp count while they stream; for llama-cpp-python and Ollama a chunk is a token."""
+    backend = Streaming(before, [])
+    async with gate(*of_gate, backend, dialect) as served:
+        await leave(served, backend, "/v1/chat/completions", noticed)
+        async with asyncio.timeout(DIALECTS["openai"].drain):  # not read on
+            await backend.aborted.wait()
+        assert await served.records() == [expected]
+
+
+async def test_an_engine_that_dies_under_a_stream_is_seen(of_gate: tuple[Path, Path]) -> None:
+    """vLLM says so in an event, then [DONE], and all with status 200 (vllm/mw/engine_death_stream.txt)."""
+    error = event({"error": {"message": "EngineCore encountered an issue", "code": 500}})
+    backend = Streaming([delta("a", **usage(17, 244)), error, DONE], [b": \n\n"])
+    backend.left.set()
+    async with gate(*of_gate, backend, "vllm") as served:
+        async with connect(served.url) as client:
+            await client.send(served.request(json.dumps(CHAT).encode()))
+            await client.until(b"0\r\n\r\n")
+        await served.quiet()
+        assert await served.records() == [("aborted", 17, 244, "partial")]
+        count = [
+            sample
+            for metric in served.runtime.instruments.registry.collect()
+            for sample in metric.samples
+            if sample.name == "llmgate_requests_total" and sample.labels["route"] == "/v1"
+        ]
+        assert [(sample.labels["status"], sample.value) for sample in count] == [("cut", 1.0)]
+
+
+async def test_an_error_before_the_first_token_is_a_failure_and_free(of_gate: tuple[Path, Path]) -> None:
+    backend = Streaming([event({"error": {"message": "no"}}), DONE], [b": \n\n"])
+    backend.left.set()
+    async with gate(*of_gate, backend, "vllm") as served:
+        async with connect(served.url) as client:
+            await client.send(served.request(json.dumps(CHAT).encode()))
+            await client.until(b"0\r\n\r\n")
+        await served.quiet()
+        assert await served.records() == [("failed", 0, 0, "partial")]
+
+
+async def test_backends_are_asked_for_plain_answers(of_gate: tuple[Path, Path]) -> None:
+    """Whatever the client reads: no header at all would mean that anything goes (RFC 9110 12.5.3)."""
+    backend = Streaming([delta("a"), DONE], [b": \n\n"])
+    backend.left.set()
+    async with gate(*of_gate, backend, "openai") as served, connect(served.url) as client:
+        await client.send(served.request(json.dumps(CHAT).encode(), headers="accept-encoding: gzip\r\n"))
+        await client.until(b"0\r\n\r\n")
+    assert backend.heads[0].lower().count(b"accept-encoding: identity\r\n") == 1
+    assert b"gzip" not in backend.heads[0]
+
+
+class Books:
+    """A ledger that remembers how each charge was settled."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[Reading, Outcome]] = []
+
+    @property
+    def settled(self) -> bool:
+        return bool(self.ends)
+
+    def charge(self, *_: Any, **__: Any) -> "Books":
+        return self
+
+    def open(self) -> None:
+        """The slot."""
+
+    async def settle(self, reading: Reading, *, outcome: Outcome) -> None:
+        self.ends.append((reading, outcome))
+
+    async def __aenter__(self) -> "Books":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing more."""
+
+
+async def test_inside_vllm_a_plain_request_that_is_left_was_aborted_and_made_nothing_that_came() -> None:
+    """The app hears that the client has left, gives up, and answers 200 with `null`."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"4")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"null", "more_body": False})
+
+    books = Books()
+    inner = AsgiUpstream(app, Upstream("vllm", ["http://app.invalid"], engine=None))  # type: ignore[arg-type]
+    layer = Accounting(inner, ledger=books, dialect=DIALECTS["vllm"])  # type: ignore[arg-type]
+    body = json.dumps({**CHAT, "stream": False}).encode()
+    told = Told()
+    await play(Leaving(layer), "POST", "/v1/chat/completions", body=body, told=told)
+    assert [(reading.usage.output_tokens, outcome) for reading, outcome in books.ends] == [(0, "aborted")]
+
+
+class Leaving:
+    """A client that leaves after its request."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        asked = False
+
+        async def heard() -> Any:
+            nonlocal asked
+            if not asked:
+                asked = True
+                return await receive()
+            return {"type": "http.disconnect"}
+
+        await self.app(scope, heard, send)
