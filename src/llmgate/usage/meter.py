@@ -31,7 +31,9 @@ class Meter(Protocol):
     has told the client that nothing more is to come.
     """
 
-    strips: bool
+    @property
+    def strips(self) -> bool:
+        """See above."""
 
     @property
     def streams(self) -> bool:
