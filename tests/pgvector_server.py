@@ -5,6 +5,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,15 +68,19 @@ def _user() -> str | None:
 
 
 @contextmanager
-def postgres_server(folder: Path, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[PostgresServer]:
-    """A server with its data in `folder`, on a free port unless one is given."""
+def postgres_server(*, host: str = "127.0.0.1", port: int = 0) -> Iterator[PostgresServer]:
+    """A server, on a free port unless one is given.
+
+    Its data are not in pytest's own folder, which every run closes to other users than its own.
+    """
+    with tempfile.TemporaryDirectory(prefix="llmgate-postgres-", ignore_cleanup_errors=True) as folder:
+        yield from _server(Path(folder), host, port)
+
+
+def _server(folder: Path, host: str, port: int) -> Iterator[PostgresServer]:
     user, bin_folder = _user(), _binaries()
-    folder.mkdir(parents=True, exist_ok=True)
     if user is not None:
         shutil.chown(folder, user)
-        for parent in folder.parents:
-            if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o011)
 
     def call(program: str, *arguments: str) -> None:
         subprocess.run(

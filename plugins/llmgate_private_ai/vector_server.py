@@ -116,9 +116,7 @@ class VectorServer:
             there = await admin.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
             if there:
                 await admin.execute(f"ALTER ROLE {role} NOLOGIN")
-                await admin.execute(
-                    f"GRANT {role} TO CURRENT_USER"
-                )  # closes its connections, drops what it owns
+                await admin.execute(f"GRANT {role} TO CURRENT_USER")  # to close its connections, too
             await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
             if there:
                 await admin.execute(f"DROP OWNED BY {role}")  # of what it made where everybody may connect

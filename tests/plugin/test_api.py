@@ -126,14 +126,18 @@ Verifier
 Window
 __version__
 answer
+api_keys_table
+convert_table
 data_of
 detail_shape
 email_of
 exchange_of
+memberships_table
 meter_for
 name_of
 new_id
 openai_shape
+organizations_table
 parse_request
 read_body
 read_json
@@ -141,6 +145,7 @@ send_reply
 subjects_of
 unless_gone
 usage_table
+user_roles_table
 users_table
 """
 

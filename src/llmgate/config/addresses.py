@@ -158,6 +158,14 @@ def parse_redis_url(text: str, sources: Sources) -> SecretUrl:
     return _server_url(text, needs_path=False)
 
 
+def parse_smtp_url(text: str, sources: Sources) -> SecretUrl:
+    """`smtp://...` or `smtps://...`, plain or named by `env:` or `file:`."""
+    text = secret_text(text, sources)
+    if text.partition("://")[0] not in {"smtp", "smtps"}:
+        raise ValueError
+    return _server_url(text, needs_path=False)
+
+
 def _server_url(text: str, *, needs_path: bool) -> SecretUrl:
     """A URL that may hold a password: no message quotes it."""
     url = _split(text)

@@ -29,6 +29,7 @@ from .values import (
     QuotaWindow,
     RedisUrl,
     ReplicaUrl,
+    SmtpUrl,
     StoreUrl,
     Text,
     UrlPath,
@@ -172,6 +173,25 @@ class Store(Struct, frozen=True, kw_only=True):
         bool,
         doc("Let requests through while the store is away, instead of refusing them."),
     ] = False
+    sealing_keys: Annotated[
+        Several[Secret],
+        doc(
+            "What seals the secrets that plugins have to show again: random texts of 32 characters or more, "
+            "the newest first. Without one, plugins that need it do not start."
+        ),
+    ] = ()
+
+
+class Mail(Struct, frozen=True, kw_only=True):
+    """The mail server, for plugins that send mail."""
+
+    url: Annotated[
+        SmtpUrl | None, doc("smtp://HOST:PORT, or smtps://USER:PASSWORD@HOST; without it, no mail goes out.")
+    ] = None
+    sender: Annotated[Text, doc("Whom mails are from: user@host, or Name <user@host>.")] = (
+        "llmgate <llmgate@localhost>"
+    )
+    timeout: Annotated[Seconds, doc("Seconds for one mail, until the server has taken it.")] = 4.0
 
 
 class Redis(Struct, frozen=True, kw_only=True):
@@ -419,6 +439,7 @@ class Config(Struct, frozen=True, kw_only=True):
     reconcile: Reconcile = Reconcile()
     sessions: Sessions = Sessions()
     passwords: Passwords = Passwords()
+    mail: Mail = Mail()
     upstreams: Mapping[Name, Upstream] = field(default_factory=dict)
     prices: Mapping[Model, Price] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()

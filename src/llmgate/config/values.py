@@ -22,6 +22,7 @@ from .addresses import (
     parse_network,
     parse_redis_url,
     parse_replica_url,
+    parse_smtp_url,
     parse_store_url,
 )
 from .messages import alternatives, quoted
@@ -143,6 +144,10 @@ StoreUrl = Annotated[SecretUrl, Parser(_A_STORE, parse_store_url, secret=True)]
 """A database; the path of an SQLite file is absolute."""
 RedisUrl = Annotated[SecretUrl, Parser("redis://HOST:PORT/NUMBER or rediss://", parse_redis_url, secret=True)]
 """A Redis server."""
+SmtpUrl = Annotated[
+    SecretUrl, Parser("smtp://HOST:PORT or smtps://USER:PASSWORD@HOST", parse_smtp_url, secret=True)
+]
+"""A mail server."""
 
 PARSERS: Mapping[object, Parser] = MappingProxyType(
     {

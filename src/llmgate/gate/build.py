@@ -21,6 +21,7 @@ from ..errors import ConfigError, StoreError
 from ..identity import Identity, PasswordRules
 from ..ledger import Quotas, Reports
 from ..observability.reconcile import comparing
+from ..plugin.kit.mail import NoMailer, SmtpMailer
 from ..plugin.loader import Services, load_plugin, migrations_of
 from ..proxy.engines.httptools_engine import HttptoolsEngine
 from ..proxy.engines.httpx_engine import HttpxEngine
@@ -38,10 +39,12 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..config import Name, PluginTable
+    from ..plugin.kit.mail import Mailer
     from ..plugin.operation import Surface
     from ..proxy.engines.base import Engine
     from ..proxy.upstreams import Upstream
     from ..store import Store
+    from ..store.sealed import SealedBox
     from .application import Application
 
 log = logging.getLogger("llmgate")
@@ -104,6 +107,8 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
             buckets=runtime.buckets,
             http=runtime.http,
             backends=partial(open_dynamic_upstreams, config, runtime, addresses_of(config)),
+            mailer=_mailer_of(config),
+            sealed_box=_sealed_box_of(config),
         )
         async with runtime.store.connect() as db:
             await check(db, *migrations_of(config)[1:])
@@ -132,6 +137,29 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
             await _watch_upstreams(config, upstreams, runtime, stack)
             await stack.enter_async_context(comparing(config, reports, runtime.http, runtime.instruments))
         yield Gate(config, apps, services)
+
+
+def _mailer_of(config: Config) -> Mailer:
+    """What sends mail, as [mail] says. Raises `ConfigError`."""
+    mail = config.mail
+    if mail.url is None:
+        return NoMailer()
+    try:
+        return SmtpMailer.at(mail.url.reveal(), sender=mail.sender, timeout=mail.timeout)
+    except ValueError as error:
+        raise ConfigError([f"mail: {error}"]) from error
+
+
+def _sealed_box_of(config: Config) -> SealedBox | None:
+    """What seals secrets, if there are keys for it. Raises `ConfigError`."""
+    if not config.store.sealing_keys:
+        return None
+    from ..store.sealed import SealedBox  # noqa: PLC0415 - 9 MB that a gate without secrets to show need not spend
+
+    try:
+        return SealedBox(key.reveal() for key in config.store.sealing_keys)
+    except ValueError as error:
+        raise ConfigError([f"store.sealing_keys: {error}"]) from error
 
 
 def _check_inner(config: Config, runtime: Runtime) -> None:

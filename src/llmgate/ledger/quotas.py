@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ..errors import BadRequest, Forbidden, NotFound
 from ..store.schema import quotas
 from .leases import allotment_of, identity_of, terms_of
-from .model import MOST, Allotment, Balance, Default, Subject
+from .model import MOST, Allotment, Balance, Default, Subject, Unit
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -102,6 +102,14 @@ class Quotas:
             stamp = await _stamp(conn, self._store.clock())
             await conn.execute(others.values(**_REMOVED, updated_at=stamp))
             return await self.give(conn, subject, allotment)
+
+    async def clear(self, subject: Subject, unit: Unit, *, db: AsyncConnection | None = None) -> None:
+        """Take every quota of `subject` in this unit away, as `remove` does. `db`: see `replace`."""
+        mine = (quotas.c.subject_kind == subject.kind) & (quotas.c.subject_id == subject.id)
+        async with self._store.change(db) as conn:
+            stamp = await _stamp(conn, self._store.clock())
+            update = sa.update(quotas).where(mine, quotas.c.unit == unit)
+            await conn.execute(update.values(**_REMOVED, updated_at=stamp))
 
     async def of(self, subject: Subject) -> list[Balance]:
         """Where every quota of `subject` stands, those of gate.toml included."""

@@ -13,7 +13,7 @@ from .. import __version__
 from ..backends.dialect import DIALECTS, Dialect
 from ..backends.endpoint import Endpoint
 from ..backends.request import ModelRequest, parse_request
-from ..config import BaseUrl, Config, Model, Name, Network, Secret, SecretUrl, UrlPath
+from ..config import BaseUrl, Config, Model, Name, Network, Secret, SecretUrl, UrlPath, convert_table
 from ..config import Health as HealthSettings
 from ..config import Route as RouteSettings
 from ..config import Upstream as UpstreamSettings
@@ -93,7 +93,11 @@ from ..store import Migrations, Store
 from ..store.engine import Clock
 from ..store.schema import NEVER_REUSED
 from ..store.schema import Id as IdColumn
+from ..store.schema import api_keys as api_keys_table
+from ..store.schema import memberships as memberships_table
+from ..store.schema import organizations as organizations_table
 from ..store.schema import usage as usage_table
+from ..store.schema import user_roles as user_roles_table
 from ..store.schema import users as users_table
 from ..store.sealed import Place, SealedBox
 from ..usage.meter import meter_for
@@ -229,14 +233,18 @@ __all__ = [
     "Window",
     "__version__",
     "answer",
+    "api_keys_table",
+    "convert_table",
     "data_of",
     "detail_shape",
     "email_of",
     "exchange_of",
+    "memberships_table",
     "meter_for",
     "name_of",
     "new_id",
     "openai_shape",
+    "organizations_table",
     "parse_request",
     "read_body",
     "read_json",
@@ -244,5 +252,6 @@ __all__ = [
     "subjects_of",
     "unless_gone",
     "usage_table",
+    "user_roles_table",
     "users_table",
 ]

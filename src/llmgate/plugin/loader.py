@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from ..proxy.upstreams import Upstream
     from ..ratelimit.leaky_bucket import Buckets
     from ..store import Store
+    from ..store.sealed import SealedBox
+    from .kit.mail import Mailer
     from .operation import Surface
 
 GROUP = "llmgate.plugins"
@@ -67,6 +69,10 @@ class Services:
     http: httpx.AsyncClient
     """For all that is not the data path: webhooks, for example."""
     backends: OpenDynamicUpstreams
+    mailer: Mailer
+    """Sends mail; without a server in gate.toml each try is a `MailFailed`."""
+    sealed_box: SealedBox | None
+    """Seals secrets that have to be shown again; None without `sealing_keys` in [store]."""
 
 
 class DynamicUpstream(Protocol):
