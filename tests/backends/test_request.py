@@ -31,6 +31,8 @@ def chat(**fields: object) -> bytes:
         ("/v1/chat/completions", Endpoint.CHAT),
         ("/chat/completions", Endpoint.CHAT),
         ("/a/prefix/v1/chat/completions/", Endpoint.CHAT),
+        ("/V1/CHAT/completions", Endpoint.CHAT),
+        ("/v1//chat//completions//", Endpoint.CHAT),
         ("/v1/completions", Endpoint.COMPLETIONS),
         ("/v1/embeddings", Endpoint.EMBEDDINGS),
         ("/v1/responses", Endpoint.RESPONSES),

@@ -271,3 +271,15 @@ class Leaving:
             return {"type": "http.disconnect"}
 
         await self.app(scope, heard, send)
+
+
+async def test_a_slash_at_the_end_is_the_same_endpoint(of_gate: tuple[Path, Path]) -> None:
+    """It is let through as the same operation, and counted."""
+    backend = Streaming([delta("a", **usage(5, 1)), event({"choices": [], **usage(5, 1)}), DONE], [b": \n\n"])
+    backend.left.set()
+    async with gate(*of_gate, backend, "vllm") as served:
+        async with connect(served.url) as client:
+            await client.send(served.request(json.dumps(CHAT).encode(), path="/v1/chat/completions/"))
+            await client.until(b"0\r\n\r\n")
+        await served.quiet()
+        assert await served.records() == [("finished", 5, 1, "exact")]

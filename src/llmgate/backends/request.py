@@ -109,10 +109,13 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 @lru_cache(256)
 def endpoint_of(method: str, path: str) -> Endpoint:
-    """The endpoint that `path` ends in, under any prefix. Only a POST makes a model work."""
+    """The endpoint that `path` ends in, under any prefix. Only a POST makes a model work.
+
+    Some servers make no difference between cases, or between one slash and two, here or at the end.
+    """
     if method != "POST":
         return Endpoint.OTHER
-    segments = path.rstrip("/").rsplit("/", 2)[-2:]
+    segments = [segment for segment in path.lower().split("/") if segment][-2:] or [""]
     return _ENDPOINTS.get("/".join(segments)) or _ENDPOINTS.get(segments[-1], Endpoint.OTHER)
 
 

@@ -34,10 +34,6 @@ PUBLIC_API = tuple(
         "POST /completions",
         "POST /embeddings",
         "POST /responses",
-        "GET /responses/{id}",
-        "DELETE /responses/{id}",
-        "POST /responses/{id}/cancel",
-        "GET /responses/{id}/input_items",
         "POST /messages",
         "POST /messages/count_tokens",
         "POST /rerank",
@@ -51,7 +47,11 @@ PUBLIC_API = tuple(
         "GET /models/{id:path}",
     )
 )
-"""What OpenAI's and vLLM's public API has below `/v1`. Ids of models have slashes in them."""
+"""What OpenAI's and vLLM's public API has below `/v1`. Ids of models have slashes in them.
+
+Stored responses (`/responses/{id}`) are not among them: a backend knows one caller, the gate, and would show
+anybody's to everybody.
+"""
 
 
 def parse_path(text: str, _: Sources) -> str:

@@ -45,8 +45,7 @@ class ProxyMount(Mount):
         self.settings = settings
         self.middleware = [*front, *middleware]
         self.claims = [
-            Claim(each.method, self.path + ("/{rest:path}" if each.path == "*" else each.path))
-            for each in settings.allow
+            Claim(each.method, self.path + path) for each in settings.allow for path in _spellings(each.path)
         ]
 
     @cached_property
@@ -73,6 +72,13 @@ class ProxyMount(Mount):
             headers = {name.decode().title(): value.decode() for name, value in error.headers}
             raise HTTPException(error.answer_status, error.message, headers) from error
         await self.app(scope, receive, send)
+
+
+def _spellings(path: str) -> tuple[str, ...]:
+    """The path of an operation below its route: with a slash at its end it is the same operation."""
+    if path == "*":
+        return ("/{rest:path}",)
+    return (path,) if path.endswith((":path}", "/")) else (path, f"{path}/")
 
 
 class GateRoute(Route):

@@ -106,7 +106,7 @@ class Router(routing.Router):
                 self._others.append(route)
             for claim in claims:
                 if _PARAMETER.search(claim.path):
-                    regex = _compile(claim.path)
+                    regex = path_pattern(claim.path)
                     entries = patterns.setdefault(regex.pattern, _Pattern(regex)).entries
                 else:
                     entries = self._literal[claim.path]
@@ -194,7 +194,8 @@ def _for_method(methods: dict[str, _Entry], method: str) -> _Entry | None:
     return methods.get("GET") if entry is None and method == "HEAD" else entry
 
 
-def _compile(path: str) -> re.Pattern[str]:
+def path_pattern(path: str) -> re.Pattern[str]:
+    """What a path with parameters matches, each of them as a group."""
     pattern, end = "", 0
     for match in _PARAMETER.finditer(path):
         pattern += re.escape(path[end : match.start()])

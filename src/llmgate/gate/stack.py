@@ -21,12 +21,14 @@ from ..middleware import (
     Authentication,
     BeginExchange,
     Errors,
+    MeteredOnly,
     Metrics,
     Models,
     ProxyHeaders,
     Quota,
     RateLimit,
     RequestId,
+    StoredResponses,
     ratelimit,
 )
 from ..plugin.surface_app import own_origin, surface_layers
@@ -37,6 +39,7 @@ from ..proxy.engines.base import Timeouts
 from ..proxy.health import HealthSettings
 from ..proxy.relay import Relay
 from .from_config import aliases_of, limit_of, prices_of
+from .router import path_pattern
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -47,6 +50,10 @@ if TYPE_CHECKING:
     from ..proxy.engines.base import Engine
     from ..proxy.replica import Replicas
     from .runtime import Runtime
+
+
+METERED = frozenset({"quota", "accounting"})
+"""Layers of gate.toml that count what models are made to do."""
 
 
 class Layer(Middleware):
@@ -170,6 +177,10 @@ def route_middleware(
             "", Models, default=route.default_model, aliases=aliases, allowed=route.models, max_body=max_body
         )
     ]
+    if any(operation.path == "*" for operation in route.allow) and not METERED.isdisjoint(route.middleware):
+        layers.insert(0, Layer("", MeteredOnly, named=_named(route)))
+    if not any(operation.path.startswith("/responses/{") for operation in route.allow):
+        layers.append(Layer("", StoredResponses))
     for name in route.middleware:
         match name:
             case "ratelimit":
@@ -181,6 +192,12 @@ def route_middleware(
             case _:
                 layers.append(_offered(route, name, surfaces))
     return [*layers, Layer("", ModelCards, aliases=aliases, allowed=route.models)]
+
+
+def _named(route: Route) -> list[str]:
+    """What a route lets through by name, as patterns of whole paths."""
+    base = route.path.rstrip("/")
+    return [path_pattern(base + each.path).pattern for each in route.allow if each.path != "*"]
 
 
 def rate_limit(limits: Iterable[Limit], runtime: Runtime, *names: str, only_named: bool = False) -> Layer:

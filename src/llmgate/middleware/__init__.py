@@ -4,22 +4,26 @@ from .accounting import Accounting
 from .authentication import Authentication
 from .begin_exchange import BeginExchange
 from .errors import Errors
+from .metered_only import MeteredOnly
 from .metrics import Metrics
 from .models import Models
 from .proxy_headers import ProxyHeaders
 from .quota import Quota
 from .ratelimit import RateLimit
 from .request_id import RequestId
+from .stored_responses import StoredResponses
 
 __all__ = [
     "Accounting",
     "Authentication",
     "BeginExchange",
     "Errors",
+    "MeteredOnly",
     "Metrics",
     "Models",
     "ProxyHeaders",
     "Quota",
     "RateLimit",
     "RequestId",
+    "StoredResponses",
 ]

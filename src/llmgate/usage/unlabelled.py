@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 """How events begin: with a field or a comment."""
+MAX_HEAD = 256
+"""Bytes that are held at the most, all of them blank."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -64,7 +66,9 @@ class UnlabelledMeter:
         if self._meter is None:
             self._head += data
             start = self._head.removeprefix(_BOM).lstrip(b" \t\r\n")
-            if any(begin.startswith(start) and begin != start for begin in (*_FIELDS, _BOM)):
+            if len(self._head) < MAX_HEAD and any(
+                begin.startswith(start) and begin != start for begin in (*_FIELDS, _BOM)
+            ):
                 return b""
             self._meter = self._stream if start.startswith(_FIELDS) else self._body
             data, self._head = self._head, b""

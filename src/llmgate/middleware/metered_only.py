@@ -1,0 +1,51 @@
+"""Where everything is let through, what makes a model work unseen is not."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from ..backends.endpoint import Endpoint
+from ..backends.request import endpoint_of
+from ..errors import NotFound, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+HARMLESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+"""Methods that make no model work."""
+FREE: Final = re.compile(
+    r".*/(?:messages/count_tokens|tokenize|detokenize|apply-template|responses/[^/]+/cancel)/*", re.DOTALL
+)
+"""Paths whose POST uses no tokens."""
+
+
+class MeteredOnly:
+    """Refuses operations that nobody could count: a POST whose endpoint is not known, however it is spelled.
+
+    For routes whose `allow` has "*", next to layers that count. `named` are the ends of paths that the operator
+    lets through by name, as patterns.
+    """
+
+    def __init__(self, app: ASGIApp, *, named: Collection[str] = ()) -> None:
+        self.app = app
+        self.collects_edits = getattr(app, "collects_edits", False)
+        self._named = re.compile("|".join(f"(?:{pattern})" for pattern in named) or "(?!)")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and not self._lets_through(scope["method"], scope["path"]):
+            message = (
+                f"{scope['method']} {scope['path']} is not metered, so it does not pass here; "
+                "the gate's operator can name it in `allow` of this route."
+            )
+            await answer(scope, send, NotFound(message))
+            return
+        await self.app(scope, receive, send)
+
+    def _lets_through(self, method: str, path: str) -> bool:
+        if method in HARMLESS or endpoint_of(method, path) is not Endpoint.OTHER:
+            return True
+        return FREE.fullmatch(path) is not None or self._named.fullmatch(path) is not None
