@@ -41,6 +41,7 @@ def test_a_misfit_names_the_field(body: bytes, field: str, is_missing: bool) -> 
     assert (found.place, found.field, found.is_missing) == ("body", field, is_missing)
     assert found.param == field
     assert found.answer_status == 400
+    assert found.given == (body != b"{}")
 
 
 def test_a_misfit_says_what_is_wrong() -> None:

@@ -44,7 +44,7 @@ async def test_messages_go_to_the_chat(http: httpx.AsyncClient, model: Model) ->
         b'{"prompt": "Hi", "messages": []}',
         b'{"prompt": "Hi", "max_tokens": 1, "max_tokens": 9}',
         b'{"prompt": "Hi", "max_tokens": NaN}',
-        b'{"prompt": "Hi", "max_tokens": -1}',
+        b'{"prompt": "Hi", "max_tokens": "x"}',
         b'{"prompt": {}}',
         b'{"messages": 1}',
         b'"prompt"',

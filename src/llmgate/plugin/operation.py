@@ -87,7 +87,7 @@ class Operation(Route, Generic[BodyT, QueryT, AccessT]):
     summary: str = ""
 
     def __post_init__(self, app: ASGIApp | None) -> None:
-        assert (self.handler is None) != (app is None), "an operation has a handler or an app"
+        assert self.handler is None or app is None, "an operation has a handler or an app"
         self.answering: ASGIApp = OperationApp(self) if app is None else app
         super().__init__(self.path, AsgiEndpoint(self.answering), methods=[self.method])
 

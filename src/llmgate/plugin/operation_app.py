@@ -25,7 +25,6 @@ class OperationApp:
     """The ASGI app of one operation's handler."""
 
     def __init__(self, operation: AnyOperation, *, max_body: int = MAX_BODY) -> None:
-        assert operation.handler is not None, "what has an app of its own needs none"
         self._operation = operation
         self._handler = operation.handler
         self._status = next(iter(operation.answers), 200)
@@ -34,6 +33,7 @@ class OperationApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         try:
+            assert self._handler is not None, "an operation has a handler or an app"
             call = await self._call(scope, receive)
             result = await self._handler(call)
         except Refusal as refusal:
