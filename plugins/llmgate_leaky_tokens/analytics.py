@@ -2,7 +2,7 @@
 
 An event is a consumption that was allowed, or denied for its rate or quota. (One whose provider failed is
 neither: it was given back.) Every sum of tokens is of allowed events. All queries read the index
-`ix_usage_leaky_tokens` alone, from the end of the time that they are about.
+`ix_usage_surface` alone, from the end of the time that they are about.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Anomaly(Struct, frozen=True, rename="camel"):
 
 
 # Written out, not bound: only then does the database see that the partial index has what is asked for.
-_OURS = usage_table.c.surface == sa.literal_column("'leaky_tokens'")
+_OURS = (usage_table.c.surface == sa.literal_column("'leaky_tokens'")) & sa.text("surface <> ''")
 _EVENTS = usage_table.c.outcome.in_([sa.literal_column("'finished'"), sa.literal_column("'refused'")])
 _ALLOWED = sa.case((usage_table.c.outcome == sa.literal_column("'finished'"), 1), else_=0)
 _TOKENS = sa.case((usage_table.c.outcome == sa.literal_column("'finished'"), usage_table.c.booked), else_=0)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from llmgate.plugin.api import Bucket, ConfigError, Surface
+from llmgate.plugin.kit.periodic import periodic
 
 from .access import Access
 from .analytics import Analytics
 from .auth import Auth
 from .consume import SURFACE, Consume
+from .events import open_events
 from .operations import (
     analytics_operations,
     auth_operations,
@@ -21,22 +23,19 @@ from .operations import (
     status_handler,
     token_operations,
 )
-from .outbox import Outbox, Sink
 from .payments import Instant, Manual, Payment
-from .periodic import running
 from .providers import Completer, Provider
 from .purchase import PurchaseOperations
 from .quotas import ProviderQuotas, QuotaOperations
 from .saga import Purchases
 from .settings import Settings
-from .sinks import TIMEOUT, RedisStream, Webhook
 from .steps import Steps
 from .stripe_payments import open_stripe
 from .tables import MIGRATIONS
 from .words import Problem, guides_shape
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import SecretUrl, Services
+    from llmgate.plugin.api import Services
 
 PLACE = "plugins.llmgate_leaky_tokens"
 
@@ -58,8 +57,8 @@ class LeakyTokens:
             purchases = Purchases(gate.store)
             payment = await _open_payment(settings, stack)
             steps = Steps(purchases, payment, quotas, patience=settings.payment_patience, clock=clock)
-            await _open_outbox(settings, gate, stack)
-            wake = await stack.enter_async_context(running("purchases", steps.run))
+            await open_events(settings, gate, stack)
+            wake = await stack.enter_async_context(periodic("purchases", steps.run))
             operations = [
                 *auth_operations(
                     Auth(
@@ -127,24 +126,3 @@ async def _open_payment(settings: Settings, stack: AsyncExitStack) -> Payment:
     if settings.stripe is not None:
         return await stack.enter_async_context(open_stripe(settings.stripe))
     return Instant() if settings.payment == "instant" else Manual()
-
-
-async def _open_outbox(settings: Settings, gate: Services, stack: AsyncExitStack) -> None:
-    """Deliver events to where the settings say, if anywhere."""
-    sinks: list[Sink] = []
-    if settings.webhook is not None:
-        sinks.append(Webhook(gate.http, settings.webhook, clock=gate.store.clock))
-    if settings.redis_stream is not None and gate.config.redis.url is not None:
-        sinks.append(await _open_stream(gate.config.redis.url, settings.redis_stream, stack))
-    outbox = Outbox(gate.store, sinks)
-    await outbox.open()
-    if sinks:
-        await stack.enter_async_context(running("events", outbox.run))
-
-
-async def _open_stream(url: SecretUrl, name: str, stack: AsyncExitStack) -> RedisStream:
-    from redis.asyncio import Redis  # noqa: PLC0415 - an extra, without which the gate's [redis] does not open
-
-    redis = Redis.from_url(url.reveal(), socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
-    stack.push_async_callback(redis.aclose)
-    return RedisStream(redis, name)

@@ -23,9 +23,8 @@ import sqlalchemy as sa
 
 from llmgate.plugin.api import BadRequest, Conflict, NotFound, Subject
 
-from .outbox import add_event
+from .events import announce
 from .tables import purchases
-from .words import moment
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -116,7 +115,7 @@ class Purchases:
             made = (await db.execute(insert.returning(purchases))).first()
             if made is not None:
                 purchase = _purchase(made)
-                await _announce(db, purchase)
+                await announce(db, purchase)
                 return purchase
             same = (purchases.c.user_id == payer.user.id) & (purchases.c.idempotency_key == key)
             present = _purchase((await db.execute(sa.select(purchases).where(same))).one())
@@ -195,7 +194,7 @@ class Purchases:
                 await effect(db)
             taken = _purchase(row)
             if status != purchase.status:
-                await _announce(db, taken)
+                await announce(db, taken)
             return taken
 
 
@@ -204,20 +203,6 @@ def checked_key(key: str | None) -> str | None:
     if key is not None and not (0 < len(key) <= 100 and key.isprintable()):
         raise BadRequest("Idempotency-Key: expected 1 to 100 printable characters")
     return key
-
-
-async def _announce(db: AsyncConnection, purchase: Purchase) -> None:
-    """Tell the outside of the purchase's new status, if anybody listens."""
-    payload = {
-        "purchaseId": purchase.id,
-        "provider": purchase.provider,
-        "tokens": purchase.tokens,
-        "status": purchase.status,
-        "failure": purchase.failure,
-        "createdAt": moment(purchase.created_at),
-        "updatedAt": moment(purchase.updated_at),
-    }
-    await add_event(db, purchase.id, f"purchase.{purchase.status.lower()}", payload, purchase.updated_at)
 
 
 def _purchase(row: sa.Row[tuple[object, ...]]) -> Purchase:

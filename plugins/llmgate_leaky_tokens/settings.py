@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from llmgate.plugin.api import Name
+from llmgate.plugin.kit.webhooks import WebhookSettings
 
 from .providers import Provider
-from .sinks import WebhookSettings, signing_key
 from .stripe_payments import StripeSettings
 
 
@@ -57,4 +57,4 @@ class Settings(Struct, frozen=True, kw_only=True):
         if (self.payment == "stripe") != (self.stripe is not None):
             raise ValueError('payment = "stripe" and [plugins.llmgate_leaky_tokens.stripe] go together')
         if self.webhook is not None:
-            signing_key(self.webhook.secret.reveal())
+            self.webhook.check()

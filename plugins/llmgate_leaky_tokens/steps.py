@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from llmgate.plugin.api import BadRequest, GateError, StoreError
+from llmgate.plugin.kit.periodic import backoff
 
 from .payments import Payment, PaymentDeclined, PaymentPending
-from .periodic import backoff
 from .saga import REJECTED, Effect, Overtaken, Purchase, Purchases, Status
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llmgate.leaky_tokens")
 
-LONGEST_WAIT = 60.0
-"""Seconds between two tries of a step that fails."""
+MAX_WAIT_S = 60.0
+"""Between two tries of a step that fails."""
 
 
 class Steps:
@@ -61,7 +61,7 @@ class Steps:
             raise
         except Exception as error:  # whatever it is: one purchase must not hold up the others
             log.warning("purchase %s: %r", purchase.id, error, exc_info=not isinstance(error, GateError))
-        wait = backoff(purchase.attempts, longest=LONGEST_WAIT)
+        wait = backoff(purchase.attempts, longest=MAX_WAIT_S)
         return await self._wait(purchase, self._clock() + wait, attempts=purchase.attempts + 1)
 
     def _step(self, status: Status) -> Callable[[Purchase], Awaitable[Purchase]]:

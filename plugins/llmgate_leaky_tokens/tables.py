@@ -6,7 +6,8 @@ from pathlib import Path
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
-from llmgate.plugin.api import NEVER_REUSED, IdColumn, Migrations
+from llmgate.plugin.api import IdColumn, Migrations
+from llmgate.plugin.kit.outbox import outbox_tables
 
 MIGRATIONS = Migrations("leaky_tokens", Path(__file__).parent / "migrations")
 
@@ -35,22 +36,5 @@ purchases = Table(
     Index("ix_leaky_tokens_purchases_due_at", "due_at"),
 )
 
-# What is still to be told. `stream` holds events in order; `payload` is null for a consumption, whose usage
-# record says everything. A trigger on `usage` writes those, in the transaction that charges for them.
-outbox = Table(
-    "leaky_tokens_outbox",
-    metadata,
-    Column("id", IdColumn, primary_key=True, autoincrement=True),
-    Column("stream", Text, nullable=False),
-    Column("event", Text, nullable=False),
-    Column("payload", Text),
-    Column("at", Double, nullable=False),
-    Column("attempts", Integer, nullable=False),
-    Column("due_at", Double, nullable=False),
-    Index("ix_leaky_tokens_outbox_stream", "stream", "id"),
-    Index("ix_leaky_tokens_outbox_due_at", "due_at"),
-    **NEVER_REUSED,
-)
-
-# One row while events are delivered anywhere: without it, none are written.
-delivery = Table("leaky_tokens_delivery", metadata, Column("since", Double, primary_key=True))
+# What is still to be told, and to whom anything is.
+OUTBOX = outbox_tables("leaky_tokens", metadata)

@@ -133,6 +133,7 @@ detail_shape
 email_of
 exchange_of
 memberships_table
+job_leases_table
 meter_for
 name_of
 new_id

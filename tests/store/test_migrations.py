@@ -100,14 +100,19 @@ async def test_the_schema_that_the_revisions_make_is_the_one_in_the_code(empty_u
 
 
 async def test_migrating_says_what_it_applied_and_does_it_once(empty_url: str) -> None:
-    assert await pending(empty_url) == ["core 0001", "core 0002", "core 0003"]
-    assert await migrate(empty_url) == ["core 0001", "core 0002", "core 0003"]
+    assert await pending(empty_url) == ["core 0001", "core 0002", "core 0003", "core 0004"]
+    assert await migrate(empty_url) == ["core 0001", "core 0002", "core 0003", "core 0004"]
     assert await pending(empty_url) == []
     assert await migrate(empty_url) == []
 
 
 async def test_asking_what_is_pending_makes_no_file(tmp_path: Path) -> None:
-    assert await pending(f"sqlite:///{tmp_path / 'gate.db'}") == ["core 0001", "core 0002", "core 0003"]
+    assert await pending(f"sqlite:///{tmp_path / 'gate.db'}") == [
+        "core 0001",
+        "core 0002",
+        "core 0003",
+        "core 0004",
+    ]
     assert files_in(tmp_path) == []
 
 
@@ -119,7 +124,9 @@ async def test_the_database_is_readable_for_its_owner_alone(tmp_path: Path) -> N
 
 async def test_a_store_that_is_behind_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "gate.db").touch()
-    with pytest.raises(StoreError, match=r"behind by core 0001, core 0002, core 0003: run `llmgate migrate`"):
+    with pytest.raises(
+        StoreError, match=r"behind by core 0001, core 0002, core 0003, core 0004: run `llmgate migrate`"
+    ):
         async with Store.open(f"sqlite:///{tmp_path / 'gate.db'}"):
             pass
 
@@ -138,6 +145,7 @@ async def test_a_plugin_brings_revisions_of_its_own(empty_url: str, plugin: Migr
         "core 0001",
         "core 0002",
         "core 0003",
+        "core 0004",
         "colours 0001",
     ]
     assert await pending(empty_url, sets=[CORE, plugin]) == []
@@ -188,7 +196,11 @@ async def test_of_several_starters_at_once_one_migrates_and_none_fails(empty_url
         for _ in range(3)
     ]
     said = [await starter.communicate() for starter in starters]
-    assert sorted(out for out, _ in said) == [b"['core 0001', 'core 0002', 'core 0003']\n", b"[]\n", b"[]\n"]
+    assert sorted(out for out, _ in said) == [
+        b"['core 0001', 'core 0002', 'core 0003', 'core 0004']\n",
+        b"[]\n",
+        b"[]\n",
+    ]
 
 
 STOPS_HALFWAY = """
@@ -216,7 +228,10 @@ print(asyncio.run(migrate(sys.argv[1], sets=[CORE, Migrations("colours", pathlib
     assert killed.returncode == -9
     assert asyncio.run(tables(empty_url)) == set()
     again = subprocess.run(command, capture_output=True, check=True)
-    assert again.stdout == b"['core 0001', 'core 0002', 'core 0003', 'colours 0001', 'colours 0002']\n"
+    assert (
+        again.stdout
+        == b"['core 0001', 'core 0002', 'core 0003', 'core 0004', 'colours 0001', 'colours 0002']\n"
+    )
 
 
 def test_files_and_revisions_of_the_core_agree() -> None:

@@ -94,6 +94,7 @@ from ..store.engine import Clock
 from ..store.schema import NEVER_REUSED
 from ..store.schema import Id as IdColumn
 from ..store.schema import api_keys as api_keys_table
+from ..store.schema import job_leases as job_leases_table
 from ..store.schema import memberships as memberships_table
 from ..store.schema import organizations as organizations_table
 from ..store.schema import usage as usage_table
@@ -239,6 +240,7 @@ __all__ = [
     "detail_shape",
     "email_of",
     "exchange_of",
+    "job_leases_table",
     "memberships_table",
     "meter_for",
     "name_of",

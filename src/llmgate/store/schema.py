@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -50,6 +51,10 @@ def _required(name: str, kind: Any, default: str | None = None) -> Column[Any]:
 def _owner(name: str, table: str, *, primary_key: bool = False, nullable: bool = False) -> Column[int]:
     reference = ForeignKey(f"{table}.id", ondelete="CASCADE")
     return Column(name, Id, reference, primary_key=primary_key, nullable=nullable)
+
+
+def _partial(name: str, columns: tuple[str, ...], where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 users = Table(
@@ -217,6 +222,21 @@ usage = Table(
     _required("duration", Double),
     Column("first_byte", Double),
     Column("booked", BigInteger),  # tokens charged by number; null: those used
+    Column("told_at", Double),  # when the surface told others of it; null: not yet, or nobody listens
     Index(None, "at"),
     Index(None, "user_id", "at"),
+    # Of surfaces' records alone; the first has all that surfaces' own reports read.
+    _partial(
+        "ix_usage_surface", ("surface", "upstream", "at", "user_id", "outcome", "booked"), "surface <> ''"
+    ),
+    _partial("ix_usage_untold", ("surface", "at"), "surface <> '' AND told_at IS NULL"),
+)
+
+# Whose turn it is to do what one process of the cluster does.
+job_leases = Table(
+    "job_leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _required("holder", Text),
+    _required("expires_at", Double),
 )

@@ -200,7 +200,7 @@ async def test_queries_read_the_partial_index_alone(store: Store, analytics: Ana
         for statement, parameters in list(statements):
             if "FROM usage" in statement:
                 plan = await db.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-                assert "COVERING INDEX ix_usage_leaky_tokens (upstream=?" in str(plan.all())
+                assert "COVERING INDEX ix_usage_surface (surface=? AND upstream=?" in str(plan.all())
     assert len(statements) >= 4
 
 

@@ -1,0 +1,73 @@
+"""What purchases and consumptions tell the outside: to the gate's webhook and to a stream in Redis."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from llmgate.plugin.kit.outbox import Outbox, add_event
+from llmgate.plugin.kit.periodic import periodic
+from llmgate.plugin.kit.redis_stream import open_redis_stream
+from llmgate.plugin.kit.webhooks import Webhook
+
+from .consume import SURFACE
+from .tables import OUTBOX
+from .words import moment
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from llmgate.plugin.api import Services, Store
+    from llmgate.plugin.kit.outbox import Sink
+
+    from .saga import Purchase
+    from .settings import Settings
+
+
+async def open_events(settings: Settings, gate: Services, stack: AsyncExitStack) -> None:
+    """Deliver events to where the settings say, if anywhere."""
+    sinks: list[Sink] = []
+    if settings.webhook is not None:
+        sinks.append(Webhook(gate.http, settings.webhook, clock=gate.store.clock))
+    if settings.redis_stream is not None and gate.config.redis.url is not None:
+        stream = open_redis_stream(gate.config.redis.url, settings.redis_stream)
+        sinks.append(await stack.enter_async_context(stream))
+    outbox = outbox_of(gate.store, sinks)
+    await outbox.open()
+    if sinks:
+        await stack.enter_async_context(periodic("events", outbox.run))
+
+
+def outbox_of(store: Store, sinks: list[Sink]) -> Outbox:
+    """What tells `sinks` of purchases and consumptions."""
+    return Outbox(store, OUTBOX, sinks, surface=SURFACE, tell=consumption)
+
+
+def consumption(record: sa.Row[Any]) -> tuple[str, dict[str, Any]] | None:
+    """The event of a usage record: allowed or denied. What failed was given back and is none."""
+    if record.outcome not in ("finished", "refused"):
+        return None
+    allowed = record.outcome == "finished"
+    return "tokens.consumed" if allowed else "tokens.denied", {
+        "requestId": record.request_id,
+        "userId": record.uuid,
+        "provider": record.upstream,
+        "tokens": record.booked,
+        "allowed": allowed,
+    }
+
+
+async def announce(db: AsyncConnection, purchase: Purchase) -> None:
+    """Tell the outside of the purchase's new status, if anybody listens."""
+    payload = {
+        "purchaseId": purchase.id,
+        "provider": purchase.provider,
+        "tokens": purchase.tokens,
+        "status": purchase.status,
+        "failure": purchase.failure,
+        "createdAt": moment(purchase.created_at),
+        "updatedAt": moment(purchase.updated_at),
+    }
+    kind = f"purchase.{purchase.status.lower()}"
+    await add_event(db, OUTBOX, purchase.id, kind, payload, at=purchase.updated_at)
