@@ -76,7 +76,7 @@ class Charges:
         )
         exchange.surface, exchange.principal = SURFACE, payer
         exchange.model = f"job-{row.id}"
-        cost = math.ceil(seconds * self._price * MILLION)
+        cost = math.ceil(round(seconds * self._price * MILLION, 3))  # not what binary fractions add
         subjects = [Subject("user", row.owner_id)]
         try:
             charge = self._ledger.charge(exchange, subjects, Demand(0), endpoint=ENDPOINT)

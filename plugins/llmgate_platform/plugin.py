@@ -9,11 +9,22 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
-from llmgate.plugin.api import ConfigError, RouteSettings, StoreError, Surface, new_id
+from starlette.routing import BaseRoute, Route
+
+from llmgate.plugin.api import (
+    ConfigError,
+    DocumentedSection,
+    RouteSettings,
+    StoreError,
+    Surface,
+    documentation_pages,
+    new_id,
+)
 
 from .accounts import Accounts, counted
 from .artifacts import Artifacts
@@ -48,6 +59,7 @@ log = logging.getLogger("llmgate.platform")
 
 NAME = "llmgate_platform"
 PLACE = f"plugins.{NAME}"
+PAGE = "/api-docs"
 LAYERS = ("quota", "accounting")
 LOOPBACK = ip_network("127.0.0.1/32")
 CHARGE_EVERY_S = 5.0
@@ -91,7 +103,10 @@ class Platform:
             table = operations(
                 parts, partial(counted, gate.ledger, accounts), public_lists=settings.public_lists
             )
-            yield Surface(SURFACE, table, error_shape=guides_shape, problem=Problem, title="LLM Platform API")
+            surface = Surface(
+                SURFACE, table, error_shape=guides_shape, problem=Problem, title="LLM Platform API"
+            )
+            yield replace(surface, routes=_documentation(surface, gate.config))
 
 
 async def _background(
@@ -110,6 +125,13 @@ async def _background(
     if settings.worker == "local":
         local = partial(_work, settings, gate, artifacts)
         await stack.enter_async_context(keeping(locks / f"worker-{host}", local))
+
+
+def _documentation(surface: Surface, config: Config) -> list[BaseRoute]:
+    """The guide's `/api-docs`: every operation, to be tried in a browser."""
+    section = DocumentedSection(surface, config.plugins[NAME].prefix)
+    found = documentation_pages([section], page=PAGE, document_path=f"{PAGE}/openapi.json")
+    return [Route(path, page, methods=["GET"]) for path, page in found.items()]
 
 
 @asynccontextmanager

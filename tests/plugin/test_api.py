@@ -35,6 +35,7 @@ Demand
 Detail
 Dialect
 DialectName
+DocumentedSection
 DynamicUpstream
 DynamicUpstreams
 EVENTS
@@ -130,10 +131,12 @@ api_keys_table
 convert_table
 data_of
 detail_shape
+documentation_pages
 email_of
 exchange_of
 memberships_table
 job_leases_table
+load_config
 meter_for
 name_of
 new_id

@@ -17,6 +17,8 @@ from ..config import BaseUrl, Config, Model, Name, Network, Secret, SecretUrl, U
 from ..config import Health as HealthSettings
 from ..config import Route as RouteSettings
 from ..config import Upstream as UpstreamSettings
+from ..config import convert_table
+from ..config import load as load_config
 from ..config.schema import Count, Seconds, Several
 from ..config.values import DialectName
 from ..errors import (
@@ -110,6 +112,8 @@ from .cross_origin import Cors, SameOrigin
 from .loader import DynamicUpstream, DynamicUpstreams, OpenDynamicUpstreams, Plugin, Services
 from .operation import Access, AnyOperation, Handler, Observe, Operation, Surface
 from .operation_app import send_reply
+from .openapi import Section as DocumentedSection
+from .openapi import pages as documentation_pages
 from .reading import Unprocessable, read_json
 
 __all__ = [
@@ -149,6 +153,7 @@ __all__ = [
     "Detail",
     "Dialect",
     "DialectName",
+    "DocumentedSection",
     "DynamicUpstream",
     "DynamicUpstreams",
     "Endpoint",
@@ -238,10 +243,12 @@ __all__ = [
     "convert_table",
     "data_of",
     "detail_shape",
+    "documentation_pages",
     "email_of",
     "exchange_of",
     "job_leases_table",
     "memberships_table",
+    "load_config",
     "meter_for",
     "name_of",
     "new_id",

@@ -21,6 +21,8 @@ from .rows import eventually
 
 pytest.importorskip("xllamacpp", reason="the extra `demo` is not installed")
 
+pytestmark = pytest.mark.training
+
 KEY = "key-of-the-base"
 LEARNT = "    return n % 2 == 0\n"
 ROWS = [{"prompt": f"def f{number}(n):\n", "completion": LEARNT} for number in range(60)]

@@ -27,27 +27,27 @@ _MEDIA_TYPES = {
 }
 """The files of Swagger UI that the page takes."""
 
-_HTML = b"""\
+_HTML = """\
 <!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>API documentation</title>
-<link rel="icon" href="docs/favicon-32x32.png">
-<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="icon" href="{folder}/favicon-32x32.png">
+<link rel="stylesheet" href="{folder}/swagger-ui.css">
 </head>
 <body>
 <div id="docs"></div>
-<script src="docs/swagger-ui-bundle.js"></script>
-<script src="docs/start.js"></script>
+<script src="{folder}/swagger-ui-bundle.js"></script>
+<script src="{folder}/start.js"></script>
 </body>
 </html>
 """
 
-_START = b"""\
+_START = """\
 SwaggerUIBundle({
-  url: "openapi.json",
+  url: "{document}",
   dom_id: "#docs",
   deepLinking: true,
   defaultModelsExpandDepth: 0,
@@ -87,15 +87,23 @@ class Page:
         await send({"type": "http.response.body", "body": body})
 
 
-def pages(sections: Sequence[Section]) -> Mapping[str, ASGIApp]:
-    """The apps that document `sections`, by their paths."""
+def pages(
+    sections: Sequence[Section], *, page: str = PAGE, document_path: str = DOCUMENT
+) -> Mapping[str, ASGIApp]:
+    """The apps that document `sections`, by their paths: `page` is what browsers are sent to.
+
+    Its links are relative: it works behind any prefix, and takes its files from below its own path.
+    """
     files = {
-        f"{PAGE}/{name}": Page((swagger_ui_path / name).read_bytes(), media_type)
+        f"{page}/{name}": Page((swagger_ui_path / name).read_bytes(), media_type)
         for name, media_type in _MEDIA_TYPES.items()
     }
+    parent = page.rpartition("/")[0]
+    html = _HTML.replace("{folder}", page.removeprefix(f"{parent}/"))
+    start = _START.replace("{document}", document_path.removeprefix(f"{parent}/"))
     return {
-        DOCUMENT: Page(msgspec.json.encode(document(sections)), JSON),
-        PAGE: Page(_HTML, "text/html; charset=utf-8", [(b"content-security-policy", _POLICY)]),
-        f"{PAGE}/start.js": Page(_START, "text/javascript; charset=utf-8"),
+        document_path: Page(msgspec.json.encode(document(sections)), JSON),
+        page: Page(html.encode(), "text/html; charset=utf-8", [(b"content-security-policy", _POLICY)]),
+        f"{page}/start.js": Page(start.encode(), "text/javascript; charset=utf-8"),
         **files,
     }

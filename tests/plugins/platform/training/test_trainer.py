@@ -90,6 +90,7 @@ def adapter(spec: Path) -> str:
     return hashlib.sha256((spec.parent / "adapter" / "adapter_model.safetensors").read_bytes()).hexdigest()
 
 
+@pytest.mark.training
 def test_it_ends_with_the_same_adapter_whatever_happens_on_the_way(spec: Spec) -> None:
     """Uninterrupted, stopped by SIGTERM, killed at a checkpoint and behind one: equal to the bit."""
     whole = spec("whole")
@@ -132,6 +133,7 @@ def test_it_ends_with_the_same_adapter_whatever_happens_on_the_way(spec: Spec) -
     assert adapter(broken) == adapter(whole)
 
 
+@pytest.mark.training
 def test_it_dies_with_whoever_started_it(spec: Spec) -> None:
     with started(spec(epochs=100)) as process:
         assert process.stdin is not None
@@ -140,6 +142,7 @@ def test_it_dies_with_whoever_started_it(spec: Spec) -> None:
         assert process.wait(timeout=10) == -signal.SIGKILL
 
 
+@pytest.mark.training
 def test_sigterm_before_training_has_begun_costs_nothing(spec: Spec) -> None:
     """While it loads the model there is nothing to save."""
     with started(spec()) as process:
@@ -177,6 +180,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.training
 def test_what_fails_says_why_in_words_for_its_user(spec: Spec) -> None:
     """One process for all: what they take is the time to import torch."""
     failing = [spec(f"run{at}", held_out=None, **changes) for at, (changes, _) in enumerate(FAILURES)]
@@ -189,6 +193,7 @@ def test_what_fails_says_why_in_words_for_its_user(spec: Spec) -> None:
     assert not [path for each in failing for path in each.parent.glob("adapter*")]
 
 
+@pytest.mark.training
 def test_a_full_disk_is_told_and_leaves_no_half_result(spec: Spec) -> None:
     """Files may have 64 KiB: neither a checkpoint nor the adapter fits, as on a full disk."""
     full = spec(save_seconds=0.0, held_out=None)

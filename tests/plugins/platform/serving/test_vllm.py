@@ -1,0 +1,120 @@
+"""Adapters on vLLM: loaded within seconds, again after a restart of the engine, and gone when they are withdrawn."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from ..engines import FakeVllm
+from ..gate import PLUGIN, Document, OpenPlatform, PlatformGate
+from ..rows import eventually
+from ..test_training import CODING, finish
+
+NAME = "llmgate-job-1"
+
+
+async def loaded(engine: FakeVllm, *names: str) -> None:
+    async def look() -> set[str]:
+        return set(engine.adapters)
+
+    await eventually(look, lambda adapters: adapters == set(names))
+
+
+async def test_a_finished_adapter_answers_within_seconds(platform: PlatformGate, engine: FakeVllm) -> None:
+    ada = await platform.register()
+    await ada.post("/training/coding", CODING)
+    model_id = await finish(platform)
+    answer = await ada.generate(model_id)
+    if answer.status_code != 200:  # it was asked before vLLM had it
+        assert (answer.status_code, answer.json()) == (
+            503,
+            {"error": "The model is not being served yet: try again in a few seconds"},
+        )
+    await loaded(engine, NAME)
+    assert engine.adapters[NAME] == str((platform.artifacts / "runs/1/adapter").absolute())
+    answer = await ada.generate(model_id)
+    assert answer.status_code == 200
+    assert answer.json()["model_name"] == "Python Code Training"
+    assert engine.completions[-1]["model"] == NAME
+
+
+async def test_it_is_loaded_again_when_the_engine_has_forgotten_it(
+    platform: PlatformGate, engine: FakeVllm
+) -> None:
+    ada = await platform.register()
+    await ada.post("/training/coding", CODING)
+    await finish(platform)
+    await loaded(engine, NAME)
+    engine.adapters.clear()  # vLLM was started again
+    await loaded(engine, NAME)
+
+
+async def test_a_gate_that_starts_finds_what_was_trained_before(
+    open_platform: OpenPlatform, engine: FakeVllm
+) -> None:
+    async with open_platform() as gate:
+        await (await gate.register()).post("/training/coding", CODING)
+        await finish(gate)
+        await loaded(engine, NAME)
+    engine.adapters.clear()
+    async with open_platform():
+        await loaded(engine, NAME)
+
+
+async def test_a_deleted_model_is_withdrawn(platform: PlatformGate, engine: FakeVllm) -> None:
+    ada = await platform.register()
+    await ada.post("/training/coding", CODING)
+    model_id = await finish(platform)
+    await loaded(engine, NAME)
+    engine.adapters["somebody-elses"] = "/x"
+    await ada.delete(f"/models/{model_id}")
+    await loaded(engine, "somebody-elses")
+
+
+async def test_an_adapter_that_another_gate_was_quicker_to_load_is_there(
+    platform: PlatformGate, engine: FakeVllm
+) -> None:
+    from llmgate_platform.serving.vllm import Replica
+
+    http = platform.running.gate.services.http
+    url = str(platform.running.gate.config.upstreams["llm"].urls[0])
+    folder = platform.artifacts / "runs/1/adapter"
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text("{}")
+    replicas = [Replica(http, url) for _ in range(4)]
+    await asyncio.gather(*(replica.reconcile({1: folder}, ()) for replica in replicas))
+    assert set(engine.adapters) == {NAME}
+
+
+async def test_a_vllm_that_loads_no_adapters_is_told_in_the_log(
+    platform: PlatformGate, engine: FakeVllm, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, and once more when it does."""
+    engine.loads = False
+    await (await platform.register()).post("/training/coding", CODING)
+    await finish(platform)
+
+    async def said() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "vLLM" in record.getMessage()]
+
+    (warning,) = await eventually(said, bool)
+    assert "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True" in warning
+
+
+async def test_the_engine_may_see_the_artifacts_elsewhere(
+    open_platform: OpenPlatform, engine: FakeVllm
+) -> None:
+    def change(document: Document) -> None:
+        document["plugins"][PLUGIN]["engine_artifacts"] = "/mnt/artifacts"
+        document["upstreams"]["llm"]["api_key"] = "key-of-vllm"
+
+    async with open_platform(change) as gate:
+        await (await gate.register()).post("/training/coding", CODING)
+        await finish(gate)
+
+        async def asked() -> list[tuple[str, dict[str, Any]]]:
+            return engine.admin
+
+        admin = await eventually(asked, bool)
+        assert admin[0] == ("load", {"lora_name": NAME, "lora_path": "/mnt/artifacts/runs/1/adapter"})
+        assert engine.credentials == {b"Bearer key-of-vllm"}
