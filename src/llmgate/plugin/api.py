@@ -17,7 +17,6 @@ from ..config import BaseUrl, Config, Model, Name, Network, Secret, SecretUrl, U
 from ..config import Health as HealthSettings
 from ..config import Route as RouteSettings
 from ..config import Upstream as UpstreamSettings
-from ..config import convert_table
 from ..config import load as load_config
 from ..config.schema import Count, Seconds, Several
 from ..config.values import DialectName
@@ -110,10 +109,10 @@ from .call import ANY, EVENTS, FORM, JSON, MULTIPART, AnyCall, Call, Media, Repl
 from .cookies import SESSION_COOKIE, Cookie
 from .cross_origin import Cors, SameOrigin
 from .loader import DynamicUpstream, DynamicUpstreams, OpenDynamicUpstreams, Plugin, Services
-from .operation import Access, AnyOperation, Handler, Observe, Operation, Surface
-from .operation_app import send_reply
 from .openapi import Section as DocumentedSection
 from .openapi import pages as documentation_pages
+from .operation import Access, AnyOperation, Handler, Observe, Operation, Surface
+from .operation_app import send_reply
 from .reading import Unprocessable, read_json
 
 __all__ = [
@@ -247,8 +246,8 @@ __all__ = [
     "email_of",
     "exchange_of",
     "job_leases_table",
-    "memberships_table",
     "load_config",
+    "memberships_table",
     "meter_for",
     "name_of",
     "new_id",
