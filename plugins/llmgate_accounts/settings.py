@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -38,3 +39,8 @@ class Settings(Struct, frozen=True, kw_only=True):
                 f"token_limit ({self.token_limit}) is over max_token_limit ({self.max_token_limit}): "
                 "lower one or raise the other"
             )
+
+    def warnings(self, public: bool) -> Iterator[tuple[str, str]]:
+        """What is good for trying and not for strangers."""
+        if public and self.registration == "open" and self.max_token_limit is None:
+            yield "max_token_limit", "without it, whoever registers takes any limit: set the most to ask for"

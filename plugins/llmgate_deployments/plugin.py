@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -70,6 +70,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         Path | None, Meta(description="Folder of uploaded model files; without one, uploads are refused.")
     ] = None
     max_upload: Annotated[Count, Meta(description="Largest model file, in bytes.")] = 64 * 1024**3
+
+    def warnings(self, public: bool) -> Iterator[tuple[str, str]]:
+        """What is good for trying and not for strangers."""
+        if public and self.first_user_is_admin:
+            yield (
+                "first_user_is_admin",
+                "the first stranger is admin: leave it out, and grant the role yourself",
+            )
 
 
 class Deployments:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -58,3 +58,8 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise ValueError('payment = "stripe" and [plugins.llmgate_leaky_tokens.stripe] go together')
         if self.webhook is not None:
             self.webhook.check()
+
+    def warnings(self, public: bool) -> Iterator[tuple[str, str]]:
+        """What is good for trying and not for strangers."""
+        if public and self.payment == "instant":
+            yield "payment", 'anybody buys tokens for nothing: write "manual" or "stripe"'

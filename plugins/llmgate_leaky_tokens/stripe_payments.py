@@ -45,7 +45,9 @@ async def open_stripe(settings: StripeSettings) -> AsyncIterator[Stripe]:
         import stripe  # noqa: PLC0415 - an extra, and slow to load
     except ImportError as error:
         place = "plugins.llmgate_leaky_tokens.payment"
-        raise ConfigError([f"{place}: Stripe needs its library: install `llmgate[stripe]`"]) from error
+        raise ConfigError(
+            [f"{place}: Stripe needs its library: `pip install '.[stripe]'` in a checkout of llmgate"]
+        ) from error
     http = stripe.HTTPXClient()
     client = stripe.StripeClient(
         settings.api_key.reveal(),

@@ -1,6 +1,11 @@
 import asyncio
+import http.server
+import socket
+import sqlite3
+import threading
 from pathlib import Path
 
+import pytest
 from servers import serve
 from starlette.types import Receive, Scope, Send
 
@@ -72,4 +77,140 @@ async def test_upstreams_are_asked_with_their_own_key_only_when_told_to(
     assert asked == [("/v1/models", b"Bearer sk-own")]
     assert f"upstreams.good: {url}/v1/models: status 200" in found["good"]
     [problem] = found["problems"]
-    assert problem.startswith("upstreams.local: http://127.0.0.1:9/health: ConnectError")
+    assert "upstreams.local: http://127.0.0.1:9/health: ConnectError" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[store]\nurl = "sqlite:///nowhere/gate.db"', "store.url: the folder "),
+        ('[store]\nurl = "sqlite:///songs.db"', "is another program's (it has songs)"),
+        ('[store]\njournals = "nowhere/journals"', "store.journals: the folder "),
+    ],
+)
+def test_a_store_that_cannot_be_there_is_a_problem_with_its_line(
+    unmigrated: Cli, folder: Path, text: str, problem: str
+) -> None:
+    with sqlite3.connect(folder / "songs.db") as db:
+        db.execute("CREATE TABLE songs (a)")
+    file = folder / "gate.toml"
+    file.write_text(file.read_text().rstrip() + "\n" + text)
+    line = file.read_text().splitlines().index(text.splitlines()[1]) + 1
+    stderr = unmigrated("check", code=2).stderr
+    assert problem in stderr
+    assert f"gate.toml:{line}: " in stderr
+    assert not (folder / "nowhere").exists()
+
+
+def test_an_empty_store_is_a_warning(unmigrated: Cli, folder: Path) -> None:
+    """It may be a backup that went wrong; the exit code stays 0."""
+    (folder / "gate.db").touch()
+    found = unmigrated.json("check")
+    [warning] = found["warnings"]
+    assert "is empty: if there was a gate's store, restore its backup" in warning
+
+
+def test_warnings_are_told_from_problems(unmigrated: Cli, folder: Path) -> None:
+    file = folder / "gate.toml"
+    file.write_text(file.read_text().replace('window = "month"', ""))
+    result = unmigrated("check")
+    assert "warning: " in result.stderr and "quotas[0].window: not written" in result.stderr
+    assert "gate.toml: good" in result.stdout
+
+
+def test_check_contacts_nobody_even_where_reconcile_is_on(unmigrated: Cli, folder: Path) -> None:
+    asked = []
+    server = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=lambda: asked.append(server.accept()), daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    file = folder / "gate.toml"
+    file.write_text(
+        f'[upstreams.v]\nurls = ["{url}"]\ndialect = "vllm"\n[reconcile]\ninterval = "1s"\n'
+        + file.read_text()
+    )
+    unmigrated("check")
+    server.close()
+    assert asked == []
+
+
+def test_live_says_that_a_key_is_wrong_and_which_models_are_not_there(unmigrated: Cli, folder: Path) -> None:
+    """A health path shows neither."""
+
+    class Backend(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            good = self.path != "/v1/models" or self.headers["authorization"] == "Bearer sk-right"
+            body = b'{"data":[{"id":"large"}]}' if good else b"{}"
+            self.send_response(200 if good else 401)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on stderr."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        text = """
+            [gate]
+            listen = ["127.0.0.1:{port}"]
+            [upstreams.v]
+            urls = ["http://127.0.0.1:{backend}"]
+            dialect = "vllm"
+            api_key = "{key}"
+            models = {{ small = "tiny" }}
+            [[routes]]
+            path = "/v1"
+            upstream = "v"
+            default_model = "medium"
+        """
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            values = {"port": taken.getsockname()[1], "backend": server.server_port}
+            (folder / "gate.toml").write_text(text.format(key="sk-wrong", **values))
+            wrong = unmigrated.json("check", "--live", code=2)["problems"]
+            (folder / "gate.toml").write_text(text.format(key="sk-right", **values))
+            right = unmigrated.json("check", "--live", code=2)["problems"]
+        server.shutdown()
+    assert any(
+        ":7: upstreams.v.api_key:" in line and "the key is wrong: correct it" in line for line in wrong
+    )
+    assert not any("api_key" in line for line in right)
+    assert any('upstreams.v.models.small: it serves no "tiny" (but: large)' in line for line in right)
+    assert any('routes[0].default_model: upstreams.v serves no "medium"' in line for line in right)
+    assert any("already" in line and "gate.listen" in line for line in right)  # the port is another's
+
+
+def test_live_asks_redis(unmigrated: Cli, folder: Path) -> None:
+    file = folder / "gate.toml"
+    file.write_text(
+        file.read_text() + '[redis]\nurl = "redis://127.0.0.1:1"\n[gate]\nlisten = ["127.0.0.1:0"]\n'
+    )
+    found = unmigrated.json("check", "--live", code=2)
+    assert any("redis.url: redis (127.0.0.1:1): cannot be reached" in line for line in found["problems"])
+    assert "127.0.0.1:0: free to listen at" in found["good"]
+
+
+def test_settings_that_give_away_what_they_sell_are_warned_of_where_strangers_come(
+    unmigrated: Cli, folder: Path
+) -> None:
+    text = """
+        [gate]
+        listen = ["{address}"]
+        trusted_proxies = ["127.0.0.1"]
+        [upstreams.v]
+        urls = ["http://127.0.0.1:9"]
+        [[routes]]
+        path = "/v1"
+        upstream = "v"
+        [plugins.llmgate_accounts]
+    """
+    for address, count in (("0.0.0.0:1", 2), ("127.0.0.1:1", 1)):
+        (folder / "gate.toml").write_text(text.format(address=address))
+        warnings = unmigrated.json("check")["warnings"]
+        assert len(warnings) == count, warnings
+        assert any(
+            "routes[0]: anybody may register (llmgate_accounts), and no quota bounds" in w for w in warnings
+        )
+        assert any(":10: plugins.llmgate_accounts.max_token_limit: without it" in w for w in warnings) is (
+            count == 2
+        )

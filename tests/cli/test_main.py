@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from cli.conftest import Cli
 from llmgate.cli import COMMANDS, main
@@ -62,3 +63,23 @@ def test_python_m_llmgate_is_llmgate() -> None:
     """The program can be started without its script on the PATH."""
     said = subprocess.check_output([sys.executable, "-m", "llmgate", "--version"], text=True)
     assert said.startswith("llmgate ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["user", "list", "--config", "FILE"],
+        ["user", "--config", "FILE", "list"],
+        ["routes", "--config", "FILE"],
+    ],
+)
+def test_config_may_stand_behind_the_command(words: list[str], migrated: Path) -> None:
+    file = str(migrated / "gate.toml")
+    words = [file if word == "FILE" else word for word in words]
+    assert CliRunner().invoke(main, words, catch_exceptions=False).exit_code == 0
+
+
+def test_two_files_are_one_too_many(migrated: Path) -> None:
+    words = ["--config", str(migrated / "gate.toml"), "routes", "--config", "other.toml"]
+    result = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert (result.exit_code, "--config was given twice" in result.stderr) == (2, True)

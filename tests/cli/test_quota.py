@@ -87,3 +87,15 @@ def test_a_subject_that_is_not_there_is_refused(llmgate: Cli, migrated: Path) ->
     """Exit code 1: the command was right, the store has no such thing."""
     for option, name in (("--user", "zoe"), ("--key", "9"), ("--organization", "Nil")):
         assert "There is no" in llmgate("quota", "show", option, name, code=1).stderr
+
+
+def test_money_without_a_price_is_warned_of(llmgate: Cli, bob: Any, migrated: Path) -> None:
+    """It would never be spent; `check` says so, too, of what stands in the store."""
+    words = ("quota", "set", "--user", "bob", "--money", "5")
+    assert "warning: gate.toml has no prices" in llmgate(*words).stderr
+    assert any("money by `llmgate quota`" in line for line in llmgate.json("check")["warnings"])
+    with (migrated / "gate.toml").open("a") as file:
+        file.write("[prices.small]\ninput = 1\noutput = 1\n")
+    assert 'no price of "large"' in llmgate(*words, "--model", "large").stderr
+    assert llmgate(*words, "--model", "small").stderr == ""
+    assert llmgate.json("check")["warnings"] == []

@@ -1,4 +1,4 @@
-"""The command line: `llmgate [--config gate.toml] COMMAND`.
+"""The command line: `llmgate [--config gate.toml] COMMAND`; --config may stand behind the command, too.
 
 Exit codes: 0 done; 1 what was asked for is not there or was refused; 2 a mistake in the command, in
 gate.toml, or with the store. Results go to stdout, everything else to stderr.
@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..errors import GateError, Refusal
+from ..errors import ConfigError, GateError, Refusal
 
 COMMANDS = {
     "serve": "Serve the gate that gate.toml describes.",
@@ -28,7 +28,9 @@ COMMANDS = {
     "quota": "Set, show, reset and remove quotas.",
     "usage": "Show what was used, from the ledger: the total, groups, or single requests.",
     "reconcile": "Compare the ledger with what the upstreams count themselves, for a while.",
-    "simulate": "Play the ledger's requests against another gate.toml.",
+    "simulate": (
+        "Play the ledger's requests against NEW.toml: who would have been refused, and what it would have cost."
+    ),
     "import": "Turn the configuration of another gateway into a gate.toml.",
     "backup": "Copy the store to a file, while the gate runs.",
     "conformance": "Send requests to the backend at URL directly and through a gate, and compare the answers.",
@@ -54,6 +56,7 @@ class Commands(click.Group):
         finally:
             gc.freeze()
             gc.enable()
+        _take_config(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -66,20 +69,56 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except GateError as error:
-            click.echo(str(error), err=True)
+            _report(error, ctx)
             ctx.exit(1 if isinstance(error, Refusal) else 2)
+
+
+CONFIG_FILE = click.Path(path_type=Path)
+
+
+def _take_config(command: click.Command) -> None:
+    """Let `command`, and what is below it, take --config as well: people write it at either place."""
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _take_config(below)
+    if not any("--config" in parameter.opts for parameter in command.params):
+        command.params.append(
+            click.Option(
+                ["--config"], type=CONFIG_FILE, expose_value=False, hidden=True, callback=_use_config
+            )
+        )
+
+
+def _use_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
+    if path is not None:
+        root = ctx.find_root()
+        given = root.get_parameter_source("path") is click.core.ParameterSource.COMMANDLINE
+        if given and path != root.obj:
+            raise click.UsageError(f"--config was given twice: {root.obj} and {path}.")
+        root.obj = ctx.obj = path
+
+
+def _report(error: GateError, ctx: click.Context) -> None:
+    """One line for each problem; with the line of gate.toml that it is about, where there is one."""
+    if isinstance(error, ConfigError):
+        from ..config import located  # noqa: PLC0415 - `--help` need not load the settings
+
+        for problem in located(ctx.find_root().obj, error.problems):
+            click.echo(problem, err=True)
+    else:
+        click.echo(str(error), err=True)
 
 
 @click.group(cls=Commands)
 @click.option(
     "--config",
     "path",
-    type=click.Path(path_type=Path),
+    type=CONFIG_FILE,
     default=Path("gate.toml"),
     envvar="LLMGATE_CONFIG",
     show_default=True,
     show_envvar=True,
-    help="The gate.toml to work with.",
+    help="The gate.toml to work with. It may stand behind the command, too.",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context

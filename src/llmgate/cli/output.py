@@ -53,7 +53,7 @@ def say(sentence: str, row: Row, *, as_json: bool) -> None:
 
 def print_json(value: object) -> None:
     """Print `value` as JSON, indented."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2))
 
 
 def time_of(seconds: float | None) -> dt.datetime | None:

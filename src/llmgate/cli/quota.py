@@ -26,7 +26,7 @@ def command() -> None:
     """
 
 
-class Period(click.ParamType):
+class Period(click.ParamType[Window]):
     """A window."""
 
     name = "window"
@@ -89,6 +89,8 @@ async def set_quota(
     if upstream and upstream not in gate.config.upstreams:
         known = ", ".join(gate.config.upstreams) or "none"
         raise click.UsageError(f'gate.toml has no upstream "{upstream}" (known: {known}).')
+    if unit is Unit.MONEY:
+        _warn_of_prices(gate, model)
     scale = MILLION if unit is Unit.MONEY else 1
     allotment = Allotment(
         unit,
@@ -102,6 +104,20 @@ async def set_quota(
     balance = await gate.quotas.set(subject, allotment)
     row = _row(balance)
     say(f"Set quota {row['id']}: {row['limit']} {unit}, {row['remaining']} left.", row, as_json=as_json)
+
+
+def _warn_of_prices(gate: Administration, model: str) -> None:
+    """Without a price nothing is ever spent."""
+    prices = gate.config.prices
+    if not prices:
+        click.echo(
+            "warning: gate.toml has no prices, so no money is ever spent: add [prices.MODEL]", err=True
+        )
+    elif model and model not in prices and "*" not in prices:
+        known = ", ".join(prices)
+        click.echo(
+            f'warning: gate.toml has no price of "{model}", so none is spent on it (known: {known})', err=True
+        )
 
 
 @command.command("show")
@@ -174,7 +190,7 @@ def _row(balance: Balance) -> Row:
         "used": shown(balance.used),
         "remaining": shown(balance.remaining),
         "overdraft": shown(allotment.overdraft),
-        "window": allotment.window,
+        "window": str(allotment.window),
         "upstream": allotment.upstream or None,
         "model": allotment.model or None,
         "resets_at": None if isinf(balance.window_end) else time_of(balance.window_end),

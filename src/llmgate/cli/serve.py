@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..config import load_with_warnings, located
 from ..gate.routes import addresses_of
+from ..plugin.warnings import warnings_of
 from ..server import serve
 from ..server.log import log_to_stderr
 from .options import gate_file
@@ -28,6 +30,9 @@ def command(path: Path, *, workers: int | None) -> None:
     requests finish and stop.
     """
     log_to_stderr()
+    config, warnings = load_with_warnings(path, workers=workers)
+    for warning in located(path, [*warnings, *warnings_of(config)]):
+        click.echo(f"warning: {warning}", err=True)
     serve(path, workers=workers, ready=announce)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import httpx
 import msgspec
@@ -77,19 +77,25 @@ class ModelNames:
     async def ask(self, upstream: Upstream) -> bool:
         """One round over the replicas of `upstream`; returns whether one of them has shown its list."""
         path = self._upstreams[upstream]
-        lists = await asyncio.gather(
+        answers = await asyncio.gather(
             *(ask_models(upstream, replica, path, http=self._http) for replica in upstream.replicas)
         )
-        shown = [names for names in lists if names is not None]
+        shown = [listed.names for listed in answers if listed.names is not None]
         if shown:
             upstream.model_names = frozenset(sorted(set().union(*shown))[:MAX_NAMES])
         return bool(shown)
 
 
-async def ask_models(
-    upstream: Upstream, replica: Replica, path: str, *, http: httpx.AsyncClient
-) -> set[str] | None:
-    """The models of one replica; None if it does not say. Notes whether it takes the gate's own key."""
+class Listed(NamedTuple):
+    """What a replica has answered to the question for its models; `names` are None where that is no list."""
+
+    names: set[str] | None
+    good: bool
+    message: str
+
+
+async def ask_models(upstream: Upstream, replica: Replica, path: str, *, http: httpx.AsyncClient) -> Listed:
+    """The models of one replica. Notes whether it takes the gate's own key."""
     try:
         answer = await http.get(
             replica.origin.url + path,
@@ -97,16 +103,17 @@ async def ask_models(
             timeout=TIMEOUT_S,
             follow_redirects=False,
         )
-    except httpx.HTTPError:
-        return None  # health checks and the requests themselves say more of that
+    except httpx.HTTPError as error:
+        return Listed(None, False, f"{type(error).__name__}: {error}")
+    found = f"status {answer.status_code}"
     if answer.status_code in (401, 403):
-        replica.refuses_key(upstream.name, f"{path}: status {answer.status_code}")
-        return None
+        replica.refuses_key(upstream.name, f"{path}: {found}")
     if not answer.is_success:
-        return None
+        return Listed(None, False, found)
     replica.takes_key(upstream.name)
     try:
         cards = msgspec.json.decode(answer.content, type=_List).data or []
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return {card.id for card in cards if 0 < len(card.id) <= MAX_LENGTH and card.id.isprintable()}
+        return Listed(None, True, found)
+    names = {card.id for card in cards if 0 < len(card.id) <= MAX_LENGTH and card.id.isprintable()}
+    return Listed(names, True, found)

@@ -140,7 +140,9 @@ async def open_buckets(url: SecretUrl | None) -> AsyncIterator[Buckets]:
     try:
         from redis.asyncio import Redis  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise ConfigError(["redis.url: Redis needs its client: install `llmgate[cluster]`"]) from error
+        raise ConfigError(
+            ["redis.url: Redis needs its client: `pip install '.[cluster]'` in a checkout of llmgate"]
+        ) from error
     redis = Redis.from_url(url.reveal(), socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)
     try:
         yield RedisBuckets(redis)

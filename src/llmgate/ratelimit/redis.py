@@ -185,7 +185,9 @@ async def open_redis(
     package for it is not installed.
     """
     if find_spec("hiredis") is None:
-        raise ConfigError(["redis.url: Redis needs hiredis: install `llmgate[cluster]`"])
+        raise ConfigError(
+            ["redis.url: Redis needs hiredis: `pip install '.[cluster]'` in a checkout of llmgate"]
+        )
     from .redis_pipe import RedisPipe  # noqa: PLC0415 - needs the extra `cluster`
 
     redis = RedisPipe(url, timeout=timeout)

@@ -157,7 +157,9 @@ def parse(url: str) -> URL:
             return parsed.set(drivername="sqlite+aiosqlite")
         case "postgresql":
             if find_spec("asyncpg") is None:
-                raise StoreError("store.url: PostgreSQL needs asyncpg: install `llmgate[cluster]`")
+                raise StoreError(
+                    "store.url: PostgreSQL needs asyncpg: `pip install '.[cluster]'` in a checkout of llmgate"
+                )
             return parsed.set(drivername="postgresql+asyncpg")
         case _:
             raise StoreError(f"store.url: {shown} is of no kind that llmgate knows: write {_FORMS}")
