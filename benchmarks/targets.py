@@ -153,7 +153,7 @@ def prepare(
         "gate.toml",
         WORKERS=str(workers),
         STORE=_database() if cluster else "sqlite:///gate.db",
-        REDIS=f'[redis]\nurl = "{REDIS}"' if cluster else "",
+        REDIS=f'[limits_store]\nurl = "{REDIS}"' if cluster else "",
         AUTHENTICATION="required" if keys else "none",
         MIDDLEWARE=json.dumps(layers),
     )

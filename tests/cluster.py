@@ -37,7 +37,7 @@ shutdown_grace = 5.0
 [store]
 url = "{store}"
 
-[redis]
+[limits_store]
 url = "{redis}"
 prefix = "{prefix}"
 

@@ -72,7 +72,7 @@ class Running:
         return {
             "inside": self.gate.in_flight,
             "on upstreams": sum(replica.in_flight for each in upstreams for replica in each.replicas),
-            "slots": self.runtime.slots.taken,  # type: ignore[attr-defined]
+            "slots": self.runtime.limits.slots.taken,  # type: ignore[attr-defined]
             "held": self.held(),
             "unwritten": self.runtime.ledger.commits.backlog,
             "gauge": int(sum(in_flight)),

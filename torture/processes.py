@@ -149,7 +149,9 @@ def gate(
         PORT=port,
         WORKERS=workers,
         STORE=store,
-        REDIS="" if shared is None else f'[redis]\nurl = "redis://127.0.0.1:{shared.port}/0"\ntimeout = 1.0',
+        REDIS=""
+        if shared is None
+        else f'[limits_store]\nurl = "redis://127.0.0.1:{shared.port}/0"\ntimeout = 1.0',
         BACKENDS=[f"http://127.0.0.1:{upstream.port}" for upstream in upstreams],
     )
     (folder / "gate.toml").write_text(settings)

@@ -30,8 +30,9 @@ async def open_events(settings: Settings, gate: Services, stack: AsyncExitStack)
     sinks: list[Sink] = []
     if settings.webhook is not None:
         sinks.append(Webhook(gate.http, settings.webhook, clock=gate.store.clock))
-    if settings.redis_stream is not None and gate.config.redis.url is not None:
-        stream = open_redis_stream(gate.config.redis.url, settings.redis_stream)
+    redis = gate.config.limits_store.redis
+    if settings.redis_stream is not None and redis is not None:
+        stream = open_redis_stream(redis, settings.redis_stream)
         sinks.append(await stack.enter_async_context(stream))
     outbox = outbox_of(gate.store, sinks)
     await outbox.open()

@@ -91,8 +91,8 @@ def _check(settings: Settings, gate: Services) -> None:
         problems.append(
             f'{PLACE}: /oauth2/jwks shows the public keys of sessions: write algorithm = "RS256" in [sessions]'
         )
-    if settings.redis_stream is not None and config.redis.url is None:
-        problems.append(f"{PLACE}.redis_stream: there is no Redis: write url in [redis]")
+    if settings.redis_stream is not None and config.limits_store.redis is None:
+        problems.append(f"{PLACE}.redis_stream: there is no Redis: write a redis:// as url in [limits_store]")
     if problems:
         raise ConfigError(problems)
 

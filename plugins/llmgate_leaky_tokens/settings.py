@@ -44,7 +44,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     stripe: Annotated[StripeSettings | None, doc('Stripe\'s terms, for payment = "stripe".')] = None
     webhook: Annotated[WebhookSettings | None, doc("Receives events of purchases and consumptions.")] = None
     redis_stream: Annotated[
-        Name | None, doc("Stream in [redis] that gets the same events; without it, none.")
+        Name | None, doc("Stream in [limits_store] that gets the same events; without it, none.")
     ] = None
     analytics_roles: Annotated[
         tuple[Name, ...],

@@ -261,7 +261,7 @@ def test_no_secret_is_shown() -> None:
         shown += "\n".join(problems_of(document))
     document = copy.deepcopy(DOCUMENT)
     document["store"]["url"] = "mysql://gate:wachtwoord@db/gate"
-    document["redis"]["url"] = "rediss://:wachtwoord@"
+    document["limits_store"]["url"] = "rediss://:wachtwoord@"
     document["upstreams"]["vllm"]["urls"] = "http://gate:wachtwoord@gpu:8001"
     document["upstreams"]["openai"]["urls"] = ["http://gate:wachtwoord@gpu:8001"]
     document["upstreams"]["vllm"]["api_key"] = 12345678

@@ -36,7 +36,7 @@ KEPT = {
     "workers_share": {
         "gate": {"workers": 2},
         "store": {"url": "postgresql://db/gate"},
-        "redis": {"url": "redis://cache"},
+        "limits_store": {"url": "redis://cache"},
     },
     "whole_tls": {"gate": {"tls": {"certificate": "gate.pem", "key": "gate.key"}}},
     "key_fits_header": {"upstreams": {"vllm": {"urls": ["http://a"], "api_key": "sk-1"}}},
@@ -81,6 +81,10 @@ KEPT = {
         "plugins": {"audit": {}},
     },
     "moving_counts_requests": {"limits": [{"per": "key", "requests": 1, "strategy": "moving"}]},
+    "moving_windows": {
+        "limits": [{"per": "key", "requests": 1, "strategy": "moving"}],
+        "limits_store": {"url": "redis+cluster://cache:6379"},
+    },
     "whole_overdraft": {"quotas": [{"per": "user", "tokens": 1, "overdraft": 2}]},
     "money_has_prices": {
         "quotas": [{"per": "user", "money": 1, "overdraft": 0.5, "model": "m"}],
@@ -136,21 +140,29 @@ BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
         "quotas[1]: quotas[0] is for the same already: leave one of them out",
     ),
     (
+        "moving_windows",
+        {
+            "limits": [{"per": "key", "requests": 1, "strategy": "moving"}],
+            "limits_store": {"url": "memcached://cache:11211"},
+        },
+        'limits[0].strategy: memcached:// keeps no moving windows: write "fixed", or another limits_store.url',
+    ),
+    (
         "moving_counts_requests",
         {"limits": [{"per": "key", "tokens": 1, "strategy": "moving"}]},
         'limits[0].strategy: tokens are counted in fixed windows only: write "fixed", or leave it out',
     ),
     (
         "workers_share",
-        {"gate": {"workers": 2}, "redis": {"url": "redis://cache"}},
+        {"gate": {"workers": 2}, "limits_store": {"url": "redis://cache"}},
         "gate.workers: 2 workers cannot share SQLite and their own memory: "
-        "write 1, or set store.url to postgresql:// and redis.url",
+        "write 1, or set store.url to postgresql:// and limits_store.url to redis://",
     ),
     (
         "workers_share",
         {"gate": {"workers": 2}, "store": {"url": "postgresql://db/gate"}},
         "gate.workers: 2 workers cannot share SQLite and their own memory: "
-        "write 1, or set store.url to postgresql:// and redis.url",
+        "write 1, or set store.url to postgresql:// and limits_store.url to redis://",
     ),
     (
         "whole_tls",

@@ -17,10 +17,10 @@ from llmgate.config.values import (
     PARSERS,
     BaseUrl,
     DialectName,
+    LimitsUrl,
     Model,
     Name,
     Prefix,
-    RedisUrl,
     ReplicaUrl,
     StoreUrl,
     Text,
@@ -52,7 +52,7 @@ def parse(kind: Any, text: str) -> Any:
         (StoreUrl, "sqlite:////var/gate.db", SecretUrl("sqlite:////var/gate.db")),
         (StoreUrl, "env:URL", SecretUrl("postgresql://gate:geheim@db/gate")),
         (StoreUrl, "postgresql:///gate?host=/run", SecretUrl("postgresql:///gate?host=/run")),
-        (RedisUrl, "redis://cache", SecretUrl("redis://cache")),
+        (LimitsUrl, "redis://cache", SecretUrl("redis://cache")),
         (Network, "10.0.0.0/8", ipaddress.ip_network("10.0.0.0/8")),
         (Network, "::1", ipaddress.ip_network("::1/128")),
         (UrlPath, "/", "/"),
@@ -117,8 +117,8 @@ def test_a_good_value_is_taken(kind: Any, text: str, value: object) -> None:
         (StoreUrl, "postgresql+asyncpg://db/gate", "postgresql:// alone"),
         (StoreUrl, "postgresql://me:geheim@db", "no database"),
         (StoreUrl, "postgresql://me:ge/heim@db/gate", "no valid host and port"),
-        (RedisUrl, "http://cache", ""),
-        (RedisUrl, "redis://:geheim@", "no valid host and port"),
+        (LimitsUrl, "http://cache", ""),
+        (LimitsUrl, "redis://:geheim@", "no valid host and port"),
         (Network, "10.0.0.1/8", "write 10.0.0.0/8"),
         (Network, "example.org", ""),
         (UrlPath, "v1", ""),
@@ -148,7 +148,7 @@ def test_a_bad_value_is_refused_with_the_remedy(kind: Any, text: str, reason: st
     assert "geheim" not in str(caught.value)
 
 
-KINDS = [*PARSERS, Name, Model, Text, UrlPath, Prefix, DialectName, BaseUrl, ReplicaUrl, StoreUrl, RedisUrl]
+KINDS = [*PARSERS, Name, Model, Text, UrlPath, Prefix, DialectName, BaseUrl, ReplicaUrl, StoreUrl, LimitsUrl]
 
 
 @given(st.sampled_from(KINDS), st.text(max_size=40))

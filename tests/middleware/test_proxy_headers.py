@@ -21,6 +21,11 @@ NETWORKS = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")
         ("10.0.0.1", ["192.0.2.7, nonsense"], "10.0.0.1"),
         ("10.0.0.1", [], "10.0.0.1"),
         ("192.0.2.1", ["203.0.113.9"], "192.0.2.1"),
+        ("10.0.0.1", ["198.51.100.3:53123"], "198.51.100.3"),
+        ("10.0.0.1", ["[2001:db8:7::1]:443"], "2001:db8:7::1"),
+        ("10.0.0.1", ["[2001:db8:7::1]"], "2001:db8:7::1"),
+        ("10.0.0.1", ["203.0.113.9, [fd00::2]:443, 10.0.0.9:1"], "203.0.113.9"),
+        ("10.0.0.1", ["999.0.0.1:1"], "10.0.0.1"),
     ],
 )
 async def test_a_client_is_who_the_last_trusted_proxy_says(
@@ -38,3 +43,14 @@ async def test_without_trusted_proxies_nobody_is_believed() -> None:
     layer = ProxyHeaders(app, trusted=[])
     await play(layer, headers={"x-forwarded-for": "10.0.0.9"}, client=("10.0.0.1", 1))
     assert app.scopes[0]["client"] == ("10.0.0.1", 1)
+
+
+@pytest.mark.parametrize(("trusted", "believed"), [(True, ("192.0.2.7", 0)), (False, None)])
+async def test_a_proxy_behind_a_unix_socket_is_believed_if_the_operator_says_so(
+    trusted: bool, believed: tuple[str, int] | None
+) -> None:
+    """It has no address to be known by."""
+    app = Answers()
+    layer = ProxyHeaders(app, trusted=[], unix_sockets=trusted)
+    await play(layer, headers={"x-forwarded-for": "192.0.2.7"}, client=None)
+    assert app.scopes[0]["client"] == believed

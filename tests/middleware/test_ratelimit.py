@@ -11,7 +11,8 @@ from stores import Clock
 from llmgate.exchange import Exchange, Principal
 from llmgate.middleware import RateLimit
 from llmgate.middleware.ratelimit import Limit
-from llmgate.ratelimit.windows import LocalSlots, LocalWindows
+from llmgate.ratelimit.memory import LocalSlots
+from llmgate.ratelimit.memory import MemoryStorage as OwnStorage
 from llmgate.usage.model import Certainty, Reading, Usage
 
 ANN = Principal(1, "ann", key_id=7, organization_id=3)
@@ -27,7 +28,7 @@ def clock() -> Clock:
 
 
 def limiter(*limits: Limit, clock: Clock, app: object = None, **settings: object) -> RateLimit:
-    settings.setdefault("storage", LocalWindows(clock=clock))
+    settings.setdefault("storage", OwnStorage(timer=clock))
     return RateLimit(app or Answers(), limits=limits, clock=clock, **settings)
 
 
@@ -139,10 +140,38 @@ async def test_the_tightest_of_several_limits_is_told(clock: Clock) -> None:
 
 
 async def test_limits_of_different_names_are_counted_apart(clock: Clock) -> None:
-    storage, slots = LocalWindows(clock=clock), LocalSlots()
+    storage, slots = OwnStorage(timer=clock), LocalSlots()
     one = limiter(Limit("key", "requests", 1, name="a"), clock=clock, storage=storage, slots=slots)
     two = limiter(Limit("key", "requests", 1, name="b"), clock=clock, storage=storage, slots=slots)
     assert [(await model_request(app)).status for app in (one, two, one)] == [200, 200, 429]
+
+
+async def test_a_customers_addresses_of_ipv6_are_one(clock: Clock) -> None:
+    """Who has one has a network of them; an IPv4 client of a socket for both families is one of IPv4."""
+    app = limiter(Limit("ip", "requests", 1), clock=clock)
+    asked = [
+        "2001:db8::1",
+        "2001:db8::ffff:2",
+        "2001:db8:0:1::1",
+        "::ffff:192.0.2.1",
+        "192.0.2.1",
+        "192.0.2.2",
+    ]
+    assert [(await model_request(app, ip=ip)).status for ip in asked] == [200, 429, 200, 200, 429, 200]
+    each = limiter(Limit("ip", "requests", 1), clock=clock, ipv6_prefix=128)
+    assert [(await model_request(each, ip=ip)).status for ip in asked[:2]] == [200, 200]
+
+
+@pytest.mark.parametrize("moving", [False, True])
+async def test_a_clock_that_is_set_back_locks_nobody_out(moving: bool) -> None:
+    """Windows are measured by a timer; the wall's clock is for telling when."""
+    timer, wall = Clock(5.0), Clock(10_000.0)
+    app = limiter(Limit("key", "requests", 1, 60, moving=moving), clock=wall, storage=OwnStorage(timer=timer))
+    await model_request(app)
+    wall.now -= 3600
+    assert (await model_request(app)).header("retry-after") == "60"
+    timer.pass_by(60.001)
+    assert (await model_request(app)).status == 200
 
 
 class Uses:

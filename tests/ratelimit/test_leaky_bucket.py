@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stores import Clock
 
-from llmgate.config import SecretUrl
-from llmgate.errors import Unavailable
-from llmgate.ratelimit.leaky_bucket import Bucket, Buckets, LocalBuckets, RedisBuckets, open_buckets
+from llmgate.errors import StoreError, Unavailable
+from llmgate.ratelimit.leaky_bucket import Bucket, Buckets, LeakyBucket
+from llmgate.ratelimit.memory import MemoryStorage
+from llmgate.ratelimit.store import open_limits_store
 
 REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
 SLOW = Bucket(capacity=1000, leak=0.001)
@@ -22,20 +23,17 @@ SLOW = Bucket(capacity=1000, leak=0.001)
 @pytest.fixture(params=["memory", "redis"])
 async def buckets(request: pytest.FixtureRequest) -> AsyncIterator[Buckets]:
     if request.param == "memory":
-        yield LocalBuckets()
+        yield LeakyBucket(MemoryStorage())
         return
-    redis = pytest.importorskip("redis.asyncio").Redis.from_url(REDIS)
-    try:
-        await redis.ping()
-    except OSError as error:
-        reason = f"no Redis answers at {REDIS}: {error}"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    pytest.importorskip("hiredis")
     prefix = f"llmgate-test:{uuid.uuid4().hex}:"
-    yield RedisBuckets(redis, prefix=prefix)
-    keys = [key async for key in redis.scan_iter(f"{prefix}*")]
-    if keys:
-        await redis.delete(*keys)
-    await redis.aclose()
+    async with open_limits_store(REDIS, prefix=prefix, timeout=30) as store:
+        try:
+            await store.windows.look("anything")
+        except StoreError as error:
+            reason = f"no Redis answers at {REDIS}: {error}"
+            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        yield store.buckets
 
 
 async def test_tokens_fill_the_bucket_until_no_more_fit(buckets: Buckets) -> None:
@@ -86,7 +84,7 @@ async def test_of_many_at_once_only_as_many_fit_as_there_is_room_for(buckets: Bu
 
 async def test_it_leaks_at_its_rate() -> None:
     clock = Clock(5.0)
-    buckets = LocalBuckets(clock=clock)
+    buckets = LeakyBucket(MemoryStorage(timer=clock))
     bucket = Bucket(capacity=100, leak=2.0)
     await buckets.pour("a", 100, bucket)
     wait = (await buckets.pour("a", 30, bucket)).wait
@@ -97,19 +95,20 @@ async def test_it_leaks_at_its_rate() -> None:
 
 async def test_buckets_that_have_run_out_take_no_memory() -> None:
     clock = Clock()
-    buckets = LocalBuckets(clock=clock)
+    storage = MemoryStorage(timer=clock)
+    buckets = LeakyBucket(storage)
     for number in range(1000):
         await buckets.pour(str(number), 1, Bucket(10, 1.0))
     clock.pass_by(100)
     await buckets.pour("last", 1, Bucket(10, 1.0))
-    assert list(buckets._empty_at) == ["last"]
+    assert len(storage) == 1
 
 
 @given(st.lists(st.tuples(st.integers(1, 150), st.floats(0, 30)), max_size=40))
 def test_no_more_gets_through_than_the_bucket_and_its_leak_allow(asked: list[tuple[int, float]]) -> None:
     """And what was told to wait fits after that wait."""
     clock, bucket = Clock(0.0), Bucket(capacity=100, leak=3.0)
-    buckets = LocalBuckets(clock=clock)
+    buckets = LeakyBucket(MemoryStorage(timer=clock))
 
     async def run() -> None:
         through = 0
@@ -128,13 +127,12 @@ def test_no_more_gets_through_than_the_bucket_and_its_leak_allow(asked: list[tup
     asyncio.run(run())
 
 
-async def test_without_redis_they_are_in_memory() -> None:
-    async with open_buckets(None) as buckets:
-        assert isinstance(buckets, LocalBuckets)
-
-
-async def test_a_redis_that_is_away_refuses_instead_of_letting_through() -> None:
-    pytest.importorskip("redis")
-    async with open_buckets(SecretUrl("redis://127.0.0.1:1/0")) as buckets:
-        with pytest.raises(Unavailable):
-            await buckets.pour("a", 1, SLOW)
+@pytest.mark.parametrize("fail_open", [False, True])
+async def test_a_redis_that_is_away_refuses_or_lets_through_as_the_operator_chose(fail_open: bool) -> None:
+    pytest.importorskip("hiredis")
+    async with open_limits_store("redis://127.0.0.1:1/0", fail_open=fail_open) as store:
+        if fail_open:
+            assert (await store.buckets.pour("a", 1, SLOW)).fits
+        else:
+            with pytest.raises(Unavailable):
+                await store.buckets.pour("a", 1, SLOW)

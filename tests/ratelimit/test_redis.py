@@ -6,22 +6,24 @@ these tests are skipped, and fail where CI is set.
 
 import asyncio
 import os
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from typing import Self
 
 import pytest
 from servers import until
 from starlette.types import Message, Receive, Scope, Send
-from stores import Clock
 
 from llmgate.errors import StoreError
 from llmgate.middleware.ratelimit import Limit, RateLimit
 
 pytest.importorskip("hiredis", reason="hiredis is not installed (the extra `cluster`)")
 
-from llmgate.ratelimit.redis import RedisSlots, RedisWindows, open_redis
+from llmgate.ratelimit.redis import RedisSlots, RedisStorage
 from llmgate.ratelimit.redis_pipe import RedisPipe
+from llmgate.ratelimit.store import open_limits_store
 
 REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
 LONG = 30.0
@@ -42,6 +44,22 @@ async def redis() -> AsyncIterator[RedisPipe]:
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     yield pipe
     await pipe.aclose()
+
+
+Windows = Callable[[str], RedisStorage]
+
+
+@pytest.fixture
+async def windows(redis: RedisPipe) -> AsyncIterator[Windows]:
+    """Makes storages, each with a connection of its own, as workers have."""
+    async with AsyncExitStack() as stack:
+
+        def made(prefix: str) -> RedisStorage:
+            storage = RedisStorage(REDIS, prefix=prefix, timeout=LONG)
+            stack.push_async_callback(storage.aclose)
+            return storage
+
+        yield made
 
 
 class Relay:
@@ -85,30 +103,52 @@ class Relay:
         sink.close()
 
 
-async def test_two_workers_count_in_one_window(redis: RedisPipe, prefix: str, clock: Clock) -> None:
-    one, two = (RedisWindows(redis, prefix=prefix, clock=clock) for _ in range(2))
+async def test_two_workers_count_in_one_window(prefix: str, windows: Windows) -> None:
+    one, two = (windows(prefix) for _ in range(2))
     counted = [await one.count("k", 60), await two.count("k", 60), await one.count("k", 60, 3)]
     assert [window.used for window in counted] == [1, 2, 5]
     assert (await two.look("k")).used == 5
-    assert await one.look("another") == (0, clock.now)
+    assert await one.look("another") == (0, 0.0)
 
 
-async def test_a_window_ends_a_span_after_it_was_opened_by_whoever(
-    redis: RedisPipe, prefix: str, clock: Clock
-) -> None:
-    one, two = (RedisWindows(redis, prefix=prefix, clock=clock) for _ in range(2))
+async def test_a_window_ends_a_span_after_it_was_opened_by_whoever(prefix: str, windows: Windows) -> None:
+    one, two = (windows(prefix) for _ in range(2))
     await one.count("k", 60)
     for window in (await two.count("k", 9999), await one.look("k")):
-        assert clock.now + 55 < window.reset <= clock.now + 60
+        assert 55 < window.left <= 60
 
 
-async def test_a_moving_window_holds_no_more_than_its_limit(
-    redis: RedisPipe, prefix: str, clock: Clock
-) -> None:
-    one, two = (RedisWindows(redis, prefix=prefix, clock=clock) for _ in range(2))
+async def test_a_moving_window_holds_no_more_than_its_limit(prefix: str, windows: Windows) -> None:
+    one, two = (windows(prefix) for _ in range(2))
     entered = [await each.enter("k", 3, 60) for each in (one, two, one, two)]
     assert [(good, window.used) for good, window in entered] == [(True, 1), (True, 2), (True, 3), (False, 3)]
-    assert all(clock.now + 55 < window.reset <= clock.now + 60 for _, window in entered)
+    assert all(55 < window.left <= 60 for _, window in entered)
+
+
+async def test_a_clock_that_was_set_back_locks_nobody_out_longer_than_a_window(
+    prefix: str, windows: Windows, redis: RedisPipe
+) -> None:
+    """What such a clock leaves behind: keys that end far in the future, and entries that are not yet."""
+    (storage,) = (windows(prefix),)
+    await storage.count("fixed", 60)
+    await redis.run("PEXPIRE", f"{prefix}:windows:fixed", 3_600_000)
+    assert (await storage.count("fixed", 60)).left <= 60
+    key = f"{prefix}:windows:moving"
+    await redis.run("LPUSH", key, f"{time.time() + 3600:.6f}")
+    await redis.run("PEXPIRE", key, 60_000)
+    assert await storage.enter("moving", 1, 60) == (True, (1, 60.0))
+
+
+async def test_several_at_once_go_into_a_moving_window_or_none(prefix: str, windows: Windows) -> None:
+    storage = windows(prefix)
+    entered = [await storage.enter("k", 5, 60, amount) for amount in (3, 3, 2, 0, 6)]
+    assert [(good, window.used) for good, window in entered] == [
+        (True, 3),
+        (False, 3),
+        (True, 5),
+        (True, 5),
+        (False, 5),
+    ]
 
 
 async def test_slots_are_counted_across_workers(redis: RedisPipe, prefix: str) -> None:
@@ -151,14 +191,14 @@ async def test_many_at_once_never_take_more_slots_than_there_are(redis: RedisPip
 
 
 async def test_a_redis_that_is_not_there_is_named(prefix: str) -> None:
-    async with open_redis("redis://127.0.0.1:1", prefix=prefix) as shared:
+    async with open_limits_store("redis://127.0.0.1:1", prefix=prefix) as shared:
         with pytest.raises(StoreError, match=r"redis \(127\.0\.0\.1:1\): cannot be reached"):
             await shared.windows.count("k", 60)
 
 
 @pytest.mark.usefixtures("redis")
 async def test_a_redis_that_does_not_answer_is_waited_for_until_the_timeout(prefix: str) -> None:
-    async with Relay() as relay, open_redis(relay.url, timeout=0.05, prefix=prefix) as shared:
+    async with Relay() as relay, open_limits_store(relay.url, timeout=0.05, prefix=prefix) as shared:
         assert (await shared.windows.count("k", 60)).used == 1
         relay.deaf = True
         answers = await asyncio.gather(
@@ -171,9 +211,9 @@ async def test_a_redis_that_does_not_answer_is_waited_for_until_the_timeout(pref
 
 @pytest.mark.usefixtures("redis")
 async def test_a_lost_connection_is_opened_again_by_the_next_question(prefix: str) -> None:
-    async with Relay() as relay, open_redis(relay.url, prefix=prefix) as shared:
+    async with Relay() as relay, open_limits_store(relay.url, prefix=prefix) as shared:
         assert (await shared.windows.count("k", 60)).used == 1
-        line = shared.windows._redis._line
+        line = shared.windows.pipe._line
         assert line is not None
         relay.cut()
         await until(lambda: line.closed)
@@ -184,7 +224,7 @@ async def test_a_lost_connection_is_opened_again_by_the_next_question(prefix: st
 async def test_that_it_is_away_is_known_until_it_answers_again(
     prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Relay() as relay, open_redis(relay.url, timeout=0.05, prefix=prefix) as shared:
+    async with Relay() as relay, open_limits_store(relay.url, timeout=0.05, prefix=prefix) as shared:
         assert (await shared.windows.count("k", 60)).used == 1
         assert shared.availability.failing is None
         relay.deaf = True
@@ -199,14 +239,14 @@ async def test_that_it_is_away_is_known_until_it_answers_again(
 
 
 async def test_that_it_is_away_is_known_before_any_request(prefix: str) -> None:
-    async with open_redis("redis://127.0.0.1:1", prefix=prefix) as shared:
+    async with open_limits_store("redis://127.0.0.1:1", prefix=prefix) as shared:
         await until(lambda: shared.availability.failing is not None)
 
 
 @pytest.mark.usefixtures("redis")
 async def test_giving_a_slot_back_never_fails(prefix: str) -> None:
     """The answer is out by then: there is nobody to tell."""
-    async with Relay() as relay, open_redis(relay.url, timeout=0.05, prefix=prefix) as shared:
+    async with Relay() as relay, open_limits_store(relay.url, timeout=0.05, prefix=prefix) as shared:
         await shared.slots.acquire("user", 1)
         relay.deaf = True
         await shared.slots.release("user")
@@ -261,7 +301,7 @@ async def test_what_is_no_redis_is_dropped() -> None:
 async def test_without_redis_requests_are_refused_or_go_through_as_the_operator_chose(
     prefix: str, fail_open: bool, status: int
 ) -> None:
-    async with open_redis("redis://127.0.0.1:1", prefix=prefix) as shared:
+    async with open_limits_store("redis://127.0.0.1:1", prefix=prefix) as shared:
         limits = [Limit("gate", "requests", 5), Limit("gate", "concurrent", 5)]
         app = RateLimit(fine, limits=limits, storage=shared.windows, slots=shared.slots, fail_open=fail_open)
         sent: list[Message] = []

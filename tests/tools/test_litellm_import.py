@@ -119,7 +119,7 @@ def test_budgets_limits_and_stores() -> None:
         },
     )
     assert written["store"] == {"url": "env:DATABASE_URL"}
-    assert written["redis"] == {"url": "redis://cache:6380/0"}
+    assert written["limits_store"] == {"url": "redis://cache:6380/0"}
     assert written["upstreams"]["api-openai-com"]["first_byte_timeout"] == 60.0
     assert written["quotas"] == [{"per": "user", "money": 5.0, "window": "month"}]
     assert written["limits"] == [

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from msgspec.structs import replace
 
-from ..config import Config, Redis, SecretUrl, Store
+from ..config import Config, LimitsStore, SecretUrl, Store
 from ..gate.build import Gate, open_gate
 from ..gate.runtime import open_runtime
 from ..plugin.loader import migrations_of
@@ -34,7 +34,7 @@ async def dry_run(config: Config) -> AsyncIterator[Gate]:
             config,
             gate=replace(config.gate, access_log=False, workers=1),
             store=Store(url=SecretUrl(url)),
-            redis=Redis(),
+            limits_store=LimitsStore(),
         )
         async with (
             open_runtime(alone, inner=_nobody) as runtime,

@@ -150,12 +150,21 @@ def _database_file(rest: str, sources: Sources) -> Path:
     return sources.path(name)
 
 
-def parse_redis_url(text: str, sources: Sources) -> SecretUrl:
-    """`redis://...` or `rediss://...`, plain or named by `env:` or `file:`."""
+LIMITS_SCHEMES: Final = (
+    "memory", "memcached", "mongodb", "mongodb+srv",
+    "redis", "rediss", "redis+cluster", "redis+sentinel", "redis+unix",
+    "valkey", "valkeys", "valkey+cluster", "valkey+sentinel", "valkey+unix",
+)  # fmt: skip
+"""Those of the `limits` library's asynchronous storages."""
+
+
+def parse_limits_url(text: str, sources: Sources) -> SecretUrl:
+    """A URL of the `limits` library, plain or named by `env:` or `file:`."""
     text = secret_text(text, sources)
-    if text.partition("://")[0] not in {"redis", "rediss"}:
+    scheme, found, _ = text.partition("://")
+    if not found or scheme not in LIMITS_SCHEMES:
         raise ValueError
-    return _server_url(text, needs_path=False)
+    return _server_url(text, needs_path=False) if scheme in ("redis", "rediss") else SecretUrl(text)
 
 
 def parse_smtp_url(text: str, sources: Sources) -> SecretUrl:

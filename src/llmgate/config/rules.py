@@ -19,7 +19,7 @@ import msgspec
 from .addresses import ASGI_APP, Address
 from .messages import alternatives, dangling, join, quoted
 from .read import BROKEN, Unknowable, sound
-from .schema import Config, Gate, Limit, Quota, Route, Tls, Upstream
+from .schema import Config, Gate, Limit, LimitsStore, Quota, Route, Tls, Upstream
 
 Finding = tuple[str, str]
 Rule = Callable[[Config, Any], Iterator[Finding]]
@@ -31,14 +31,25 @@ MIDDLEWARE: Final = ("ratelimit", "quota", "accounting")
 
 def workers_share(config: Config, gate: Gate) -> Iterator[Finding]:
     """Several workers count right only on stores that they share."""
-    if gate.workers > 1 and (config.store.url.scheme == "sqlite" or config.redis.url is None):
+    if gate.workers > 1 and (config.store.url.scheme == "sqlite" or _counts_alone(config.limits_store)):
         yield (
             "workers",
             (
                 f"{gate.workers} workers cannot share SQLite and their own memory: "
-                "write 1, or set store.url to postgresql:// and redis.url"
+                "write 1, or set store.url to postgresql:// and limits_store.url to redis://"
             ),
         )
+
+
+def _counts_alone(store: LimitsStore) -> bool:
+    return store.url is None or store.url.scheme == "memory"
+
+
+def moving_windows(config: Config, limit: Limit) -> Iterator[Finding]:
+    """memcached counts, and keeps no lists of times."""
+    url = config.limits_store.url
+    if limit.strategy == "moving" and url is not None and url.scheme == "memcached":
+        yield "strategy", 'memcached:// keeps no moving windows: write "fixed", or another limits_store.url'
 
 
 def whole_tls(_: Config, tls: Tls) -> Iterator[Finding]:
@@ -268,7 +279,7 @@ RULES: Rules = MappingProxyType(
             roles_need_a_caller,
             allowed_default,
         ),
-        Limit: (one_unit, known_routes, moving_counts_requests, no_window_for_slots, no_second_limit),
+        Limit: (one_unit, known_routes, moving_counts_requests, moving_windows, no_window_for_slots, no_second_limit),
         Quota: (one_unit, known_upstream, whole_overdraft, money_has_prices, no_second_quota),
     }
 )

@@ -23,11 +23,11 @@ from .values import (
     FileMode,
     HeaderName,
     HostPattern,
+    LimitsUrl,
     Model,
     Name,
     Prefix,
     QuotaWindow,
-    RedisUrl,
     ReplicaUrl,
     SmtpUrl,
     StoreUrl,
@@ -79,7 +79,9 @@ class Gate(Struct, frozen=True, kw_only=True):
         Address("127.0.0.1", 8000),
     )
     workers: Annotated[
-        int, Meta(ge=1, le=1024), doc("Server processes. More than one needs PostgreSQL and Redis.")
+        int,
+        Meta(ge=1, le=1024),
+        doc("Server processes. More than one needs PostgreSQL and a [limits_store] for all."),
     ] = 1
     max_body: Annotated[Bytes, doc("Largest request body, in bytes; over it: 413.")] = 16_777_216
     max_header: Annotated[Bytes, doc("Largest request head, in bytes; over it: 431.")] = 65_536
@@ -132,6 +134,16 @@ class Gate(Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         Several[Network], doc("Networks of proxies whose X-Forwarded-For is believed.")
     ] = ()
+    trust_unix_sockets: Annotated[
+        bool, doc("Whoever connects through a Unix socket is a proxy whose X-Forwarded-For is believed.")
+    ] = False
+    ipv6_prefix: Annotated[
+        int,
+        Meta(ge=16, le=128),
+        doc(
+            "Bits of an IPv6 address that tell clients apart in limits per ip: a customer gets a /64, or more."
+        ),
+    ] = 64
     hosts: Annotated[
         Several[HostPattern],
         doc(
@@ -194,16 +206,29 @@ class Mail(Struct, frozen=True, kw_only=True):
     timeout: Annotated[Seconds, doc("Seconds for one mail, until the server has taken it.")] = 4.0
 
 
-class Redis(Struct, frozen=True, kw_only=True):
-    """Redis, which several workers share for windows and slots."""
+class LimitsStore(Struct, frozen=True, kw_only=True):
+    """Where rate limits are counted: what several workers or hosts share."""
 
-    url: Annotated[RedisUrl | None, doc("Server.")] = None
+    url: Annotated[
+        LimitsUrl | None,
+        doc(
+            "memory://, as without one, is each process for itself; redis:// (or rediss://) counts everything for "
+            "all. Others that the limits library knows (redis+cluster://, redis+sentinel://, redis+unix://, "
+            "valkey://, memcached:// ...) count windows for all, but concurrent requests and leaky buckets in each "
+            "process."
+        ),
+    ] = None
     prefix: Annotated[Text, doc("Stands before every key: several gates can use one server.")] = "llmgate"
     timeout: Annotated[Seconds, doc("Seconds to wait for it, to connect and again for an answer.")] = 0.5
     fail_open: Annotated[
         bool,
         doc("Let requests through without rate limits while it does not answer, instead of refusing them."),
     ] = False
+
+    @property
+    def redis(self) -> SecretUrl | None:
+        """The one Redis server in which everything is counted, if that is where."""
+        return self.url if self.url is not None and self.url.scheme in ("redis", "rediss") else None
 
 
 class Reconcile(Struct, frozen=True, kw_only=True):
@@ -435,7 +460,7 @@ class Config(Struct, frozen=True, kw_only=True):
     gate: Gate = Gate()
     metrics: Metrics = Metrics()
     store: Store = Store()
-    redis: Redis = Redis()
+    limits_store: LimitsStore = LimitsStore()
     reconcile: Reconcile = Reconcile()
     sessions: Sessions = Sessions()
     passwords: Passwords = Passwords()

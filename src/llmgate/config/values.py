@@ -19,8 +19,8 @@ from .addresses import (
     Network,
     parse_address,
     parse_base_url,
+    parse_limits_url,
     parse_network,
-    parse_redis_url,
     parse_replica_url,
     parse_smtp_url,
     parse_store_url,
@@ -142,8 +142,15 @@ ReplicaUrl = Annotated[
 """The root of an HTTP server, or the app that the gate is put around."""
 StoreUrl = Annotated[SecretUrl, Parser(_A_STORE, parse_store_url, secret=True)]
 """A database; the path of an SQLite file is absolute."""
-RedisUrl = Annotated[SecretUrl, Parser("redis://HOST:PORT/NUMBER or rediss://", parse_redis_url, secret=True)]
-"""A Redis server."""
+LimitsUrl = Annotated[
+    SecretUrl,
+    Parser(
+        "memory://, redis://HOST:PORT/NUMBER or another URL of the limits library",
+        parse_limits_url,
+        secret=True,
+    ),
+]
+"""Where rate limits are counted."""
 SmtpUrl = Annotated[
     SecretUrl, Parser("smtp://HOST:PORT or smtps://USER:PASSWORD@HOST", parse_smtp_url, secret=True)
 ]

@@ -104,7 +104,7 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
             prices=prices_of(config),
             upstreams=upstreams,
             routes=late,
-            buckets=runtime.buckets,
+            buckets=runtime.limits.buckets,
             http=runtime.http,
             backends=partial(open_dynamic_upstreams, config, runtime, addresses_of(config)),
             mailer=_mailer_of(config),
@@ -131,7 +131,7 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
         # Nothing can fail any more: only now is the file in force for what outlives this gate.
         runtime.ledger.set_defaults(defaults_of(config))
         runtime.instruments.watch(
-            runtime.ledger, upstreams.values(), known_models(config), runtime.limits_availability
+            runtime.ledger, upstreams.values(), known_models(config), runtime.limits.availability
         )
         if watch:
             await _watch_upstreams(config, upstreams, runtime, stack)

@@ -106,7 +106,7 @@ def _of_plugin(
         return PluginRoute(route, name=name, owner=f"plugins.{name}", prefix=prefix, middleware=middleware)
 
     def limited(*names: str, only_named: bool = False) -> list[Middleware]:
-        limit = rate_limit(config.limits, runtime, *names, only_named=only_named)
+        limit = rate_limit(config, runtime, *names, only_named=only_named)
         return [limit] if limit.kwargs["limits"] else []
 
     def around(operation: AnyOperation) -> list[Middleware]:
@@ -137,12 +137,12 @@ def _of_plugin(
 
 def _add_probes(config: Config, runtime: Runtime, services: Services, routes: Routes) -> None:
     """Health and metrics, on every address of the gate unless metrics have one of their own."""
-    counted = bool(config.limits) and not runtime.limits_fail_open
+    counted = bool(config.limits) and not runtime.limits.fail_open
     ready = Ready(
         runtime.ledger,
         services.upstreams,
         fail_open=runtime.fail_open,
-        limits=runtime.limits_availability if counted else None,
+        limits=runtime.limits.availability if counted else None,
     )
     alive = Alive()
     inner = next((settings for settings in config.upstreams.values() if settings.is_asgi_app), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,7 @@ from ..observability.log_writer import LogWriter
 from ..observability.metrics import Instruments, SharedValues
 from ..proxy.asgi_upstream import ORIGIN, AsgiTransport
 from ..proxy.replica import Replicas
-from ..ratelimit.leaky_bucket import open_buckets
-from ..ratelimit.redis import open_redis
-from ..ratelimit.windows import LocalSlots, LocalWindows
+from ..ratelimit.store import LimitsStore, open_limits_store
 from ..store import Store
 from .from_config import defaults_of
 
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
     from .. import config
     from ..config import Config
     from ..ledger.commit import Committer
-    from ..ratelimit.availability import Availability
-    from ..ratelimit.leaky_bucket import Buckets
-    from ..ratelimit.windows import Slots, Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +39,14 @@ class Runtime:
     store: Store
     ledger: Ledger
     instruments: Instruments
-    windows: Windows
-    slots: Slots
     http: httpx.AsyncClient
     access_log: AccessLog
     fail_open: bool
-    buckets: Buckets
-    limits_fail_open: bool
+    limits: LimitsStore
     inner: ASGIApp | None = None
     """The app that the gate is put around, if any. `http` reaches it at `proxy.asgi_upstream.ORIGIN`."""
     replicas: Replicas = field(default_factory=Replicas)
     """What is known of the upstreams' replicas: a reload forgets nothing."""
-    limits_availability: Availability | None = None
-    """Whether the store that limits are counted in answers; None where that is this process."""
 
 
 @asynccontextmanager
@@ -93,8 +83,7 @@ async def open_runtime(
             )
         )
         http = await stack.enter_async_context(_http(inner))
-        buckets = await stack.enter_async_context(open_buckets(config.redis.url))
-        windows, slots, availability = await _shared(config, stack, clock)
+        limits = await stack.enter_async_context(_limits_store(config))
         cells = SharedValues.open(counters)
         stack.callback(cells.close)
         instruments = Instruments(cells)
@@ -107,15 +96,11 @@ async def open_runtime(
             store,
             ledger,
             instruments,
-            windows,
-            slots,
             http,
             access_log,
             settings.fail_open,
-            buckets,
-            config.redis.fail_open,
+            limits,
             inner,
-            limits_availability=availability,
         )
 
 
@@ -124,15 +109,14 @@ def _http(inner: ASGIApp | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(trust_env=False, mounts=mounts)
 
 
-async def _shared(
-    config: Config, stack: AsyncExitStack, clock: Callable[[], float]
-) -> tuple[Windows, Slots, Availability | None]:
-    """What limits count in: Redis where gate.toml names one, else this process's memory."""
-    redis = config.redis
-    if redis.url is None:
-        return LocalWindows(clock=clock), LocalSlots(), None
-    return await stack.enter_async_context(
-        open_redis(redis.url.reveal(), timeout=redis.timeout, prefix=redis.prefix, clock=clock)
+def _limits_store(config: Config) -> AbstractAsyncContextManager[LimitsStore]:
+    """What limits count in: this process's memory, where gate.toml names nothing."""
+    settings = config.limits_store
+    return open_limits_store(
+        None if settings.url is None else settings.url.reveal(),
+        timeout=settings.timeout,
+        prefix=settings.prefix,
+        fail_open=settings.fail_open,
     )
 
 

@@ -14,7 +14,7 @@ from ..backends.context_length import ContextLengths
 from ..backends.dialect import DIALECTS
 from ..backends.model_list import ModelCards
 from ..backends.token_counter import TokenCounter
-from ..config import Config, Limit, Name, Route, Upstream
+from ..config import Config, Name, Route, Upstream
 from ..errors import ConfigError
 from ..middleware import (
     Accounting,
@@ -139,8 +139,8 @@ def front_of(
 
 def proxy_headers(config: Config) -> list[Middleware]:
     """What stands in front of all routes of an address: who the client is, behind proxies that are trusted."""
-    trusted = config.gate.trusted_proxies
-    return [Layer("", ProxyHeaders, trusted=trusted)] if trusted else []
+    trusted, unix = config.gate.trusted_proxies, config.gate.trust_unix_sockets
+    return [Layer("", ProxyHeaders, trusted=trusted, unix_sockets=unix)] if trusted or unix else []
 
 
 def relay_of(
@@ -184,7 +184,7 @@ def route_middleware(
     for name in route.middleware:
         match name:
             case "ratelimit":
-                layers.append(rate_limit(config.limits, runtime, route.name))
+                layers.append(rate_limit(config, runtime, route.name))
             case "quota":
                 layers.append(_quota(route, config, runtime, upstream))
             case "accounting":
@@ -200,15 +200,17 @@ def _named(route: Route) -> list[str]:
     return [path_pattern(base + each.path).pattern for each in route.allow if each.path != "*"]
 
 
-def rate_limit(limits: Iterable[Limit], runtime: Runtime, *names: str, only_named: bool = False) -> Layer:
+def rate_limit(config: Config, runtime: Runtime, *names: str, only_named: bool = False) -> Layer:
     """The layer for those of gate.toml's [[limits]] that are for one of `names`, or, unless `only_named`, for all."""
     return Layer(
         "ratelimit",
         _limited,
-        limits=[limit_of(limit) for limit in limits if _is_for(limit, names, only_named=only_named)],
-        storage=runtime.windows,
-        slots=runtime.slots,
-        fail_open=runtime.limits_fail_open,
+        limits=[limit_of(limit) for limit in config.limits if _is_for(limit, names, only_named=only_named)],
+        storage=runtime.limits.windows,
+        slots=runtime.limits.slots,
+        fail_open=runtime.limits.fail_open,
+        ipv6_prefix=config.gate.ipv6_prefix,
+        clock=runtime.store.clock,
     )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import math
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from ..errors import Header, RateLimited, Refusal, StoreError, Unavailable, answer
 from ..exchange import Exchange, exchange_of
-from ..ratelimit.windows import LimitsWindows, LocalSlots, LocalWindows, Window, Windows
+from ..ratelimit.memory import LocalSlots, MemoryStorage
+from ..ratelimit.strategies import FixedWindow, MovingWindow, Window, WindowItem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -20,13 +23,28 @@ if TYPE_CHECKING:
     from limits.aio.storage import Storage
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from ..ratelimit.windows import Slots
+    from ..ratelimit.memory import Slots
+    from ..ratelimit.strategies import Windows
 
 log = logging.getLogger("llmgate")
 
 Per = Literal["key", "user", "organization", "ip", "route", "gate"]
 What = Literal["requests", "tokens", "concurrent"]
 WHAT: tuple[What, ...] = ("requests", "tokens", "concurrent")
+
+
+@lru_cache(4096)
+def network_of(address: str, ipv6_prefix: int) -> str:
+    """Whose `address` is: an IPv4 address itself, an IPv6 network of so many bits, or a name as it stands."""
+    if ":" not in address:
+        return address
+    try:
+        ip = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.ip_network((ip, ipv6_prefix), strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +66,16 @@ class Limit:
 
 
 class _Stand(msgspec.Struct, frozen=True):
-    """Where one limit stands for one request; `reset` is in seconds since the epoch."""
+    """Where one limit stands for one request; there is room again in `left` seconds."""
 
     limit: Limit
     good: bool
     remaining: int
-    reset: float
+    left: float
 
     @classmethod
     def of(cls, limit: Limit, window: Window, *, good: bool) -> _Stand:
-        return cls(limit, good, max(0, limit.amount - window.used), window.reset)
+        return cls(limit, good, max(0, limit.amount - window.used), window.left)
 
 
 class RateLimit:
@@ -65,10 +83,10 @@ class RateLimit:
     limit stands: `X-RateLimit-Limit`, `-Remaining`, and `-Reset` (seconds since the epoch).
 
     Limits per key, user or organization pass over requests that have none; `per = "ip"` counts the peer's
-    address as the server reports it. A request counts on the limits before the one that refuses it.
-    `storage` is where windows are, maybe one of the `limits` library; while it does not answer, requests are
-    refused with 503, unless `fail_open`. Without `storage` and `slots`, the process counts for itself.
-    Raises `ValueError` for a limit that cannot be kept.
+    address as the server reports it, of IPv6 its first `ipv6_prefix` bits: who has one address has them all. A
+    request counts on the limits before the one that refuses it. `storage` is where windows are: any asynchronous
+    one of the `limits` library; while it does not answer, requests are refused with 503, unless `fail_open`.
+    Without `storage` and `slots`, the process counts for itself. Raises `ValueError` for a limit that cannot be kept.
     """
 
     def __init__(
@@ -76,14 +94,16 @@ class RateLimit:
         app: ASGIApp,
         *,
         limits: Sequence[Limit],
-        storage: Windows | Storage | None = None,
+        storage: Storage | Windows | None = None,
         slots: Slots | None = None,
         fail_open: bool = False,
+        ipv6_prefix: int = 64,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
-        windows = _windows(storage, clock)
+        windows = MemoryStorage() if storage is None else storage
         self._slots = slots or LocalSlots()
+        self._ipv6_prefix = ipv6_prefix
         self._fail_open = fail_open
         self._clock = clock
         self._concurrent = [limit for limit in limits if limit.what == "concurrent"]
@@ -104,7 +124,9 @@ class RateLimit:
             await answer(scope, send, refusal)
             return
         try:
-            await self.app(scope, receive, send if tightest is None else _telling(tightest, send))
+            await self.app(
+                scope, receive, send if tightest is None else _telling(tightest, self._clock(), send)
+            )
         finally:
             if taken:
                 await self._release(taken)
@@ -115,7 +137,7 @@ class RateLimit:
         tightest: _Stand | None = None
         try:
             for window in self._windows:
-                who = _who(window.limit.per, scope, exchange)
+                who = self._who(window.limit.per, scope, exchange)
                 if who is not None:
                     stand = await window.enter(who)
                     if not stand.good:
@@ -131,7 +153,7 @@ class RateLimit:
 
     async def _take_slots(self, scope: Scope, exchange: Exchange, taken: list[str]) -> None:
         for limit in self._concurrent:
-            who = _who(limit.per, scope, exchange)
+            who = self._who(limit.per, scope, exchange)
             if who is not None:
                 slot = f"{limit.name}:{limit.per}:{limit.amount}:{who}"
                 if not await self._slots.acquire(slot, limit.amount):
@@ -142,12 +164,12 @@ class RateLimit:
 
     def _too_fast(self, stand: _Stand) -> RateLimited:
         limit = stand.limit
-        wait = max(1, math.ceil(stand.reset - self._clock()))
+        wait = max(1, math.ceil(stand.left))
         return RateLimited(
             f"Rate limit reached: {limit.amount} {limit.what} in {limit.window} s for this {limit.per}. "
             f"Try again in {wait} s.",
             retry_after=wait,
-            headers=_headers(stand),
+            headers=_headers(stand, self._clock()),
         )
 
     async def _release(self, taken: list[str]) -> None:
@@ -159,24 +181,42 @@ class RateLimit:
             return
         try:
             for window in self._tokens:
-                who = _who(window.limit.per, scope, exchange)
+                who = self._who(window.limit.per, scope, exchange)
                 if who is not None:
                     await window.count(who, tokens)
         except StoreError as error:  # the answer is out: there is nobody left to refuse
             log.warning("request %s: its tokens do not count on rate limits: %s", exchange.id, error)
 
+    def _who(self, per: Per, scope: Scope, exchange: Exchange) -> str | None:
+        principal = exchange.principal
+        match per:
+            case "key":
+                number = principal.key_id if principal else None
+            case "user":
+                number = principal.user_id if principal else None
+            case "organization":
+                number = principal.organization_id if principal else None
+            case "ip":
+                client = scope.get("client")
+                return network_of(client[0], self._ipv6_prefix) if client else "-"
+            case "route":
+                return exchange.route
+            case "gate":
+                return "-"
+        return None if number is None else str(number)
+
 
 class _OfRequests:
     """A fixed window of requests: it opens with the first one."""
 
-    def __init__(self, limit: Limit, windows: Windows) -> None:
+    def __init__(self, limit: Limit, windows: Windows | Storage) -> None:
         self.limit = limit
-        self.windows = windows
-        self._prefix = f"llmgate/{limit.name}/{limit.what}/{limit.per}/{limit.amount}/{limit.window}/"
+        self._item = WindowItem(limit.amount, limit.window, limit.name, limit.what, limit.per)
+        self._fixed = FixedWindow(windows)
 
     async def enter(self, who: str) -> _Stand:
         """Count one request of `who`."""
-        window = await self.windows.count(self._prefix + who, self.limit.window)
+        window = await self._fixed.count(self._item, who)
         return _Stand.of(self.limit, window, good=window.used <= self.limit.amount)
 
 
@@ -185,29 +225,27 @@ class _OfTokens(_OfRequests):
 
     async def enter(self, who: str) -> _Stand:
         """See whether any are left."""
-        window = await self.windows.look(self._prefix + who)
+        window = await self._fixed.look(self._item, who)
         return _Stand.of(self.limit, window, good=window.used < self.limit.amount)
 
     async def count(self, who: str, tokens: int) -> None:
         """Count what a request of `who` has used."""
-        await self.windows.count(self._prefix + who, self.limit.window, tokens)
+        await self._fixed.count(self._item, who, cost=tokens)
 
 
 class _OfLately(_OfRequests):
     """The requests of the last seconds, one entry for each."""
 
+    def __init__(self, limit: Limit, windows: Windows | Storage) -> None:
+        super().__init__(limit, windows)
+        self._moving = MovingWindow(windows)
+
     async def enter(self, who: str) -> _Stand:
-        good, window = await self.windows.enter(self._prefix + who, self.limit.amount, self.limit.window)
+        good, window = await self._moving.enter(self._item, who)
         return _Stand.of(self.limit, window, good=good)
 
 
-def _windows(storage: Windows | Storage | None, clock: Callable[[], float]) -> Windows:
-    if storage is None:
-        return LocalWindows(clock=clock)
-    return storage if isinstance(storage, Windows) else LimitsWindows(storage)
-
-
-def _window(limit: Limit, windows: Windows) -> _OfRequests:
+def _window(limit: Limit, windows: Windows | Storage) -> _OfRequests:
     if limit.what == "tokens":
         if limit.moving:
             raise ValueError("tokens cannot be counted in a moving window: their number is known too late")
@@ -215,36 +253,17 @@ def _window(limit: Limit, windows: Windows) -> _OfRequests:
     return _OfLately(limit, windows) if limit.moving else _OfRequests(limit, windows)
 
 
-def _who(per: Per, scope: Scope, exchange: Exchange) -> str | None:
-    principal = exchange.principal
-    match per:
-        case "key":
-            number = principal.key_id if principal else None
-        case "user":
-            number = principal.user_id if principal else None
-        case "organization":
-            number = principal.organization_id if principal else None
-        case "ip":
-            client = scope.get("client")
-            return client[0] if client else "-"
-        case "route":
-            return exchange.route
-        case "gate":
-            return "-"
-    return None if number is None else str(number)
-
-
-def _headers(stand: _Stand) -> list[Header]:
+def _headers(stand: _Stand, now: float) -> list[Header]:
     return [
         (b"x-ratelimit-limit", b"%d" % stand.limit.amount),
         (b"x-ratelimit-remaining", b"%d" % stand.remaining),
-        (b"x-ratelimit-reset", b"%d" % math.ceil(stand.reset)),
+        (b"x-ratelimit-reset", b"%d" % math.ceil(now + stand.left)),
     ]
 
 
-def _telling(stand: _Stand, send: Send) -> Send:
+def _telling(stand: _Stand, now: float, send: Send) -> Send:
     """`send` that tells on the head of an answer where a limit stands."""
-    shown = _headers(stand)
+    shown = _headers(stand, now)
 
     def told(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":

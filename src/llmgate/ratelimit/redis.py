@@ -1,4 +1,4 @@
-"""Rate-limit windows and slots that the workers of every host share, in Redis.
+"""Windows, buckets and slots that the workers of every host share, in Redis, over one connection of a process.
 
 Each look at them is one round trip. While Redis does not answer they raise `StoreError`, and whoever asked
 decides (see `middleware.ratelimit`). Time is that of the Redis server: hosts' clocks differ.
@@ -9,29 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from hashlib import sha1
-from importlib.util import find_spec
 from itertools import count
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import Final, cast
 
-from ..errors import ConfigError, StoreError
-from .windows import Window
-
-if TYPE_CHECKING:
-    from .availability import Availability
-    from .redis_pipe import RedisPipe
+from ..errors import StoreError
+from .leaky_bucket import Level
+from .redis_pipe import RedisPipe
+from .strategies import Window, WindowStorage
 
 log = logging.getLogger("llmgate")
 
 PREFIX = "llmgate"
-TIMEOUT = 0.5
-LEASE = 15.0
+TIMEOUT_S = 0.5
+LEASE_S = 15.0
 """Seconds after which the slots of a worker that does not renew them are free: it died, or is cut off."""
-RENEW_EVERY = 5.0
+RENEW_INTERVAL_S = 5.0
 
 
 class Script:
@@ -43,24 +37,34 @@ class Script:
 
 
 _NOW = "local now = redis.call('TIME'); now = now[1] + now[2] / 1000000\n"
+# What is left of a window is more than its length only where the server's clock was set back.
 _COUNT = Script(
     """
 local used = redis.call('INCRBY', KEYS[1], ARGV[1])
-if used == tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return {used, redis.call('PTTL', KEYS[1])}
+local left, span = redis.call('PTTL', KEYS[1]), tonumber(ARGV[2])
+if left < 0 or left > span then
+    redis.call('PEXPIRE', KEYS[1], span)
+    left = span
+end
+return {used, left}
 """
 )
 _LOOK = Script("return {tonumber(redis.call('GET', KEYS[1]) or 0), redis.call('PTTL', KEYS[1])}")
 # A moving window is a list of the times of its entries, newest first and no longer than the limit.
 _ENTER = Script(
     f"""{_NOW}
-local limit, span = tonumber(ARGV[1]), tonumber(ARGV[2])
-local oldest = tonumber(redis.call('LINDEX', KEYS[1], limit - 1))
-local good = not (oldest and oldest > now - span)
-if good then
-    redis.call('LPUSH', KEYS[1], string.format('%.6f', now))
-    redis.call('LTRIM', KEYS[1], 0, limit - 1)
-    redis.call('PEXPIRE', KEYS[1], span * 1000)
+local limit, span, amount = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local newest = tonumber(redis.call('LINDEX', KEYS[1], 0) or 0)
+if newest > now + 1 then redis.call('DEL', KEYS[1]) end
+local good = amount <= limit
+if good and amount > 0 then
+    local oldest = tonumber(redis.call('LINDEX', KEYS[1], limit - amount))
+    good = not (oldest and oldest > now - span)
+    if good then
+        for _ = 1, amount do redis.call('LPUSH', KEYS[1], string.format('%.6f', now)) end
+        redis.call('LTRIM', KEYS[1], 0, limit - 1)
+        redis.call('PEXPIRE', KEYS[1], span * 1000)
+    end
 end
 local found, first = 0, now
 for _, at in ipairs(redis.call('LRANGE', KEYS[1], 0, limit - 1)) do
@@ -68,6 +72,20 @@ for _, at in ipairs(redis.call('LRANGE', KEYS[1], 0, limit - 1)) do
     found, first = found + 1, tonumber(at)
 end
 return {{good and 1 or 0, found, math.floor((first + span - now) * 1000)}}
+"""
+)
+_POUR = Script(
+    f"""{_NOW}
+local tokens, capacity, leak = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local level = math.max(0, ((tonumber(redis.call('GET', KEYS[1])) or now) - now) * leak)
+local over = level + math.min(tokens, capacity) - capacity
+if tokens > 0 and over > 0 then
+    return {{0, string.format('%.17g', level), string.format('%.17g', over / leak)}}
+end
+level = math.max(0, level + tokens)
+local lasts = level / leak
+redis.call('SET', KEYS[1], string.format('%.17g', now + lasts), 'PX', math.ceil(lasts * 1000) + 1)
+return {{1, string.format('%.17g', level), '0'}}
 """
 )
 # A slot is a member of a sorted set, scored by when its lease ends.
@@ -89,40 +107,66 @@ return #ARGV - 1
 )
 
 
-class RedisWindows:
-    """Windows in Redis (see `windows.Windows`). Raises `StoreError` while it does not answer."""
+class RedisStorage(WindowStorage):
+    """Windows and buckets in the Redis at `uri`, under keys that begin with `prefix`. Raises `StoreError`.
 
-    def __init__(
-        self, redis: RedisPipe, *, prefix: str = PREFIX, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._redis = redis
+    It need not be up: what asks it fails until it is. `timeout` is in seconds.
+    """
+
+    STORAGE_SCHEME = ["async+llmgate-redis", "async+llmgate-rediss"]  # noqa: RUF012 - the registry reads it
+
+    def __init__(self, uri: str, *, prefix: str = PREFIX, timeout: float = TIMEOUT_S) -> None:
+        super().__init__(uri)
+        self.pipe = RedisPipe(uri.removeprefix("async+llmgate-"), timeout=timeout)
         self._prefix = f"{prefix}:windows:"
-        self._clock = clock
 
     async def count(self, key: str, seconds: float, amount: int = 1) -> Window:
         """See `Windows`."""
-        return self._window(await self._redis.eval(_COUNT, self._prefix + key, amount, int(seconds * 1000)))
+        return _window(await self.pipe.eval(_COUNT, self._prefix + key, amount, int(seconds * 1000)))
 
     async def look(self, key: str) -> Window:
         """See `Windows`."""
-        return self._window(await self._redis.eval(_LOOK, self._prefix + key))
+        return _window(await self.pipe.eval(_LOOK, self._prefix + key))
 
-    async def enter(self, key: str, limit: int, seconds: int) -> tuple[bool, Window]:
+    async def enter(self, key: str, limit: int, seconds: int, amount: int = 1) -> tuple[bool, Window]:
         """See `Windows`."""
-        reply = await self._redis.eval(_ENTER, self._prefix + key, limit, seconds)
+        reply = await self.pipe.eval(_ENTER, self._prefix + key, limit, seconds, amount)
         good, *window = cast("tuple[int, int, int]", reply)
-        return good == 1, self._window(window)
+        return good == 1, _window(window)
 
-    def _window(self, reply: object) -> Window:
-        """What Redis says in counts and milliseconds from now, on the clock of this host."""
-        used, left = cast("tuple[int, int]", reply)
-        return Window(used, self._clock() + max(0, left) / 1000)
+    async def pour(self, key: str, tokens: int, capacity: int, leak: float) -> Level:
+        """See `BucketStorage`."""
+        reply = await self.pipe.eval(_POUR, self._prefix + key, tokens, capacity, leak)
+        fits, level, wait = cast("tuple[int, bytes, bytes]", reply)
+        return Level(bool(fits), float(level), float(wait))
+
+    async def check(self) -> bool:
+        """See `limits`."""
+        return await self.pipe.run("PING") == b"PONG"
+
+    async def reset(self) -> None:
+        """See `limits`: not here, where others count as well."""
+        raise NotImplementedError
+
+    async def clear(self, key: str) -> None:
+        """See `limits`."""
+        await self.pipe.run("DEL", self._prefix + key)
+
+    async def aclose(self) -> None:
+        """Let the connection go."""
+        await self.pipe.aclose()
+
+
+def _window(reply: object) -> Window:
+    """What Redis says in counts and milliseconds from now."""
+    used, left = cast("tuple[int, int]", reply)
+    return Window(used, max(0, left) / 1000)
 
 
 class RedisSlots:
     """Slots that every worker counts, each on a lease that its worker renews for as long as it lives."""
 
-    def __init__(self, redis: RedisPipe, *, prefix: str = PREFIX, lease: float = LEASE) -> None:
+    def __init__(self, redis: RedisPipe, *, prefix: str = PREFIX, lease: float = LEASE_S) -> None:
         self._redis = redis
         self._prefix = f"{prefix}:slots:"
         self._lease = lease
@@ -164,38 +208,4 @@ class RedisSlots:
             except StoreError as error:
                 if self._held:
                     log.warning("leases of slots are not renewed: %s", error)
-            await asyncio.sleep(RENEW_EVERY)
-
-
-class Shared(NamedTuple):
-    """What several workers count together."""
-
-    windows: RedisWindows
-    slots: RedisSlots
-    availability: Availability
-
-
-@asynccontextmanager
-async def open_redis(
-    url: str, *, timeout: float = TIMEOUT, prefix: str = PREFIX, clock: Callable[[], float] = time.time
-) -> AsyncIterator[Shared]:
-    """Windows and slots in the Redis at `url`, under keys that begin with `prefix`.
-
-    It need not be up: what asks it fails until it is. `timeout` is in seconds. Raises `ConfigError` if the
-    package for it is not installed.
-    """
-    if find_spec("hiredis") is None:
-        raise ConfigError(
-            ["redis.url: Redis needs hiredis: `pip install '.[cluster]'` in a checkout of llmgate"]
-        )
-    from .redis_pipe import RedisPipe  # noqa: PLC0415 - needs the extra `cluster`
-
-    redis = RedisPipe(url, timeout=timeout)
-    slots = RedisSlots(redis, prefix=prefix)
-    renewing = asyncio.create_task(slots.renew_often(), name="llmgate-slots")
-    try:
-        yield Shared(RedisWindows(redis, prefix=prefix, clock=clock), slots, redis.availability)
-    finally:
-        renewing.cancel()
-        await asyncio.gather(renewing, return_exceptions=True)
-        await redis.aclose()
+            await asyncio.sleep(RENEW_INTERVAL_S)

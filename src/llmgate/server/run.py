@@ -28,7 +28,7 @@ from .tls import speaks_tls, tls_context
 
 log = logging.getLogger("llmgate")
 
-FIXED = ("store", "redis", "gate.workers")
+FIXED = ("store", "limits_store", "gate.workers")
 """What a reload does not touch."""
 COLLECTIONS = (10_000, 3, 2)
 """When the collector looks at young, middle and old objects. By Python's own numbers it took 3 % of the time of

@@ -304,7 +304,7 @@ def render(result: Result, *, source: str) -> str:
     if result.store is not None:
         tables.append(_table("store", {"url": result.store}))
     if result.redis is not None:
-        tables.append(_table("redis", {"url": result.redis}))
+        tables.append(_table("limits_store", {"url": result.redis}))
     for name, upstream in result.upstreams.items():
         values: dict[str, object] = {"urls": [upstream.url], "dialect": upstream.dialect}
         if upstream.api_key is not None:
