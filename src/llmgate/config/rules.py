@@ -279,7 +279,14 @@ RULES: Rules = MappingProxyType(
             roles_need_a_caller,
             allowed_default,
         ),
-        Limit: (one_unit, known_routes, moving_counts_requests, moving_windows, no_window_for_slots, no_second_limit),
+        Limit: (
+            one_unit,
+            known_routes,
+            moving_counts_requests,
+            moving_windows,
+            no_window_for_slots,
+            no_second_limit,
+        ),
         Quota: (one_unit, known_upstream, whole_overdraft, money_has_prices, no_second_quota),
     }
 )

@@ -14,7 +14,7 @@ from ..backends.context_length import ContextLengths
 from ..backends.dialect import DIALECTS
 from ..backends.model_list import ModelCards
 from ..backends.token_counter import TokenCounter
-from ..config import Config, Name, Route, Upstream
+from ..config import Config, Limit, Name, Route, Upstream
 from ..errors import ConfigError
 from ..middleware import (
     Accounting,
