@@ -180,13 +180,15 @@ def test_live_says_that_a_key_is_wrong_and_which_models_are_not_there(unmigrated
     assert any("already" in line and "gate.listen" in line for line in right)  # the port is another's
 
 
-def test_live_asks_redis(unmigrated: Cli, folder: Path) -> None:
+def test_live_asks_where_limits_are_counted(unmigrated: Cli, folder: Path) -> None:
     file = folder / "gate.toml"
     file.write_text(
-        file.read_text() + '[redis]\nurl = "redis://127.0.0.1:1"\n[gate]\nlisten = ["127.0.0.1:0"]\n'
+        file.read_text() + '[limits_store]\nurl = "redis://127.0.0.1:1"\n[gate]\nlisten = ["127.0.0.1:0"]\n'
     )
     found = unmigrated.json("check", "--live", code=2)
-    assert any("redis.url: redis (127.0.0.1:1): cannot be reached" in line for line in found["problems"])
+    assert any(
+        "limits_store.url: redis (127.0.0.1:1): cannot be reached" in line for line in found["problems"]
+    )
     assert "127.0.0.1:0: free to listen at" in found["good"]
 
 

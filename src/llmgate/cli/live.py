@@ -12,6 +12,7 @@ import httpx
 from ..backends.dialect import DIALECTS
 from ..errors import ConfigError, StoreError
 from ..gate.routes import addresses_of
+from ..gate.runtime import limits_store_of
 from ..proxy.health import HealthSettings, Probed, probe
 from ..proxy.model_names import Listed, ask_models
 
@@ -96,28 +97,23 @@ def _check_names(config: Config, upstream: Upstream, findings: Findings) -> None
 
 
 async def check_live(config: Config, findings: Findings) -> None:
-    """Redis, the addresses to listen at, and certificates. The store was looked at before."""
-    if config.redis.url is not None:
-        await _check_redis(config, findings)
+    """Where limits are counted, the addresses to listen at, and certificates. The store was looked at before."""
+    if config.limits_store.url is not None:
+        await _check_limits_store(config, findings)
     for address in sorted(addresses_of(config), key=str):
         await _check_address(address, findings)
     if config.gate.tls.certificate is not None:
         _check_certificate(config.gate.tls.certificate, findings)
 
 
-async def _check_redis(config: Config, findings: Findings) -> None:
-    from ..ratelimit.redis_pipe import RedisPipe  # noqa: PLC0415 - needs the extra `cluster`
-
-    assert config.redis.url is not None
-    pipe = RedisPipe(config.redis.url.reveal(), timeout=config.redis.timeout)
-    try:
-        await pipe.run("PING")
-    except StoreError as error:
-        findings.problems.append(f"redis.url: {error}")
-    else:
-        findings.good.append("redis: reachable")
-    finally:
-        await pipe.aclose()
+async def _check_limits_store(config: Config, findings: Findings) -> None:
+    async with limits_store_of(config) as store:
+        try:
+            await store.windows.look("check")
+        except StoreError as error:
+            findings.problems.append(f"limits_store.url: {error}")
+        else:
+            findings.good.append("limits_store: reachable")
 
 
 async def _check_address(address: Address, findings: Findings) -> None:

@@ -83,7 +83,7 @@ async def open_runtime(
             )
         )
         http = await stack.enter_async_context(_http(inner))
-        limits = await stack.enter_async_context(_limits_store(config))
+        limits = await stack.enter_async_context(limits_store_of(config))
         cells = SharedValues.open(counters)
         stack.callback(cells.close)
         instruments = Instruments(cells)
@@ -109,7 +109,7 @@ def _http(inner: ASGIApp | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(trust_env=False, mounts=mounts)
 
 
-def _limits_store(config: Config) -> AbstractAsyncContextManager[LimitsStore]:
+def limits_store_of(config: Config) -> AbstractAsyncContextManager[LimitsStore]:
     """What limits count in: this process's memory, where gate.toml names nothing."""
     settings = config.limits_store
     return open_limits_store(

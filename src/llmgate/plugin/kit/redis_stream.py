@@ -39,7 +39,7 @@ class RedisStream:
 @asynccontextmanager
 async def open_redis_stream(url: SecretUrl, name: str) -> AsyncIterator[RedisStream]:
     """The stream `name` of the Redis at `url`."""
-    from redis.asyncio import Redis  # noqa: PLC0415 - an extra, without which the gate's [redis] does not open
+    from redis.asyncio import Redis  # noqa: PLC0415 - an extra, without which the gate's [limits_store] does not open
 
     redis = Redis.from_url(url.reveal(), socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
     try:
