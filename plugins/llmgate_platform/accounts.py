@@ -26,6 +26,8 @@ from .settings import Line
 from .shapes import SURFACE, Invalid, Missing, id_of, iso, iso_or_none
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from llmgate.plugin.api import AnyCall, Balance, Call, Header, Key, Ledger, Services
 
     from .settings import Settings
@@ -189,9 +191,11 @@ class Accounts:
 
     async def _new_key(self, user_id: int, name: str, limit: int) -> tuple[Key, str]:
         """A key that is held to its limit before anybody knows it."""
-        key, secret = await self._keys.create(user_id, name, prefix=PREFIX)
-        await self._quotas.set(Subject("key", key.id), _daily(limit))
-        return key, secret
+
+        async def hold(db: AsyncConnection, key: Key, _secret: str) -> None:
+            await self._quotas.give(db, Subject("key", key.id), _daily(limit))
+
+        return await self._keys.create(user_id, name, prefix=PREFIX, also=hold)
 
 
 def counted(

@@ -1,7 +1,6 @@
-"""`python -m llmgate_platform.worker --config gate.toml`: a worker of its own, on any host that shares the store.
+"""`llmgate --config gate.toml train-worker`: a worker of its own, on any host that shares the store.
 
 It needs the store and the folder of artifacts of the gate's gate.toml, and a Python with the extra `training`.
-SIGTERM and SIGINT let its trainer write a checkpoint and put the job back.
 """
 
 from __future__ import annotations
@@ -49,21 +48,15 @@ def settings_of(config: Config) -> Settings:
 
 
 @click.command()
-@click.option(
-    "--config", "file", type=click.Path(path_type=Path), default=Path("gate.toml"), show_default=True,
-    help="The gate's file.",
-)  # fmt: skip
-def main(file: Path) -> None:
-    """Take training jobs of the gate and train, until stopped."""
+@click.pass_obj
+def command(file: Path) -> None:
+    """Take training jobs of the gate and train, until stopped.
+
+    On any host that shares the store and the folder of artifacts with the gate. SIGTERM lets the trainer write a
+    checkpoint and puts its job back.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        config = load_config(file)
-        settings_of(config)
-    except ConfigError as error:
-        raise click.ClickException("\n".join(error.problems)) from error
+    config = load_config(file)
+    settings_of(config)
     os.nice(max(0, NICENESS - os.nice(0)))  # the gate and its users come first
     asyncio.run(work(config))
-
-
-if __name__ == "__main__":
-    main()
