@@ -8,6 +8,7 @@
         ├── BadRequest       400  the request cannot be read
         ├── Unauthenticated  401  no credential, or one that is not good
         ├── QuotaExhausted   402  or 429, by the route's dialect: nothing left to spend
+        │   └── QuotaHeld    429  running requests hold what is left: come back after `Retry-After`
         ├── Forbidden        403
         ├── NotFound         404
         ├── MethodNotAllowed 405  there is such a thing, but not for this method
@@ -142,6 +143,20 @@ class QuotaExhausted(Refusal):
         self.unit = unit
         self.used = used
         self.limit = limit
+
+
+class QuotaHeld(QuotaExhausted):
+    """What is left is held by requests that are under way: it may fit in a moment, unlike what is spent."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "quota_held"
+    reason = "quota"
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.headers = [(b"retry-after", b"%d" % retry_after)]
+        self.retry_after = retry_after
 
 
 class Forbidden(Refusal):

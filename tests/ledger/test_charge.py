@@ -17,7 +17,7 @@ from .ledgers import ANN, Timer, open_ledger, tokens, used
 from .worker import FORK
 
 USED = Reading(Usage(7, 11, 2, 3), Certainty.EXACT)
-FIFTY = Demand(0, 50)
+FIFTY = Demand(10, 40)
 GUESSED = Reading(Usage(9, 4), Certainty.ESTIMATED)
 
 

@@ -61,9 +61,9 @@ async def test_a_request_draws_on_every_quota_it_touches_or_on_none(ledger: Ledg
     await Quotas(store).set(KEY, tokens(10))
     hold = await reserve(ledger, 50, ANN, KEY)
     assert hold.max_output == 10
+    await spend(ledger, "a", hold, 10)
     with pytest.raises(QuotaExhausted, match="quota of this key is used up: 10 tokens, 0 left"):
         await reserve(ledger, 1, ANN, KEY)
-    await spend(ledger, "a", hold, 10)
     assert await used(store) == [10, 10]
     assert (await reserve(ledger, 90)).max_output is None
 
@@ -206,9 +206,9 @@ async def test_overdraft_and_other_units(ledger: Ledger, store: Store) -> None:
     price = Price(1.0, 2.0)
     hold = await ledger.reserve([ANN, BOB], Demand(10, 1000, price=price))
     assert hold.max_output == 70
+    await ledger.settle(record("a", 50, cost=110), hold)
     with pytest.raises(QuotaExhausted, match="quota of this user is used up: 1 requests"):
         await reserve(ledger, 1, BOB)
-    await ledger.settle(record("a", 50, cost=110), hold)
     assert await used(store) == [110, 1]
 
 

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from llmgate.ledger import Quotas
-from llmgate.ledger.ledger import LOOK_EVERY, SHORT_TRIES
+from llmgate.ledger.reservations import LEASE_TRIES, POLL_INTERVAL_S
 from llmgate.ledger.upkeep import IDLE_TICK, TICK
 from llmgate.store import Store
 
@@ -38,4 +38,4 @@ async def test_only_a_worker_that_has_something_to_give_back_looks_often(
 
 def test_a_worker_that_has_just_leased_hears_a_call_before_its_caller_gives_up() -> None:
     """The caller looks again after each of its waits but the first try, which has none."""
-    assert IDLE_TICK < (SHORT_TRIES - 1) * LOOK_EVERY
+    assert IDLE_TICK < (LEASE_TRIES - 1) * POLL_INTERVAL_S

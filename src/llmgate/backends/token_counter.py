@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import msgspec
 
+from ..errors import Unavailable
 from .endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -27,6 +28,20 @@ class _Counted(msgspec.Struct):
     input_tokens: int | None = None
 
 
+def _may_pass(error: Exception) -> bool:
+    """Whether the same question may be answered in a moment."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500 or error.response.status_code == 429
+    return isinstance(error, httpx.TransportError)
+
+
+def _not_now(upstream: str) -> Unavailable:
+    return Unavailable(
+        f'The prompt cannot be counted at the moment: the upstream "{upstream}" does not answer. Try again later.',
+        headers=[(b"retry-after", b"1")],
+    )
+
+
 class TokenCounter:
     """Counts prompts with the tokenizer of `upstream`, as far as its dialect has a door for that."""
 
@@ -36,11 +51,16 @@ class TokenCounter:
         self._http = http
 
     async def __call__(self, model_request: ModelRequest) -> int | None:
-        """The tokens of the prompt, chat template included; None where the backend cannot or does not say."""
+        """The tokens of the prompt, chat template included; None where the backend cannot or does not say.
+
+        Raises `Unavailable` where it could, but not now.
+        """
         path, names = self._door(model_request)
-        replica = self._upstream.any_ready()
-        if path is None or replica is None:
+        if path is None:
             return None
+        replica = self._upstream.any_ready()
+        if replica is None:
+            raise _not_now(self._upstream.name)
         body = {name: model_request.fields[name] for name in names if name in model_request.fields}
         headers = {b"content-type": b"application/json", **self._upstream.own_headers()}
         try:
@@ -51,6 +71,8 @@ class TokenCounter:
             counted = msgspec.json.decode(answer.content, type=_Counted)
         except (httpx.HTTPError, msgspec.DecodeError) as error:
             log.warning("upstream %s could not count a prompt: %r", self._upstream.name, error)
+            if _may_pass(error):
+                raise _not_now(self._upstream.name) from error
             return None
         return counted.count if counted.count is not None else counted.input_tokens
 

@@ -54,13 +54,13 @@ class CachedAccount:
         self.valid_until = float("inf")
         for known in self.accounts.values():
             known.in_force = False
-        for quota_id, allotment, start, end, given, whole in grants:
+        for quota_id, allotment, start, end, given, whole, others in grants:
             account: Account | None = self.accounts.get(quota_id)
             if account is None or account.window_start != start:
                 account = Account(quota_id, self.subject, allotment, holder, start, end)
                 self.accounts[quota_id] = account
             account.allotment, account.given, account.whole = allotment, given, whole
-            account.dry_until, account.in_force = 0.0, True
+            account.dry_until, account.in_force, account.others = 0.0, True, others
             self.valid_until = min(self.valid_until, end)
 
     def rename(self, holder: str) -> None:

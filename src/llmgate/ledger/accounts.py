@@ -38,11 +38,19 @@ class Account:
     whole: bool = False
     dry_until: float = 0.0
     in_force: bool = True
+    others: int = 0
+    """What other workers had leased and not spent when this one leased last."""
 
     @property
     def room(self) -> int:
         """What a new request may hold. Negative after a backend has overrun what was held for it."""
         return self.given - self.spent - self.held
+
+    def may_fit(self, demand: Demand) -> bool:
+        """Whether there will be room for the least of `demand` if what is held is not used."""
+        least = 0 if demand.wanted == 0 else demand.choices
+        room = self.room + self.held + (0 if self.whole else self.others)
+        return demand.amount(self.allotment.unit, least) <= max(room, 0)
 
     def covers(self, upstream: str, model: str) -> bool:
         """Whether a request for `model` on `upstream` draws on this account."""
@@ -93,11 +101,12 @@ class Hold:
     """What a running request has put aside, account by account, until it is settled or released.
 
     `max_output` is what each choice may generate where that had to be lowered from what was asked for,
-    else None.
+    else None; `input` is what the prompt was taken for.
     """
 
     parts: tuple[tuple[Account, int], ...] = ()
     max_output: int | None = None
+    input: int | None = None
     open: bool = True
     _pledges: tuple[Pledge, ...] | None = field(default=None, repr=False)
 
@@ -154,11 +163,11 @@ def place_hold(accounts: Sequence[Account], demand: Demand, *, lower: bool = Tru
         if fitting is None or within < fitting:
             fitting, tightest = within, account
     if tightest is None:
-        return Hold(_parts(accounts, demand, wanted or 0))
+        return Hold(_parts(accounts, demand, wanted or 0), input=demand.input)
     if not lower and wanted is not None:
         return tightest
     each = (fitting or 0) // demand.choices
-    return Hold(_parts(accounts, demand, each * demand.choices), max_output=each)
+    return Hold(_parts(accounts, demand, each * demand.choices), max_output=each, input=demand.input)
 
 
 def _parts(accounts: Sequence[Account], demand: Demand, output: int) -> tuple[tuple[Account, int], ...]:

@@ -23,13 +23,12 @@ from .model import Outcome, UsageRecord
 from .prices import Prices
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Callable, Iterable
 
     from .accounts import Demand, Hold
     from .journal import Slot
     from .model import Subject
-
-    CountTokens = Callable[[], Awaitable[int | None]]
+    from .reservations import CountTokens
 
 log = logging.getLogger("llmgate.ledger")
 
@@ -249,10 +248,17 @@ class Charge:
             booked=self._booked,
         )
 
+    def _bounded(self, reading: Reading) -> Usage:
+        """What was used: a guess takes a prompt for no longer than its bytes or the backend's tokenizer allow."""
+        hold, usage = self._request.hold, reading.usage
+        if reading.certainty != Certainty.ESTIMATED or hold is None or hold.input is None:
+            return usage
+        return msgspec.structs.replace(usage, input_tokens=min(usage.input_tokens, hold.input))
+
     def _record(self, outcome: Outcome, reading: Reading, status: int) -> UsageRecord:
         if self._draft is None:
             self._draft = self._drafted()
-        request, books, usage = self._request, self._books, reading.usage
+        request, books, usage = self._request, self._books, self._bounded(reading)
         started, first_byte, model = request.started, request.first_byte, request.model or self._model
         return msgspec.structs.replace(
             self._draft,

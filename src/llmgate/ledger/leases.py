@@ -49,6 +49,8 @@ class Grant(NamedTuple):
     """In all, what is spent already included."""
     whole: bool
     """Nothing of it is left to lease, neither in the store nor with other workers."""
+    others: int
+    """What other workers have leased and not spent."""
 
 
 class Keep(NamedTuple):
@@ -171,7 +173,8 @@ class Leases:
         else:
             await db.execute(sa.update(leases).where(*self._mine(quota_id)).values(given=given))
         until = allotment.valid_until(end, now)
-        return Grant(quota_id, allotment, start, until, given, whole=not others and granted >= free)
+        whole = not others and granted >= free
+        return Grant(quota_id, allotment, start, until, given, whole, others)
 
     async def _turn(
         self, db: AsyncConnection, row: sa.RowMapping, allotment: Allotment, now: float

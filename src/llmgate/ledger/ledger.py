@@ -18,21 +18,19 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from ..errors import QuotaExhausted, StoreError, Unavailable
+from ..errors import StoreError, Unavailable
 from .account_cache import AccountCache
-from .accounts import Account, Demand, Hold, place_hold
+from .accounts import Demand, Hold, place_hold
 from .charge import Billed, Charge, Payer
 from .commit import Committer, GroupCommit
 from .journal import Journal, Slot
 from .leases import Leases
-from .model import Default, Entry, Subject, Unit, UsageRecord
+from .model import Default, Entry, Subject, UsageRecord
 from .prices import Prices
+from .reservations import CountTokens, Reservations
 from .upkeep import Upkeep
 from .workers import Workers
 
@@ -40,15 +38,6 @@ if TYPE_CHECKING:
     from ..store import Store
 
 log = logging.getLogger("llmgate.ledger")
-
-LOOK_EVERY = 0.05
-"""Seconds to wait for what other workers give back."""
-SHORT_TRIES = 5
-DRY_FOR = 1.0
-"""Seconds for which nobody is asked again for an account that was looked for everywhere."""
-
-CountTokens = Callable[[], Awaitable[int | None]]
-"""Asks the backend how long a prompt really is; None where it cannot say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +67,7 @@ class Ledger:
         self._books = books
         self._journal = journal
         self._fail_open = fail_open
-        self._sleep = sleep
+        self._reservations = Reservations(books, sleep=sleep, timer=timer)
         self.timer = timer
         self.clock = clock
         """Seconds since the epoch, of the records that it writes."""
@@ -172,7 +161,8 @@ class Ledger:
 
         The hold's `max_output` says to what each choice must be limited, where less than the demand is
         left. Where the byte bound of the prompt does not fit, `count` may tell its true length. Raises
-        `QuotaExhausted`, or `Unavailable` while the store does not answer (unless the ledger fails open).
+        `QuotaExhausted`; `QuotaHeld` while running requests hold what is left; `Unavailable` while the prompt
+        would have to be counted and cannot, or the store does not answer (unless the ledger fails open).
         """
         self._check()
         subjects = tuple(subjects)
@@ -181,19 +171,13 @@ class Ledger:
             if count is None or hold.max_output is None:
                 return hold
             hold.release()
-        place = partial(self._place, subjects, upstream, model)
         try:
-            hold = await place(demand)
-            if count is not None and (isinstance(hold, Account) or hold.max_output is not None):
-                hold = await place(await _recounted(demand, count, hold))
+            return await self._reservations.place(subjects, upstream, model, demand, count)
         except StoreError as error:
             if self._fail_open:
                 log.warning("a request goes through without a hold: %s", error)
                 return Hold()
             raise Unavailable("The ledger cannot be read at the moment. Try again later.") from error
-        if isinstance(hold, Account):
-            raise _exhausted(hold)
-        return hold
 
     async def covers(self, subjects: Iterable[Subject], *, upstream: str = "", model: str = "") -> bool:
         """Whether any quota of `subjects` is drawn on by such a request; True while the store cannot say."""
@@ -255,29 +239,6 @@ class Ledger:
         if self.commits.failing is not None and not self._fail_open:
             raise Unavailable("The ledger cannot be written at the moment. Try again later.")
 
-    async def _place(
-        self, subjects: tuple[Subject, ...], upstream: str, model: str, demand: Demand
-    ) -> Hold | Account:
-        """Hold `demand`; where an account falls short, lease more, or wait a moment for what others give back.
-
-        What is short everywhere lowers the hold, or is returned if nothing fits.
-        """
-        tries = 0
-        while True:
-            accounts = await self._books.covering(subjects, upstream, model)
-            short = place_hold(accounts, demand, lower=False)
-            if isinstance(short, Hold):
-                return short
-            if tries == SHORT_TRIES:
-                short.dry_until = self.timer() + DRY_FOR
-            if short.whole or self.timer() < short.dry_until:
-                return place_hold(accounts, demand)
-            if tries:
-                await self._sleep(LOOK_EVERY)
-            wanted = demand.amount(short.allotment.unit, demand.wanted or demand.choices)
-            await self._books.extend(short, wanted, from_others=tries == 0)
-            tries += 1
-
 
 def journals_of(store: Store) -> Path:
     """Where the journals of `store`'s workers are, if nobody says otherwise."""
@@ -286,29 +247,6 @@ def journals_of(store: Store) -> Path:
     return Path("llmgate.workers")
 
 
-async def _recounted(demand: Demand, count: CountTokens, bounded: Hold | Account) -> Demand:
-    """`demand` with the true length of its prompt, which may leave room, or more of it, for the answer."""
-    if isinstance(bounded, Hold):
-        bounded.release()
-    counted = await count()
-    return demand if counted is None else msgspec.structs.replace(demand, input=min(counted, demand.input))
-
-
 def _seen(written: asyncio.Future[None]) -> None:
     if not written.cancelled():
         written.exception()
-
-
-def _exhausted(short: Account) -> QuotaExhausted:
-    allotment, left = short.allotment, max(0, short.room)
-    what = {Unit.TOKENS: "tokens", Unit.REQUESTS: "requests", Unit.MONEY: "millionths of the budget"}[
-        allotment.unit
-    ]
-    window = "" if allotment.window == "none" else f" per {allotment.window}"
-    return QuotaExhausted(
-        f"The quota of this {short.subject.kind} is used up: {allotment.limit} {what}{window}, "
-        f"{left} left, which is not enough for this request.",
-        unit=str(allotment.unit),
-        used=max(0, allotment.limit - left),
-        limit=allotment.limit,
-    )

@@ -8,7 +8,7 @@ from ..backends.dialect import DIALECTS
 from ..backends.endpoint import Endpoint
 from ..backends.output_limit import limit, output_bound
 from ..backends.request import endpoint_of
-from ..errors import ClientGone, QuotaExhausted, Refusal, answer
+from ..errors import ClientGone, QuotaExhausted, QuotaHeld, Refusal, answer
 from ..exchange import Exchange, Principal, exchange_of
 from ..ledger.accounts import Demand
 from ..ledger.model import Subject
@@ -46,7 +46,8 @@ class Quota:
     """Holds what a request may use on every quota of its user, key and organization, before it goes on.
 
     A request that would pass a limit gets its `max_tokens` lowered to what is left, or is refused with
-    `refused_status` (402, or 429 where a surface's guide says so; never with Retry-After). The context length
+    `refused_status` (402, or 429 where a surface's guide says so; never with Retry-After); where running requests
+    hold what is left, it waits for a moment and is then told to come back (429 with Retry-After). The context length
     (tokens, prompt and answer together) bounds requests that name no bound: `context_length`, or what
     `context` says of the model; where nothing is known of it and there are no `max_output_tokens`, such a
     request, and one with input that is no text, holds all that is left. The hold is settled by `Accounting`
@@ -92,7 +93,8 @@ class Quota:
             model_request = exchange.model_request or await exchange.read(scope, receive, self._max_body)
             changes = await self._hold(exchange, model_request)
         except QuotaExhausted as refusal:
-            refusal.answer_status = self._refused_status
+            if not isinstance(refusal, QuotaHeld):
+                refusal.answer_status = self._refused_status
             await answer(scope, send, refusal)
             return
         except Refusal as refusal:

@@ -1,0 +1,100 @@
+"""A backend is asked how long a prompt is; what it cannot say now is not taken for what it never can."""
+
+from collections.abc import Iterator
+
+import httpx
+import msgspec
+import pytest
+import respx
+
+from llmgate.backends.dialect import DIALECTS
+from llmgate.backends.endpoint import Endpoint
+from llmgate.backends.request import parse_request
+from llmgate.backends.token_counter import TokenCounter
+from llmgate.errors import Unavailable
+
+URL = "http://backend"
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
+
+
+class Origin:
+    url = URL
+
+
+class Replica:
+    origin = Origin()
+
+
+class Upstream:
+    name = "vllm"
+
+    def __init__(self, *, ready: bool = True) -> None:
+        self.ready = ready
+
+    def any_ready(self) -> Replica | None:
+        return Replica() if self.ready else None
+
+    def own_headers(self) -> dict[bytes, bytes]:
+        return {b"authorization": b"Bearer sk-own"}
+
+
+@pytest.fixture
+def backend() -> Iterator[respx.MockRouter]:
+    with respx.mock(base_url=URL) as router:
+        yield router
+
+
+async def count(
+    body: dict[str, object] = CHAT,
+    endpoint: Endpoint = Endpoint.CHAT,
+    *,
+    dialect: str = "vllm",
+    ready: bool = True,
+) -> int | None:
+    async with httpx.AsyncClient() as http:
+        counter = TokenCounter(Upstream(ready=ready), DIALECTS[dialect], http)
+        return await counter(parse_request(endpoint, msgspec.json.encode(body)))
+
+
+async def test_vllm_counts_a_chat_with_its_template(backend: respx.MockRouter) -> None:
+    """It is shown what the template makes a prompt of, with the gate's own key, and nothing else."""
+    asked = backend.post("/tokenize").respond(json={"count": 12, "max_model_len": 100})
+    assert await count() == 12
+    request = asked.calls.last.request
+    assert msgspec.json.decode(request.content) == {"model": "m", "messages": CHAT["messages"]}
+    assert request.headers["authorization"] == "Bearer sk-own"
+
+
+async def test_a_prompt_of_text_is_counted_and_a_batch_is_not(backend: respx.MockRouter) -> None:
+    backend.post("/tokenize").respond(json={"count": 3})
+    assert await count({"model": "m", "prompt": "a b c"}, Endpoint.COMPLETIONS) == 3
+    assert await count({"model": "m", "prompt": ["a", "b"]}, Endpoint.COMPLETIONS) is None
+
+
+async def test_who_has_no_tokenizer_is_not_asked() -> None:
+    assert await count(dialect="openai") is None
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(404), httpx.Response(400), httpx.Response(200, text="x")])
+async def test_who_cannot_say_is_none(backend: respx.MockRouter, answer: httpx.Response) -> None:
+    backend.post("/tokenize").mock(return_value=answer)
+    assert await count() is None
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [httpx.Response(503), httpx.Response(500), httpx.ConnectError("away"), httpx.ReadTimeout("late")],
+)
+async def test_who_cannot_say_now_may_be_asked_again(
+    backend: respx.MockRouter, trouble: httpx.Response | Exception
+) -> None:
+    """As after an outage: a request that fits must not be refused for good."""
+    backend.post("/tokenize").mock(side_effect=[trouble])
+    with pytest.raises(Unavailable) as caught:
+        await count()
+    assert caught.value.headers == [(b"retry-after", b"1")]
+
+
+async def test_without_a_replica_nobody_can_say_now() -> None:
+    with pytest.raises(Unavailable):
+        await count(ready=False)
