@@ -112,7 +112,7 @@ async def leased(store: Store) -> int:
     """What all workers may still spend."""
     async with store.connect() as db:
         return int(
-            await db.scalar(sa.select(sa.func.coalesce(sa.func.sum(leases.c.given - leases.c.spent), 0)))
+            await db.scalar(sa.select(sa.func.coalesce(sa.func.sum(leases.c.granted - leases.c.spent), 0)))
         )
 
 

@@ -11,7 +11,7 @@ from .ledgers import record
 
 def account(room: int, unit: Unit = Unit.TOKENS, quota_id: int = 1) -> Account:
     allotment = Allotment(unit, room)
-    return Account(quota_id, Subject("user", 1), allotment, "worker", 0.0, float("inf"), given=room)
+    return Account(quota_id, Subject("user", 1), allotment, "worker", 0.0, granted=room)
 
 
 def held(hold: Hold | Account) -> Hold:

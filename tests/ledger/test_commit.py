@@ -63,7 +63,7 @@ async def test_the_wait_ends_after_the_patience_and_the_entry_is_written_later()
     """The caller gets the error; `written` is called when it is in after all."""
     database, timer, written = Database(), Timer(), []
     database.errors = [StoreError("away")]
-    async with GroupCommit(database, patience=5.0, clock=timer, sleep=soon) as commits:
+    async with GroupCommit(database, timeout=5.0, clock=timer, sleep=soon) as commits:
         waiting = commits.submit(entry("a"), lambda: written.append("a"))
         await until(lambda: commits.failing)
         assert not waiting.done()
@@ -81,12 +81,12 @@ async def test_a_database_that_hangs_is_one_that_fails() -> None:
     """It need not say so."""
     database, timer = Database(), Timer()
     database.open.clear()
-    async with GroupCommit(database, patience=5.0, clock=timer, sleep=soon) as commits:
+    async with GroupCommit(database, timeout=5.0, clock=timer, sleep=soon) as commits:
         waiting = commits.submit(entry("a"))
-        commits.lose_patience()
+        commits.expire_waiters()
         assert commits.failing is None
         timer.now += 6.0
-        commits.lose_patience()
+        commits.expire_waiters()
         with pytest.raises(StoreError, match="longer than 5 s"):
             await waiting
         assert commits.failing is not None
@@ -129,7 +129,7 @@ async def test_leaving_waits_for_a_failing_database_no_longer_than_the_patience(
         timer.now += seconds
         await asyncio.sleep(0)
 
-    async with GroupCommit(database, patience=5.0, clock=timer, sleep=pass_time) as commits:
+    async with GroupCommit(database, timeout=5.0, clock=timer, sleep=pass_time) as commits:
         waiting = commits.submit(entry("a"))
     with pytest.raises(StoreError):
         await waiting

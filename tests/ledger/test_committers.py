@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from llmgate.ledger.commit import Committer
 from llmgate.ledger.model import Charge, Entry
-from llmgate.ledger.sqlite import ROWS
+from llmgate.ledger.sqlite import MAX_ROWS
 from llmgate.ledger.statements import RECORD_COLUMNS
 from llmgate.store import Store
 from llmgate.store.schema import leases, quotas, usage
@@ -17,7 +17,7 @@ from .ledgers import committer_for, record, records
 
 DAY = 86_400.0
 TODAY = 20_833 * DAY
-QUOTAS = ROWS + 4
+QUOTAS = MAX_ROWS + 4
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def committer(store: Store) -> AsyncIterator[Committer]:
             quota = {"id": number, "subject_kind": "user", "subject_id": number, "unit": "tokens"}
             window = {"window": "day", "window_start": TODAY, "updated_at": 0.0}
             await db.execute(quotas.insert().values({**quota, **window}))
-            lease = {"quota_id": number, "worker_id": "w", "window_start": TODAY, "given": 1000}
+            lease = {"quota_id": number, "worker_id": "w", "window_start": TODAY, "granted": 1000}
             await db.execute(leases.insert().values(lease))
     opened = committer_for(store)()
     yield opened
@@ -49,7 +49,7 @@ async def booked(store: Store) -> tuple[list[int], list[int]]:
         return list(used), list(spent)
 
 
-@pytest.mark.parametrize("number", [1, 2, ROWS, ROWS + 1, 5 * ROWS])
+@pytest.mark.parametrize("number", [1, 2, MAX_ROWS, MAX_ROWS + 1, 5 * MAX_ROWS])
 @pytest.mark.parametrize("touched", [0, 1, QUOTAS])
 async def test_every_record_is_written_and_charged(
     committer: Committer, store: Store, number: int, touched: int
@@ -83,7 +83,7 @@ async def test_a_record_comes_back_as_it_was(committer: Committer, store: Store)
         assert stored[one.record.request_id] == [getattr(one.record, name) for name in RECORD_COLUMNS]
 
 
-@pytest.mark.parametrize("others", [0, 2 * ROWS])
+@pytest.mark.parametrize("others", [0, 2 * MAX_ROWS])
 async def test_of_records_with_one_id_the_first_counts(
     committer: Committer, store: Store, others: int
 ) -> None:
@@ -98,7 +98,7 @@ async def test_of_records_with_one_id_the_first_counts(
     assert used[0] == spent[0] == 1001 + others
 
 
-@pytest.mark.parametrize("number", [2, 2 * ROWS])
+@pytest.mark.parametrize("number", [2, 2 * MAX_ROWS])
 async def test_a_group_with_a_bad_entry_leaves_nothing(
     committer: Committer, store: Store, number: int
 ) -> None:

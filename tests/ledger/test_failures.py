@@ -42,7 +42,7 @@ async def opened(url: str, clock: Clock, **settings: object) -> AsyncIterator[tu
         folder = (
             Path(store.url.database or "").parent / "workers" if "sqlite" in url else settings.pop("folder")
         )
-        async with open_ledger(store, folder, timer=timer, patience=5.0, **settings) as ledger:
+        async with open_ledger(store, folder, timer=timer, timeout=5.0, **settings) as ledger:
             (await reserve(ledger, 1)).release()
             yield ledger, store, timer
 

@@ -324,6 +324,25 @@ async def test_two_workers_share_one_limit(two: tuple[Ledger, Ledger], store: St
     assert await used(store) == [held]
 
 
+async def test_what_was_held_before_a_limit_was_lowered_is_held_from_others_too(
+    store: Store, tmp_path: Path
+) -> None:
+    """A limit that is lowered under what one worker holds, and then raised a little, leaves the other nothing."""
+    timer = Timer()
+    async with open_ledger(store, tmp_path) as one, open_ledger(store, tmp_path, timer=timer) as two:
+        await Quotas(store).set(ANN, tokens(100))
+        running = await reserve(one, 60)
+        await Quotas(store).set(ANN, tokens(10))
+        with pytest.raises(QuotaExhausted):
+            await reserve(one, 1)
+        await Quotas(store).set(ANN, tokens(50))
+        with pytest.raises(QuotaExhausted):
+            await reserve(two, 1)
+        await spend(one, "a", running, 20)
+        timer.now += 1.5
+        assert (await reserve(two, 50)).max_output == 30
+
+
 async def test_a_worker_gives_up_what_it_does_not_hold_to_one_that_is_short(
     two: tuple[Ledger, Ledger], store: Store
 ) -> None:
@@ -364,7 +383,8 @@ async def test_what_two_workers_looked_for_in_vain_is_not_looked_for_again_at_on
             for _ in range(10):
                 with pytest.raises(QuotaExhausted):
                     await reserve(second, 1)
-        assert not [sql for sql in statements if sql.startswith(("INSERT", "UPDATE"))]
+        looks = [sql for sql in statements if sql.startswith(("INSERT", "UPDATE"))]
+        assert [sql for sql in looks if not sql.startswith("UPDATE workers")] == [], "heartbeats left aside"
         await spend(first, "a", running, 40)
         timer.now += 1.5
         assert (await reserve(second, 60)).max_output is None

@@ -168,7 +168,7 @@ class Books:
 
 RECORDS = "SELECT request_id, input_tokens + output_tokens, outcome FROM usage"
 QUOTAS = """SELECT window_start, used, (
-    SELECT coalesce(sum(CASE WHEN given > spent THEN given - spent ELSE 0 END), 0) FROM leases
+    SELECT coalesce(sum(CASE WHEN granted > spent THEN granted - spent ELSE 0 END), 0) FROM leases
     WHERE quota_id = id AND leases.window_start = quotas.window_start
 ) FROM quotas"""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from llmgate.ledger import Quotas
 from llmgate.ledger.reservations import LEASE_TRIES, POLL_INTERVAL_S
-from llmgate.ledger.upkeep import IDLE_TICK, TICK
+from llmgate.ledger.upkeep import IDLE_POLL_INTERVAL_S
 from llmgate.store import Store
 
 from .ledgers import ANN, open_ledger, reserve, soon, tokens, until
@@ -27,15 +27,15 @@ async def test_only_a_worker_that_has_something_to_give_back_looks_often(
 
     async with open_ledger(store, tmp_path / "workers", sleep=sleep) as ledger:
         await until(lambda: len(slept) > 2)
-        assert set(slept) == {IDLE_TICK}
+        assert set(slept) == {IDLE_POLL_INTERVAL_S}
         hold = await reserve(ledger, 50)
-        await until(lambda: TICK in slept)
+        await until(lambda: POLL_INTERVAL_S in slept)
         slept.clear()
         await until(lambda: len(slept) > 2)
-        assert set(slept) == {TICK}
+        assert set(slept) == {POLL_INTERVAL_S}
         hold.release()
 
 
 def test_a_worker_that_has_just_leased_hears_a_call_before_its_caller_gives_up() -> None:
     """The caller looks again after each of its waits but the first try, which has none."""
-    assert IDLE_TICK < (LEASE_TRIES - 1) * POLL_INTERVAL_S
+    assert IDLE_POLL_INTERVAL_S < (LEASE_TRIES - 1) * POLL_INTERVAL_S

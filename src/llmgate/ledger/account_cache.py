@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .accounts import Account
-from .leases import Grant, Keep, Leases
+from .leases import Lease, Leases
 from .model import Subject
 from .workers import WorkerExpired, Workers
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llmgate.ledger")
 
-IDLE_FOR = 300.0
+IDLE_FOR_S = 300.0
 """Seconds after which an account that nobody uses is given back and forgotten."""
 
 
@@ -38,39 +38,45 @@ class CachedAccount:
     used_at: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def good_at(self, now: float) -> bool:
-        """Whether decisions may be made by it."""
+    def is_valid_at(self, now: float) -> bool:
+        """Whether decisions may be made by it at `now`, seconds since the epoch."""
         return not self.stale and now < self.valid_until and not self.lock.locked()
 
-    def keeps(self, account: Account | None = None, want: int = 0) -> list[Keep]:
-        """What must stay leased, and of `account` how much more is wanted."""
+    def leases(self, account: Account | None = None, wanted: int = 0) -> list[Lease]:
+        """What is retained of each lease, and of `account` how much more is wanted."""
         return [
-            Keep(one.quota_id, one.window_start, one.spent + one.held, want if one is account else 0)
+            Lease(one.quota_id, one.window_start, one.spent + one.held, wanted if one is account else 0)
             for one in self.accounts.values()
         ]
 
-    def update(self, grants: Iterable[Grant], holder: str) -> None:
-        """Take over what the store has given to `holder`."""
+    def update(self, leases: Iterable[Lease], holder: str) -> None:
+        """Take over what the store has granted to `holder`."""
         self.valid_until = float("inf")
         for known in self.accounts.values():
             known.in_force = False
-        for quota_id, allotment, start, end, given, whole, others in grants:
-            account: Account | None = self.accounts.get(quota_id)
-            if account is None or account.window_start != start:
-                account = Account(quota_id, self.subject, allotment, holder, start, end)
-                self.accounts[quota_id] = account
-            account.allotment, account.given, account.whole = allotment, given, whole
-            account.dry_until, account.in_force, account.others = 0.0, True, others
-            self.valid_until = min(self.valid_until, end)
+        for lease in leases:
+            account: Account | None = self.accounts.get(lease.quota_id)
+            if account is None or account.window_start != lease.window_start:
+                account = Account(lease.quota_id, self.subject, lease.allotment, holder, lease.window_start)
+                self.accounts[lease.quota_id] = account
+            account.allotment, account.granted, account.retained = (
+                lease.allotment,
+                lease.granted,
+                lease.retained,
+            )
+            account.others, account.fully_leased = lease.others, lease.fully_leased
+            account.retry_lease_at, account.in_force = 0.0, True
+            self.valid_until = min(self.valid_until, lease.valid_until)
 
     def rename(self, holder: str) -> None:
         """Start over as `holder`, to whom nothing was given yet; running requests stay, uncovered so far."""
         for account in self.accounts.values():
-            account.holder, account.given, account.spent, account.whole = holder, 0, 0, False
+            account.holder, account.granted, account.retained, account.spent = holder, 0, 0, 0
+            account.fully_leased = False
 
 
 class AccountCache:
-    """The books of all subjects that were seen lately."""
+    """The accounts of all subjects that were seen lately."""
 
     def __init__(
         self, leases: Leases, workers: Workers, changes: ChangeStamp, *, clock: Callable[[], float]
@@ -79,50 +85,50 @@ class AccountCache:
         self._workers = workers
         self._changes = changes
         self._clock = clock
-        self._books: dict[Subject, CachedAccount] = {}
+        self._subjects: dict[Subject, CachedAccount] = {}
         self._stamp: int | None = None
-        self._looking = asyncio.Lock()
-        self._beating = asyncio.Lock()
+        self._asking = asyncio.Lock()
+        self._proving = asyncio.Lock()
 
     def accounts(self) -> Iterator[Account]:
         """Every account."""
-        return (account for book in self._books.values() for account in book.accounts.values())
+        return (account for known in self._subjects.values() for account in known.accounts.values())
 
     def outdate(self, subjects: Iterable[Subject] | None = None) -> None:
         """Have the store asked about these subjects (all, without any) before the next decision."""
-        for subject in self._books if subjects is None else subjects:
-            if (book := self._books.get(subject)) is not None:
-                book.stale = True
+        for subject in self._subjects if subjects is None else subjects:
+            if (known := self._subjects.get(subject)) is not None:
+                known.stale = True
 
-    async def covering(self, subjects: Iterable[Subject], upstream: str, model: str) -> list[Account]:
+    async def get(self, subjects: Iterable[Subject], upstream: str, model: str) -> list[Account]:
         """The accounts that a request draws on, as they are now: good until the caller awaits anything.
 
         Raises `StoreError` if the store has to be asked and does not answer.
         """
-        while (found := self.known(subjects, upstream, model)) is None:
-            if not self._workers.fresh:
-                await self.beat()
+        while (found := self.get_cached(subjects, upstream, model)) is None:
+            if not self._workers.lease_valid:
+                await self.heartbeat()
             if self._changes.current() != self._stamp:
-                await self._look()
+                await self._read_changes()
             now = self._clock()
             for subject in subjects:
-                book = self._books.get(subject) or self._open(subject)
-                if not book.good_at(now):
-                    await self._refresh(book)
+                known = self._subjects.get(subject) or self._open(subject)
+                if not known.is_valid_at(now):
+                    await self._refresh(known)
         return found
 
-    def known(self, subjects: Iterable[Subject], upstream: str, model: str) -> list[Account] | None:
+    def get_cached(self, subjects: Iterable[Subject], upstream: str, model: str) -> list[Account] | None:
         """The same, without asking anybody; None where the store has to be asked."""
-        if not self._workers.fresh or self._changes.current() != self._stamp:
+        if not self._workers.lease_valid or self._changes.current() != self._stamp:
             return None
         now = self._clock()
         found = []
         for subject in subjects:
-            book = self._books.get(subject)
-            if book is None or not book.good_at(now):
+            known = self._subjects.get(subject)
+            if known is None or not known.is_valid_at(now):
                 return None
-            book.used_at = now
-            found += [account for account in book.accounts.values() if account.covers(upstream, model)]
+            known.used_at = now
+            found += [account for account in known.accounts.values() if account.covers(upstream, model)]
         return found
 
     async def extend(self, account: Account, amount: int, *, from_others: bool) -> None:
@@ -130,69 +136,71 @@ class AccountCache:
 
         With `from_others`, other workers are asked for theirs where it is not.
         """
-        book = self._books.get(account.subject) or self._open(account.subject)
-        async with book.lock:
+        known = self._subjects.get(account.subject) or self._open(account.subject)
+        async with known.lock:
             if account.room < amount:
-                await self._lease(book, book.keeps(account, amount))
-        if from_others and account.room < amount and not account.whole:
+                await self._lease(known, known.leases(account, amount))
+        if from_others and account.room < amount and not account.fully_leased:
             await self._leases.contend(account.quota_id)
 
-    async def beat(self) -> None:
+    async def heartbeat(self) -> None:
         """Prove that this worker lives; if it was thought dead, start over with nothing leased."""
-        if not self._workers.beats:
+        if not self._workers.uses_heartbeat:
             return
-        async with self._beating:
+        async with self._proving:
             try:
-                await self._workers.beat()
+                await self._workers.heartbeat()
             except WorkerExpired as error:
                 log.warning("%s: its leases are gone", error)
                 self.outdate()
                 await self._workers.rejoin()
-                for book in self._books.values():
-                    book.rename(self._workers.me)
+                for known in self._subjects.values():
+                    known.rename(self._workers.worker_id)
 
     async def yield_contended(self) -> None:
         """Give back what is not held of quotas that other workers are short of."""
         contended = await self._leases.contended()
-        for book in list(self._books.values()):
-            if any(book.accounts[quota_id].room > 0 for quota_id in contended.intersection(book.accounts)):
-                async with book.lock:
-                    book.stale = True  # whether or not the store hears of it
-                    await self._leases.give_back(book.keeps())
+        for known in list(self._subjects.values()):
+            if any(
+                known.accounts[quota_id].excess > 0 for quota_id in contended.intersection(known.accounts)
+            ):
+                async with known.lock:
+                    known.stale = True  # whether or not the store hears of it
+                    await self._leases.give_back(known.leases())
 
     async def close_idle(self) -> None:
-        """Give back and forget the books that nobody has used for a while; only while no charge is under way."""
-        idle_since = self._clock() - IDLE_FOR
-        for subject, book in list(self._books.items()):
-            if book.used_at > idle_since or any(account.held for account in book.accounts.values()):
+        """Give back and forget the accounts that nobody has used for a while; only while no charge is under way."""
+        idle_since = self._clock() - IDLE_FOR_S
+        for subject, known in list(self._subjects.items()):
+            if known.used_at > idle_since or any(account.held for account in known.accounts.values()):
                 continue
-            async with book.lock:
-                book.stale = True
-                await self._leases.close(book.accounts)
-                del self._books[subject]
+            async with known.lock:
+                known.stale = True
+                await self._leases.close(known.accounts)
+                del self._subjects[subject]
 
     def _open(self, subject: Subject) -> CachedAccount:
-        book = self._books[subject] = CachedAccount(subject, used_at=self._clock())
-        return book
+        known = self._subjects[subject] = CachedAccount(subject, used_at=self._clock())
+        return known
 
-    async def _look(self) -> None:
+    async def _read_changes(self) -> None:
         """Find out whose quotas were changed."""
-        async with self._looking:
+        async with self._asking:
             stamp = self._changes.current()
             if stamp != self._stamp:
                 self.outdate(await self._leases.changed())
                 self._stamp = stamp
 
-    async def _refresh(self, book: CachedAccount) -> None:
-        async with book.lock:
-            if book.stale or self._clock() >= book.valid_until:
-                await self._lease(book, book.keeps())
+    async def _refresh(self, known: CachedAccount) -> None:
+        async with known.lock:
+            if known.stale or self._clock() >= known.valid_until:
+                await self._lease(known, known.leases())
 
-    async def _lease(self, book: CachedAccount, keeps: list[Keep]) -> None:
-        book.stale = False  # what makes it stale from here on may not be in what the store answers
+    async def _lease(self, known: CachedAccount, wanted: list[Lease]) -> None:
+        known.stale = False  # what makes it stale from here on may not be in what the store answers
         try:
-            holder = self._workers.me
-            book.update(await self._leases.lease(book.subject, keeps), holder)
+            holder = self._workers.worker_id
+            known.update(await self._leases.lease(known.subject, wanted), holder)
         except BaseException:
-            book.stale = True  # what the store made of it is seen the next time
+            known.stale = True  # what the store made of it is seen the next time
             raise

@@ -18,11 +18,11 @@ from .prices import FREE, Price
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """One window of one quota: what was given to worker `holder`, what it spent of that, and what is held.
+    """One window of one quota: what was granted to worker `holder`, what it spent of that, and what is held.
 
     When its window is over an account is replaced, not emptied: what was held then must not come back to
-    the next window. `whole` says that no more of it can be leased from anywhere; `dry_until` (seconds of a
-    monotonic clock) that it was looked for elsewhere and not found; `in_force` is False while its quota
+    the next window. `fully_leased` says that no more of it can be leased from anywhere; `retry_lease_at` (seconds
+    of a monotonic clock) when it is looked for elsewhere again; `in_force` is False while its quota
     is gone.
     """
 
@@ -31,25 +31,31 @@ class Account:
     allotment: Allotment
     holder: str
     window_start: float
-    window_end: float
-    given: int = 0
+    granted: int = 0
     spent: int = 0
     held: int = 0
-    whole: bool = False
-    dry_until: float = 0.0
+    fully_leased: bool = False
+    retry_lease_at: float = 0.0
     in_force: bool = True
     others: int = 0
-    """What other workers had leased and not spent when this one leased last."""
+    """What other workers had leased or held, and not spent, when this one leased last."""
+    retained: int = 0
+    """What the store takes to be spent and held of it."""
 
     @property
     def room(self) -> int:
         """What a new request may hold. Negative after a backend has overrun what was held for it."""
-        return self.given - self.spent - self.held
+        return self.granted - self.spent - self.held
+
+    @property
+    def excess(self) -> int:
+        """What the store keeps from other workers on this one's behalf and no request holds."""
+        return max(self.granted, self.retained) - self.spent - self.held
 
     def may_fit(self, demand: Demand) -> bool:
         """Whether there will be room for the least of `demand` if what is held is not used."""
         least = 0 if demand.wanted == 0 else demand.choices
-        room = self.room + self.held + (0 if self.whole else self.others)
+        room = self.room + self.held + (0 if self.fully_leased else self.others)
         return demand.amount(self.allotment.unit, least) <= max(room, 0)
 
     def covers(self, upstream: str, model: str) -> bool:

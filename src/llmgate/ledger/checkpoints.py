@@ -16,22 +16,22 @@ from .sqlite_file import SqliteFile
 
 log = logging.getLogger("llmgate.ledger")
 
-EVERY = 1.0
+INTERVAL_S = 1.0
 """Seconds between two looks at what was written."""
-RECORDS = 1000
+MAX_RECORDS = 1000
 """Written since the log was emptied last, after which it is emptied again: up to 30 MB. The first commit into an
 empty log waits for the disk, so it must be far fewer than one in a hundred."""
-WAIT = 0.01
+MAX_WAIT_S = 0.01
 """Seconds for which commits may be kept waiting by a reader that is in the way of the last step."""
-PASSES = 8
-FEW = 64
+MAX_PASSES = 8
+MAX_PAGES_LEFT = 64
 """Pages that may be left for the last step."""
 
 
 class Checkpoints:
     """Empties the log of `file` after every so many `records`; looks `every` so many seconds, until `close`."""
 
-    def __init__(self, file: SqliteFile, *, records: int = RECORDS, every: float = EVERY) -> None:
+    def __init__(self, file: SqliteFile, *, records: int = MAX_RECORDS, every: float = INTERVAL_S) -> None:
         self._file = file
         self._records = records
         self._every = every
@@ -54,7 +54,7 @@ class Checkpoints:
             if written - self._emptied < self._records:
                 continue
             try:
-                with closing(self._file.connect(timeout=WAIT)) as connection:
+                with closing(self._file.connect(timeout=MAX_WAIT_S)) as connection:
                     if empty(connection):
                         self._emptied = written
             except (sqlite3.Error, StoreError) as error:
@@ -72,11 +72,11 @@ def empty(connection: sqlite3.Connection) -> bool:
     in the log than was moved, and it never starts over.
     """
     before = 0
-    for _ in range(PASSES):
+    for _ in range(MAX_PASSES):
         _, logged, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         if moved < logged:  # somebody still reads what was there before, and would be waited for
             return False
-        if logged - before <= FEW:
+        if logged - before <= MAX_PAGES_LEFT:
             break
         before = logged
     # Not TRUNCATE: giving the pages of the file back takes tens of milliseconds.

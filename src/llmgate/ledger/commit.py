@@ -5,7 +5,7 @@ what it costs does not depend on how many entries it has.
 
 A caller awaits the future of its entry and knows, when it resolves, that the entry is in the database.
 When the database fails, entries wait here and are tried again until they are in; callers wait for at most
-`patience` seconds and then get a `StoreError`, while their entry stays queued. Nothing is written twice:
+`timeout` seconds and then get a `StoreError`, while their entry stays queued. Nothing is written twice:
 of each request id a committer writes one entry, so one whose first try may have succeeded unnoticed is
 simply tried again.
 """
@@ -58,7 +58,7 @@ class GroupCommit:
         self,
         committer: Committer,
         *,
-        patience: float = 5.0,
+        timeout: float = 5.0,
         pace: float = 0.0005,
         largest: int = 256,
         retry_every: float = 0.25,
@@ -66,7 +66,7 @@ class GroupCommit:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._committer = committer
-        self._patience = patience
+        self._timeout = timeout
         self._pace = pace
         self._begun = -math.inf
         self._largest = largest
@@ -105,13 +105,13 @@ class GroupCommit:
             self._go_on()
         return done
 
-    def lose_patience(self) -> None:
+    def expire_waiters(self) -> None:
         """Tell those who have waited too long that they wait in vain; to be called now and then.
 
         The database may hang rather than fail, so this does not wait for its answer.
         """
-        if self.lag >= self._patience:
-            self._report(self.failing or StoreError(f"the store has taken longer than {self._patience:g} s"))
+        if self.lag >= self._timeout:
+            self._report(self.failing or StoreError(f"the store has taken longer than {self._timeout:g} s"))
 
     @property
     def backlog(self) -> int:
@@ -173,7 +173,7 @@ class GroupCommit:
 
         `error` is how a first try has ended.
         """
-        give_up = self._clock() + self._patience
+        give_up = self._clock() + self._timeout
         while True:
             if error is None:
                 (error,) = await asyncio.gather(self._commit(batch), return_exceptions=True)
@@ -206,9 +206,9 @@ class GroupCommit:
         if self.failing is None:
             log.error("the ledger cannot write, and keeps %d records until it can: %s", self.backlog, error)
         self.failing = error
-        impatient = self._clock() - self._patience
+        expired = self._clock() - self._timeout
         for waiting in (*self._writing, *self._waiting):
-            if waiting.since <= impatient and not waiting.done.done():
+            if waiting.since <= expired and not waiting.done.done():
                 waiting.done.set_exception(error)
 
 

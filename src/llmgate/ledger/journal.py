@@ -36,7 +36,7 @@ MAGIC = b"llmgate journal 1\n"
 SUFFIX = ".journal"
 SLOT = 1024
 SEGMENT = 256 * SLOT  # a multiple of the granularity of mappings on every platform
-MOST_SEGMENTS = 256
+MAX_SEGMENTS = 256
 _LENGTH = Struct("@Q")  # of the text that follows the counts; 0: the slot is free
 _COUNTS = Struct("@5q3dhbb")  # native, so that each number is written by one store
 _COUNTS_AT = _LENGTH.size
@@ -140,8 +140,8 @@ class Journal:
         os.close(self._fd)
 
     def _grow(self) -> None:
-        if len(self._maps) == MOST_SEGMENTS:
-            raise StoreError(f"{self._path}: {MOST_SEGMENTS * SEGMENT // SLOT} requests are under way")
+        if len(self._maps) == MAX_SEGMENTS:
+            raise StoreError(f"{self._path}: {MAX_SEGMENTS * SEGMENT // SLOT} requests are under way")
         start = len(self._maps) * SEGMENT
         # Written, not just extended: on a full disk this fails, where touching a hole would kill the process.
         os.pwrite(self._fd, bytes(SEGMENT), start)

@@ -3,9 +3,9 @@
 A process spends only what it has leased: what was given to it, less what it has spent of that. In the
 database, for every quota and its current window,
 
-    used + sum(given - spent, over all workers) <= limit + overdraft
+    used + sum(max(granted, retained) - spent, over all workers) <= limit + overdraft
 
-unless a limit was lowered under what others have leased, or a backend overran what was held; then nothing
+unless a limit was lowered under what is leased, or a backend overran what was held; then nothing
 is leased until it holds again. A worker that is alone leases all that is left, so that it decides locally
 for as long as it runs. Next to others it leases slices. A worker that falls short while others hold leases
 marks the quota as contended: on the next change signal the others give back what they do not hold at that
@@ -31,36 +31,33 @@ if TYPE_CHECKING:
     from ..store import Store
     from .workers import Workers
 
-CONTENDED_FOR = 30.0
+CONTENDED_FOR_S = 30.0
 """Seconds for which slices stay small after a worker fell short."""
-OVERLAP = 60.0
+OVERLAP_S = 60.0
 """Seconds between the stamps of two changes that may become visible in the other order."""
+NOTHING = Allotment(Unit.TOKENS, 0)
 
 
-class Grant(NamedTuple):
-    """What the store says of one quota when it is leased: its terms, its window, and what this worker has."""
+class Lease(NamedTuple):
+    """What a worker has of one quota in one window: said to the store with what is wanted, and said back by it.
+
+    A worker says what it has `retained`, spent or held by running requests, and how much more is `wanted` at
+    least. The store says on which terms, until when they hold, and how much is `granted` in all, what is spent
+    included.
+    """
 
     quota_id: int
-    allotment: Allotment
     window_start: float
-    valid_until: float
+    retained: int = 0
+    wanted: int = 0
+    granted: int = 0
+    allotment: Allotment = NOTHING
+    valid_until: float = 0.0
     """When the window ends, or the quota expires."""
-    given: int
-    """In all, what is spent already included."""
-    whole: bool
+    others: int = 0
+    """What other workers have leased or hold, and have not spent."""
+    fully_leased: bool = False
     """Nothing of it is left to lease, neither in the store nor with other workers."""
-    others: int
-    """What other workers have leased and not spent."""
-
-
-class Keep(NamedTuple):
-    """What a worker needs of a lease that it has: what it has spent and what running requests hold."""
-
-    quota_id: int
-    window_start: float
-    amount: int
-    want: int = 0
-    """How much more it would like at least."""
 
 
 class Leases:
@@ -81,13 +78,13 @@ class Leases:
         query = sa.select(quotas.c.subject_kind, quotas.c.subject_id, quotas.c.updated_at)
         async with self._store.connect() as db:
             rows = (
-                await db.execute(query.where(quotas.c.updated_at >= max(1.0, self._last_change - OVERLAP)))
+                await db.execute(query.where(quotas.c.updated_at >= max(1.0, self._last_change - OVERLAP_S)))
             ).all()
         self._last_change = max((row.updated_at for row in rows), default=self._last_change)
         return {Subject(row.subject_kind, row.subject_id) for row in rows}
 
-    async def lease(self, subject: Subject, keeps: Iterable[Keep] = ()) -> list[Grant]:
-        """Lease from every quota of `subject`: what this worker keeps, what it wants, and more if it is free.
+    async def lease(self, subject: Subject, mine: Iterable[Lease] = ()) -> list[Lease]:
+        """Lease from every quota of `subject`: what this worker retains of `mine`, wants, and more if it is free.
 
         Quotas that gate.toml gives to every subject of this kind are opened on first sight. Raises `WorkerExpired`
         where this worker is not one of the living.
@@ -95,23 +92,24 @@ class Leases:
         defaults = [default.allotment for default in self._defaults if default.kind == subject.kind]
         if not defaults and not await self._has_quotas(subject):
             return []
-        kept = {(keep.quota_id, keep.window_start): keep for keep in keeps}
+        present = {(lease.quota_id, lease.window_start): lease for lease in mine}
         async with self._store.begin() as db:
             live = await self._workers.count(db)
             await self._open(db, subject, defaults)
             rows = (await db.execute(_quotas_of(subject).with_for_update())).mappings().all()
-            grants = []
+            leased = []
             for row in rows:
                 if (allotment := terms_of(row, defaults)) is not None:
-                    grants.append(await self._grant(db, row, allotment, kept, live))
-            return grants
+                    leased.append(await self._grant(db, row, allotment, present, live))
+            return leased
 
-    async def give_back(self, keeps: Iterable[Keep]) -> None:
-        """Return all of these leases but what is kept."""
+    async def give_back(self, mine: Iterable[Lease]) -> None:
+        """Return all of these leases but what is retained."""
         async with self._store.begin() as db:
-            for keep in keeps:
-                mine = *self._mine(keep.quota_id), leases.c.window_start == keep.window_start
-                await db.execute(sa.update(leases).where(*mine).values(given=keep.amount))
+            for lease in mine:
+                this = *self._mine(lease.quota_id), leases.c.window_start == lease.window_start
+                values = {"granted": lease.retained, "retained": lease.retained}
+                await db.execute(sa.update(leases).where(*this).values(values))
 
     async def close(self, quota_ids: Iterable[int]) -> None:
         """Return these leases altogether."""
@@ -127,7 +125,7 @@ class Leases:
 
     async def contended(self) -> set[int]:
         """The quotas of which some worker has lately asked for more than was free."""
-        since = self._store.clock() - CONTENDED_FOR
+        since = self._store.clock() - CONTENDED_FOR_S
         async with self._store.connect() as db:
             return set(await db.scalars(sa.select(quotas.c.id).where(quotas.c.contended_at > since)))
 
@@ -153,28 +151,33 @@ class Leases:
         db: AsyncConnection,
         row: sa.RowMapping,
         allotment: Allotment,
-        kept: Mapping[tuple[int, float], Keep],
+        present: Mapping[tuple[int, float], Lease],
         live: int,
-    ) -> Grant:
+    ) -> Lease:
         quota_id, now = row["id"], self._store.clock()
         start, end, used = await self._turn(db, row, allotment, now)
-        keep = kept.get((quota_id, start), Keep(quota_id, start, 0))
+        lease = present.get((quota_id, start)) or Lease(quota_id, start)
         others, spent = await self._leased(db, quota_id, start)
-        out = max(0, keep.amount - (spent or 0))
+        out = max(0, lease.retained - (spent or 0))
         free = allotment.most(now) - used - others - out
-        contended = row["contended_at"] is not None and now - row["contended_at"] < CONTENDED_FOR
+        contended = row["contended_at"] is not None and now - row["contended_at"] < CONTENDED_FOR_S
         # Where a limit was lowered under what is held, requests go on, and what they leave is not room.
-        granted = _slice(free, keep.want, live, contended=contended) if free >= 0 else max(free, -out)
-        given = keep.amount + granted
+        more = _slice(free, lease.wanted, live, contended=contended) if free >= 0 else max(free, -out)
+        granted = lease.retained + more
+        values = {"granted": granted, "retained": lease.retained}
         if spent is None:
             await db.execute(sa.delete(leases).where(*self._mine(quota_id)))
-            values = {"quota_id": quota_id, "worker_id": self._workers.me, "window_start": start}
-            await db.execute(sa.insert(leases).values(**values, given=given))
+            key = {"quota_id": quota_id, "worker_id": self._workers.worker_id, "window_start": start}
+            await db.execute(sa.insert(leases).values(**key, **values))
         else:
-            await db.execute(sa.update(leases).where(*self._mine(quota_id)).values(given=given))
-        until = allotment.valid_until(end, now)
-        whole = not others and granted >= free
-        return Grant(quota_id, allotment, start, until, given, whole, others)
+            await db.execute(sa.update(leases).where(*self._mine(quota_id)).values(values))
+        return lease._replace(
+            granted=granted,
+            allotment=allotment,
+            valid_until=allotment.valid_until(end, now),
+            others=others,
+            fully_leased=not others and more >= free,
+        )
 
     async def _turn(
         self, db: AsyncConnection, row: sa.RowMapping, allotment: Allotment, now: float
@@ -201,16 +204,19 @@ class Leases:
     async def _leased(self, db: AsyncConnection, quota_id: int, start: float) -> tuple[int, int | None]:
         """What others have to spend, of whatever window, and what this worker has spent of its lease, if any.
 
-        A lease that a backend has overrun is used up, and no more: the excess is in the quota's `used`.
+        What they hold counts even where the lease was taken back below it, as when a limit is lowered. A lease that
+        a backend has overrun is used up, and no more: the excess is in the quota's `used`.
         """
         rows = (await db.execute(sa.select(leases).where(leases.c.quota_id == quota_id))).all()
-        me = self._workers.me
-        others = sum(max(0, row.given - row.spent) for row in rows if row.worker_id != me)
+        me = self._workers.worker_id
+        others = sum(
+            max(0, max(row.granted, row.retained) - row.spent) for row in rows if row.worker_id != me
+        )
         mine = [row.spent for row in rows if row.worker_id == me and row.window_start == start]
         return others, mine[0] if mine else None
 
     def _mine(self, quota_id: int) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
-        return leases.c.quota_id == quota_id, leases.c.worker_id == self._workers.me
+        return leases.c.quota_id == quota_id, leases.c.worker_id == self._workers.worker_id
 
 
 def identity_of(subject: Subject, allotment: Allotment) -> dict[str, str | int]:

@@ -5,7 +5,7 @@
             ...                                     # from now on even kill -9 does not forget it
             await charge.settle(reading)            # in the database when this returns
 
-Decisions are made in memory on what this process has leased (see `books`); a record that waits for the
+Decisions are made in memory on what this process has leased (see `account_cache`); a record that waits for the
 database is in the process's journal meanwhile (see `journal`).
 """
 
@@ -54,7 +54,7 @@ class Ledger:
     def __init__(
         self,
         leases: Leases,
-        books: AccountCache,
+        cache: AccountCache,
         journal: Journal,
         commits: GroupCommit,
         *,
@@ -64,10 +64,10 @@ class Ledger:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._leases = leases
-        self._books = books
+        self._cache = cache
         self._journal = journal
         self._fail_open = fail_open
-        self._reservations = Reservations(books, sleep=sleep, timer=timer)
+        self._reservations = Reservations(cache, sleep=sleep, timer=timer)
         self.timer = timer
         self.clock = clock
         """Seconds since the epoch, of the records that it writes."""
@@ -84,7 +84,7 @@ class Ledger:
         defaults: Sequence[Default] = (),
         journals: Path | None = None,
         fail_open: bool = False,
-        patience: float = 5.0,
+        timeout: float = 5.0,
         worker_id: str | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         timer: Callable[[], float] = time.monotonic,
@@ -92,22 +92,22 @@ class Ledger:
         """A ledger over `store`, whose hot write path is what `committer` makes.
 
         `journals` is the folder of the journals of all workers of this host; beside the file where the
-        store is SQLite, else in the working directory. `patience` bounds how many seconds a finished request
+        store is SQLite, else in the working directory. `timeout` bounds how many seconds a finished request
         waits for its commit; with `fail_open` requests pass while the store is away, instead of being
         refused. What dead workers of this host have left is in the ledger when this returns. Raises
         `StoreError`.
         """
         workers = Workers(store, journals or journals_of(store), worker_id, timer=timer)
         leases = Leases(store, workers, defaults)
-        books = AccountCache(leases, workers, store.changes, clock=store.clock)
+        cache = AccountCache(leases, workers, store.changes, clock=store.clock)
         async with (
             workers,
-            GroupCommit(committer(), patience=patience, clock=timer, sleep=sleep) as commits,
-            Upkeep(workers, books, commits, store.changes, sleep=sleep, timer=timer),
+            GroupCommit(committer(), timeout=timeout, clock=timer, sleep=sleep) as commits,
+            Upkeep(workers, cache, commits, store.changes, sleep=sleep, timer=timer),
         ):
             yield cls(
                 leases,
-                books,
+                cache,
                 workers.journal,
                 commits,
                 fail_open=fail_open,
@@ -166,7 +166,7 @@ class Ledger:
         """
         self._check()
         subjects = tuple(subjects)
-        known = self._books.known(subjects, upstream, model)
+        known = self._cache.get_cached(subjects, upstream, model)
         if known is not None and isinstance(hold := place_hold(known, demand, lower=False), Hold):
             if count is None or hold.max_output is None:
                 return hold
@@ -182,10 +182,10 @@ class Ledger:
     async def covers(self, subjects: Iterable[Subject], *, upstream: str = "", model: str = "") -> bool:
         """Whether any quota of `subjects` is drawn on by such a request; True while the store cannot say."""
         subjects = tuple(subjects)
-        found = self._books.known(subjects, upstream, model)
+        found = self._cache.get_cached(subjects, upstream, model)
         if found is None:
             try:
-                found = await self._books.covering(subjects, upstream, model)
+                found = await self._cache.get(subjects, upstream, model)
             except StoreError:
                 return True
         return bool(found)
@@ -225,7 +225,7 @@ class Ledger:
     def state(self) -> LedgerState:
         """How many quotas are in use here, and what running requests hold, for the metrics."""
         accounts, held = Counter({"open": 0, "exhausted": 0}), Counter[str]()
-        for account in self._books.accounts():
+        for account in self._cache.accounts():
             accounts["open" if account.room > 0 else "exhausted"] += 1
             held[str(account.allotment.unit)] += account.held
         return LedgerState(accounts, held)
@@ -233,7 +233,7 @@ class Ledger:
     def set_defaults(self, defaults: Sequence[Default]) -> None:
         """Take over the default allotments of a reloaded gate.toml."""
         self._leases.set_defaults(defaults)
-        self._books.outdate()
+        self._cache.outdate()
 
     def _check(self) -> None:
         if self.commits.failing is not None and not self._fail_open:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from msgspec.structs import astuple
 
-from ..store import db_errors as faults
+from ..store import db_errors
 from ..store.engine import place
 from ..store.schema import usage
 from .model import Entry
@@ -63,7 +63,7 @@ class PostgresCommitter:
             if not isinstance(error, Exception) or isinstance(error, _FAULTS_OF_ENTRIES):
                 raise
             # Whatever else the driver stumbles over when it loses its connection: the entries are good.
-            raise faults.fault(error, self._place) from error
+            raise db_errors.fault(error, self._place) from error
 
     async def aclose(self) -> None:
         """Close the connection."""

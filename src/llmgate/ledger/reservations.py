@@ -82,13 +82,13 @@ class Reservations:
         """
         tries = 0
         while True:
-            accounts = await self._cache.covering(subjects, upstream, model)
+            accounts = await self._cache.get(subjects, upstream, model)
             short = place_hold(accounts, demand, lower=False)
             if isinstance(short, Hold):
                 return short
             if tries == LEASE_TRIES:
-                short.dry_until = self._timer() + RETRY_LEASE_AFTER_S
-            if short.whole or self._timer() < short.dry_until:
+                short.retry_lease_at = self._timer() + RETRY_LEASE_AFTER_S
+            if short.fully_leased or self._timer() < short.retry_lease_at:
                 return place_hold(accounts, demand)
             if tries:
                 await self._sleep(POLL_INTERVAL_S)

@@ -13,13 +13,13 @@ from queue import SimpleQueue
 
 from msgspec import to_builtins
 
-from ..store import db_errors as faults
+from ..store import db_errors
 from .checkpoints import Checkpoints
 from .model import Entry
 from .sqlite_file import SqliteFile
 from .statements import RECORD_COLUMNS, Spent, spent_by_lease
 
-ROWS = 16
+MAX_ROWS = 16
 """The most rows of one statement. For each statement sqlite3 lets go of the interpreter and waits to get it
 back, so a group of up to that many is a single one, which is its transaction, too."""
 
@@ -106,7 +106,7 @@ class SqliteCommitter:
         spent = spent_by_lease(entries)
         try:
             with connection:
-                if max(len(entries), len(spent)) > ROWS:
+                if max(len(entries), len(spent)) > MAX_ROWS:
                     connection.execute("BEGIN IMMEDIATE")
                 _insert(connection, entries, spent)
         except sqlite3.IntegrityError:  # rare enough to ask about each of them only now
@@ -137,7 +137,7 @@ class SqliteCommitter:
         """A `StoreError` for what may pass; the error itself where an entry is at fault."""
         if not isinstance(error, sqlite3.Error) or isinstance(error, _FAULTS_OF_ENTRIES):
             return error
-        return faults.fault(error, str(self._file.path))
+        return db_errors.fault(error, str(self._file.path))
 
 
 def _insert(connection: sqlite3.Connection, entries: Sequence[Entry], spent: Sequence[Spent]) -> None:
@@ -147,8 +147,8 @@ def _insert(connection: sqlite3.Connection, entries: Sequence[Entry], spent: Seq
     if spent:
         pairs = zip_longest(rows, spent)
         rows = [(*(record or _NO_RECORD), *(charge or _NO_SPENT)) for record, charge in pairs]
-    for start in range(0, len(rows), ROWS):
-        part = rows[start : start + ROWS]
+    for start in range(0, len(rows), MAX_ROWS):
+        part = rows[start : start + MAX_ROWS]
         statement = _statement("entries" if spent else "usage", len(part))
         connection.execute(statement, tuple(chain.from_iterable(part)))
 

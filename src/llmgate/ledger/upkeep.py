@@ -1,4 +1,4 @@
-"""What a worker does beside its requests: it lives, answers the calls of others, and buries the dead."""
+"""What a worker does beside its requests: heartbeats, answers to the calls of others, recovery of the dead."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llmgate.ledger")
 
-BEAT_EVERY = 2.0
-TICK = 0.05
-IDLE_TICK = 0.15
+HEARTBEAT_INTERVAL_S = 2.0
+POLL_INTERVAL_S = 0.05
+IDLE_POLL_INTERVAL_S = 0.15
 """Where nothing is leased and nothing waits to be written. What is leased meanwhile may be called for at once,
 and whoever calls looks for it for 0.2 seconds."""
 
@@ -31,7 +31,7 @@ class Upkeep:
     def __init__(
         self,
         workers: Workers,
-        books: AccountCache,
+        cache: AccountCache,
         commits: GroupCommit,
         changes: ChangeStamp,
         *,
@@ -39,13 +39,13 @@ class Upkeep:
         timer: Callable[[], float],
     ) -> None:
         self._workers = workers
-        self._books = books
+        self._cache = cache
         self._commits = commits
         self._changes = changes
         self._sleep = sleep
         self._timer = timer
         self._seen = changes.current()
-        self._beaten = timer()
+        self._heartbeat_at = timer()
 
     async def __aenter__(self) -> Self:
         await self.recover()
@@ -69,7 +69,7 @@ class Upkeep:
                 done = True
             finally:
                 found.close(remove=done)
-        await self._workers.bury_without_journal()
+        await self._workers.evict_without_journal()
 
     async def _record(self, found: Abandoned) -> None:
         entries = list(found.entries())
@@ -82,25 +82,25 @@ class Upkeep:
 
     async def _run(self) -> None:
         while True:
-            await self._sleep(IDLE_TICK if self._idle() else TICK)
-            self._commits.lose_patience()
+            await self._sleep(IDLE_POLL_INTERVAL_S if self._idle() else POLL_INTERVAL_S)
+            self._commits.expire_waiters()
             try:
                 await self._tick()
             except StoreError as error:
                 log.warning("the upkeep of the ledger failed: %s", error)
 
     def _idle(self) -> bool:
-        return not self._commits.backlog and next(self._books.accounts(), None) is None
+        return not self._commits.backlog and next(self._cache.accounts(), None) is None
 
     async def _tick(self) -> None:
         if self._changes.current() != self._seen:
             self._seen = self._changes.current()
-            await self._books.yield_contended()
+            await self._cache.yield_contended()
         now = self._timer()
-        if now - self._beaten >= BEAT_EVERY:
-            self._beaten = now
-            await self._books.beat()
+        if now - self._heartbeat_at >= HEARTBEAT_INTERVAL_S:
+            self._heartbeat_at = now
+            await self._cache.heartbeat()
             await self.recover()
-            await self._books.yield_contended()  # the change signal need not reach other hosts
+            await self._cache.yield_contended()  # the change signal need not reach other hosts
             if not self._commits.backlog:
-                await self._books.close_idle()
+                await self._cache.close_idle()

@@ -1,9 +1,9 @@
 """Which of the gate's processes live: a process that has died must not keep what it had leased.
 
 On SQLite all processes share a host, and the operating system knows who lives: each holds the lock of its
-journal (see `journal`), which ends with it, however slow or stopped it is. On PostgreSQL a process beats,
-by the database's clock because hosts' clocks differ. One that has not beaten for `DEAD_AFTER` is buried;
-it must stop deciding before that (`fresh`), and comes back under a new name, so that nothing done in the
+journal (see `journal`), which ends with it, however slow or stopped it is. On PostgreSQL a process sends
+heartbeats, by the database's clock because hosts' clocks differ. One that has sent none for `EXPIRES_AFTER_S` is
+evicted; it must stop deciding before that (`lease_valid`), and comes back under a new name, so that nothing done in the
 old one touches its new leases. A process cut off for longer than that may pass a limit by what its running
 requests used: others may have spent what it gave up.
 """
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llmgate.ledger")
 
-DEAD_AFTER = 10.0
+EXPIRES_AFTER_S = 10.0
 """Seconds without a heartbeat after which a worker's leases return to the accounts."""
-FENCED_AFTER = 6.0
+FENCED_AFTER_S = 6.0
 """Seconds without a heartbeat after which a worker no longer trusts its own leases."""
 
 
@@ -43,7 +43,7 @@ class WorkerExpired(StoreError):
 
 
 class Workers:
-    """The workers on one store, of which this process is the one called `me`, from entering to leaving.
+    """The workers on one store, of which this process is `worker_id`, from entering to leaving.
 
     Every method raises `StoreError`. `journals` is the folder of the journals of all workers of this host.
     """
@@ -52,23 +52,23 @@ class Workers:
         self,
         store: Store,
         journals: Path,
-        me: str | None = None,
+        worker_id: str | None = None,
         *,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.me = me or uuid.uuid4().hex
-        self.journal = Journal(journals, self.me)
-        self.beats = store.url.get_backend_name() == "postgresql"
+        self.worker_id = worker_id or uuid.uuid4().hex
+        self.journal = Journal(journals, self.worker_id)
+        self.uses_heartbeat = store.url.get_backend_name() == "postgresql"
         """Whether liveness is told by heartbeats, rather than by the locks of journals."""
         self._store = store
         self._journals = journals
         self._timer = timer
-        self._beaten = timer()
+        self._proven_at = timer()
 
     @property
-    def fresh(self) -> bool:
+    def lease_valid(self) -> bool:
         """Whether this worker may still trust its leases."""
-        return not self.beats or self._timer() - self._beaten < FENCED_AFTER
+        return not self.uses_heartbeat or self._timer() - self._proven_at < FENCED_AFTER_S
 
     async def __aenter__(self) -> Self:
         try:
@@ -80,7 +80,7 @@ class Workers:
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            await self.evict([self.me])
+            await self.evict([self.worker_id])
         except StoreError as error:
             log.warning("leases stay out until this worker is found dead: %s", error)
         finally:
@@ -90,40 +90,40 @@ class Workers:
         began = self._timer()
         async with self._store.begin() as db:
             now = self._now()
-            values = {"id": self.me, "host": socket.gethostname(), "pid": os.getpid()}
+            values = {"id": self.worker_id, "host": socket.gethostname(), "pid": os.getpid()}
             await db.execute(sa.insert(workers).values(**values, started_at=now, seen_at=now))
-        self._beaten = began
+        self._proven_at = began
 
-    async def beat(self) -> None:
-        """Say that this worker lives, and bury those that have not said so for too long.
+    async def heartbeat(self) -> None:
+        """Say that this worker lives, and evict those that have not said so for too long.
 
         Raises `WorkerExpired` if that was done to this worker; it may `rejoin`.
         """
         began = self._timer()
         async with self._store.begin() as db:
             me = await db.execute(
-                sa.update(workers).where(workers.c.id == self.me).values(seen_at=self._now())
+                sa.update(workers).where(workers.c.id == self.worker_id).values(seen_at=self._now())
             )
             if me.rowcount == 0:
                 raise WorkerExpired("this worker has not reached the database for too long")
-            # Found and deleted in one statement: one who beats meanwhile is not buried.
-            silent = sa.delete(workers).where(workers.c.seen_at < self._now() - DEAD_AFTER)
-            await self._bury(db, list(await db.scalars(silent.returning(workers.c.id))))
-        self._beaten = began
+            # Found and deleted in one statement: one who sends a heartbeat meanwhile is not evicted.
+            silent = sa.delete(workers).where(workers.c.seen_at < self._now() - EXPIRES_AFTER_S)
+            await self._evict(db, list(await db.scalars(silent.returning(workers.c.id))))
+        self._proven_at = began
 
     async def rejoin(self) -> None:
         """Start over under a new name, with nothing leased."""
-        self.me = uuid.uuid4().hex
-        self.journal.rename(self.me)
+        self.worker_id = uuid.uuid4().hex
+        self.journal.rename(self.worker_id)
         await self._join()
 
     def abandoned(self) -> Iterator[Abandoned]:
         """The journals of dead workers of this host."""
         return abandoned(self._journals)
 
-    async def bury_without_journal(self) -> None:
+    async def evict_without_journal(self) -> None:
         """Return the leases of workers whose journals were dealt with, but who are still on the list."""
-        if not self.beats:
+        if not self.uses_heartbeat:
             async with self._store.connect() as db:
                 listed = set(await db.scalars(sa.select(workers.c.id)))
             # A worker makes its journal before it joins: one without has died.
@@ -133,21 +133,21 @@ class Workers:
     async def evict(self, dead: Iterable[str]) -> None:
         """Return the leases of these workers, which are known to be dead."""
         async with self._store.begin() as db:
-            await self._bury(db, list(dead))
+            await self._evict(db, list(dead))
 
     async def count(self, db: AsyncConnection) -> int:
         """How many workers live. Raises `WorkerExpired` if this one does not; it will, until `db` commits."""
-        query = sa.select(workers.c.id).where(workers.c.id == self.me).with_for_update(read=True)
+        query = sa.select(workers.c.id).where(workers.c.id == self.worker_id).with_for_update(read=True)
         if await db.scalar(query) is None:
             raise WorkerExpired("this worker was thought dead")
         return await db.scalar(sa.select(sa.func.count()).select_from(workers)) or 1
 
-    async def _bury(self, db: AsyncConnection, dead: list[str]) -> None:
+    async def _evict(self, db: AsyncConnection, dead: list[str]) -> None:
         if dead:
             await db.execute(sa.delete(workers).where(workers.c.id.in_(dead)))
             await db.execute(sa.delete(leases).where(leases.c.worker_id.in_(dead)))
 
     def _now(self) -> sa.ColumnElement[float]:
-        if self.beats:
+        if self.uses_heartbeat:
             return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
         return sa.literal(self._store.clock())

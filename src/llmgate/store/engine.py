@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ..errors import StoreError
-from . import db_errors as faults
+from . import db_errors
 from .change_stamp import ChangeStamp, FileChangeStamp
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def _connecting_errors(engine: AsyncEngine) -> Iterator[None]:
         raise StoreError(f"store ({where}): every connection is in use: the database is too slow") from error
     except Exception as error:
         if isinstance(error, OSError) or hasattr(error, "sqlstate"):
-            raise faults.fault(error, where) from error
+            raise db_errors.fault(error, where) from error
         raise
 
 
@@ -256,7 +256,7 @@ def _on_connect(engine: AsyncEngine, *pragmas: str) -> None:
 
 
 def _translated(engine: AsyncEngine) -> AsyncEngine:
-    event.listen(engine.sync_engine, "handle_error", faults.hook(place(engine.url)))
+    event.listen(engine.sync_engine, "handle_error", db_errors.hook(place(engine.url)))
     return engine
 
 

@@ -191,8 +191,9 @@ leases = Table(
     _owner("quota_id", "quotas", primary_key=True),
     Column("worker_id", Text, primary_key=True),
     _required("window_start", Double),
-    _required("given", BigInteger),  # what is not spent of it may still be spent
+    _required("granted", BigInteger),  # what is not spent of it may still be spent
     _required("spent", BigInteger, "0"),
+    _required("retained", BigInteger, "0"),  # spent, or held by running requests, when it was leased
     Index(None, "worker_id"),
 )
 

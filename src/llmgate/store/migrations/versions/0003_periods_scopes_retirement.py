@@ -1,5 +1,6 @@
 """Periods of quotas that are counted from an anchor, and quotas that expire; keys with a scope and a limit a minute;
-service users of organizations; who and what was retired; when the log-in of a session was."""
+what workers hold of their leases; service users of organizations; who and what was retired; when the log-in of a
+session was."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,4 +21,6 @@ def upgrade() -> None:
     op.add_column("users", sa.Column("retired_at", sa.Double))
     op.add_column("organizations", sa.Column("retired_at", sa.Double))
     op.add_column("sessions", sa.Column("began_at", sa.Double))
+    op.execute("ALTER TABLE leases RENAME COLUMN given TO granted")
+    op.add_column("leases", sa.Column("retained", sa.BigInteger, nullable=False, server_default="0"))
     op.create_index("ix_users_service_of", "users", ["service_of"], unique=True)
