@@ -8,8 +8,8 @@ import pytest
 from servers import PATIENCE, Peer, ScriptedUpstream, settled, until
 
 from llmgate.proxy.engines.base import Origin, Timeouts, UpstreamBroke, UpstreamRequest, UpstreamResponse
-from llmgate.proxy.engines.connection import HIGH_WATER, REST
-from llmgate.proxy.engines.httptools_engine import IDLE_AGE, HttptoolsEngine
+from llmgate.proxy.engines.connection import HIGH_WATER_BYTES, STREAM_REUSE_PAUSE_S
+from llmgate.proxy.engines.httptools_engine import IDLE_AGE_S, HttptoolsEngine
 
 PATIENT = Timeouts(connect=PATIENCE, first_byte=PATIENCE, idle=PATIENCE)
 
@@ -133,7 +133,7 @@ async def test_second_answer_in_the_same_breath_is_not_the_next_requests(engine:
             assert upstream.connections == count
 
 
-@pytest.mark.parametrize(("hint", "age"), [(b"", IDLE_AGE), (b"Keep-Alive: timeout=3, max=9\r\n", 2)])
+@pytest.mark.parametrize(("hint", "age"), [(b"", IDLE_AGE_S), (b"Keep-Alive: timeout=3, max=9\r\n", 2)])
 async def test_idle_connection_is_kept_for_less_than_the_upstream_keeps_it(
     engine: HttptoolsEngine, hint: bytes, age: float
 ) -> None:
@@ -236,7 +236,7 @@ async def test_slow_reader_stops_the_upstream(engine: HttptoolsEngine) -> None:
         response = await engine.send(Origin.parse(upstream.url), request(), PATIENT)
         await settled(lambda: sent)
         assert sent < total
-        assert sum(map(len, response.pieces)) < 3 * HIGH_WATER
+        assert sum(map(len, response.pieces)) < 3 * HIGH_WATER_BYTES
         assert len(await whole(response)) == total
         await pool_of(engine, Origin.parse(upstream.url), 1)
 
@@ -251,8 +251,8 @@ async def test_slow_reader_is_not_an_idle_upstream(engine: HttptoolsEngine) -> N
 
     async with ScriptedUpstream(script) as upstream:
         response = await engine.send(Origin.parse(upstream.url), request(), PATIENT)
-        await settled(lambda: response.backlog > HIGH_WATER)
-        connection = response.connection
+        await settled(lambda: response.backlog > HIGH_WATER_BYTES)
+        connection = response.source
         connection.deadline = connection.time() - 1
         assert not connection.overdue()
         assert len(await whole(response)) == 16 << 20
@@ -330,6 +330,6 @@ async def test_a_connection_rests_after_an_event_stream(engine: HttptoolsEngine)
             await whole(await engine.send(origin, request("POST"), PATIENT))
         assert upstream.connections == 2
         for connection in engine._idle[origin.url]:
-            connection.rests_until -= REST
+            connection.reusable_at -= STREAM_REUSE_PAUSE_S
         await whole(await engine.send(origin, request("POST"), PATIENT))
         assert upstream.connections == 2, "rested enough"

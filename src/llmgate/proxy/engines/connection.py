@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import re
+from math import inf
 from typing import TYPE_CHECKING, Protocol, cast
-
-import httptools
 
 from .base import FirstByteTimedOut, IdleTimedOut, UpstreamBroke
 from .response import Response
+from .response_parser import MalformedResponse, ResponseParser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from ...errors import Header
     from .base import Origin, Timeouts, UpstreamRequest
 
-HIGH_WATER = 256 * 1024
-"""Bytes that wait for a slow reader before the upstream is no longer read from."""
-HEAD_LIMIT = 64 * 1024
-"""Bytes that may come without one byte of body among them: a head, interim heads, trailers."""
-JOINED = 32 * 1024
+HIGH_WATER_BYTES = 256 * 1024
+"""What waits for a slow reader before the upstream is no longer read from."""
+JOINED_BYTES = 32 * 1024
 """Bodies up to this size are copied behind the head: cheaper than a vectored write."""
-
-REST = 0.05
-"""Seconds for which a connection is not used again after an event stream: llama.cpp's server announces
-keep-alive and closes all the same, and a POST sent into that moment could not be repeated."""
-EVENT_STREAM = b"text/event-stream"
-
-TELLING = frozenset({len(b"content-type"), len(b"keep-alive")})
-"""Lengths of the names of headers that a connection cares about itself."""
-FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout=(\d{1,6})")
+STREAM_REUSE_PAUSE_S = 0.05
+"""For so long a connection is not used again after an event stream: llama.cpp's server announces keep-alive and
+closes all the same, and a POST sent into that moment could not be repeated."""
 
 
 class Pool(Protocol):
@@ -55,9 +44,8 @@ class Connection(asyncio.Protocol):
     """A connection to `origin`. `deadline` is on the loop's clock: when what it is at has taken too long."""
 
     __slots__ = (
-        "_bodyless", "_headers", "_keep_alive", "_parser", "_pump", "_reading", "_response", "_streamed", "_surplus",
-        "_timeouts", "_without_body", "_writable", "answered", "deadline", "keep_alive_hint", "loop", "origin",
-        "pool", "rests_until", "time", "transport",
+        "_parser", "_pump", "_reading", "_response", "_timeouts", "_writable", "deadline", "loop", "origin", "pool",
+        "reusable_at", "time", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -68,46 +56,46 @@ class Connection(asyncio.Protocol):
         self.origin = origin
         self.loop = loop
         self.time = loop.time
-        self.deadline = float("inf")
-        self.rests_until = 0.0
-        self.keep_alive_hint: int | None = None
-        self.answered = False
-        self._parser = httptools.HttpResponseParser(self)
+        self.deadline = inf
+        self.reusable_at = 0.0
+        self._parser = ResponseParser()
         self._response: Response | None = None
-        self._headers: list[Header] = []
-        self._bodyless = False  # the answer to HEAD ends with its head, whatever its framing says
-        self._without_body = 0  # bytes that came since the last byte of a body
-        self._keep_alive = False
-        self._streamed = False  # the answer was an event stream
-        self._surplus = False  # something came after the answer
         self._reading = True
         self._pump: asyncio.Task[None] | None = None
         self._writable: asyncio.Future[None] | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether some byte of an answer to the latest request has come."""
+        return self._parser.begun
+
+    @property
+    def keep_alive_hint(self) -> int | None:
+        """For how many seconds the upstream keeps the connection, as far as it has said so."""
+        return self._parser.keep_alive_hint
 
     # Asking.
 
     async def exchange(self, request: UpstreamRequest, head: bytes, timeouts: Timeouts) -> Response:
         """Write the request, return its answer when the head is here; raises `UpstreamError`."""
         transport = self.transport
-        self.answered = self._keep_alive = self._streamed = self._surplus = False
+        response = self._response = Response(self)
+        self._parser.expect(response, bodyless=request.method == "HEAD")
         if transport.is_closing():
             raise UpstreamBroke(f"{self.origin.url}: the connection closed before it was used", sent=False)
-        response = self._response = Response(self)
         self._timeouts = timeouts
-        self._bodyless = request.method == "HEAD"
-        self._without_body = 0
         self.deadline = self.time() + timeouts.first_byte
         body = request.body
         if not isinstance(body, bytes):
             transport.write(head)
             self._pump = self.loop.create_task(self._send_body(body, request.length))
-        elif len(body) <= JOINED:
+        elif len(body) <= JOINED_BYTES:
             transport.write(head + body)
         else:
             transport.writelines((head, body))
         try:
             while not response.status:
-                await response.news()
+                await response.changed()
         except asyncio.CancelledError:
             response.abort()
             raise
@@ -156,9 +144,9 @@ class Connection(asyncio.Protocol):
         if response is None:
             self.close()
         elif response.status:
-            self.fail(
-                IdleTimedOut(f"{self.origin.url}: silent for {self._timeouts.idle:g} s within an answer")
-            )
+            limits = self._timeouts
+            seconds = limits.idle if self._parser.body_begun else max(limits.idle, limits.first_byte)
+            self.fail(IdleTimedOut(f"{self.origin.url}: silent for {seconds:g} s within an answer"))
         else:
             self.fail(
                 FirstByteTimedOut(f"{self.origin.url}: no answer within {self._timeouts.first_byte:g} s")
@@ -177,6 +165,7 @@ class Connection(asyncio.Protocol):
 
     def _end_exchange(self, error: Exception | None) -> None:
         response, self._response = self._response, None
+        self._parser.forget()
         if response is not None:
             response.detach(error)
         if self._pump is not None and self._pump is not asyncio.current_task():
@@ -184,15 +173,14 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         """The answer is complete: give the connection back if it can serve another request."""
-        reusable = self._keep_alive and not self._surplus and self._pump is None
+        parser = self._parser
+        reusable = parser.keep_alive and not parser.surplus and self._pump is None
         self._end_exchange(None)
         if not reusable or self.transport.is_closing():
             self.close()
             return
-        if self._bodyless:
-            self._parser = httptools.HttpResponseParser(self)
         self.resume_reading()
-        self.rests_until = self.time() + REST if self._streamed else 0.0
+        self.reusable_at = self.time() + STREAM_REUSE_PAUSE_S if parser.event_stream else 0.0
         self.pool.idle(self)
 
     def _lost(self, error: Exception | None) -> None:
@@ -201,17 +189,11 @@ class Connection(asyncio.Protocol):
         response = self._response
         if response is None:
             return
-        if (
-            error is None
-            and response.status
-            and not any(name.lower() in FRAMING for name, _ in response.headers)
-        ):
+        if error is None and response.status and not response.framed:
             self._end_exchange(None)
-        else:
-            where = "within its answer" if self.answered else "without an answer"
-            self._end_exchange(
-                UpstreamBroke(f"{self.origin.url}: closed {where}: {error or 'end of stream'}")
-            )
+            return
+        where = "within its answer" if self.answered else "without an answer"
+        self._end_exchange(UpstreamBroke(f"{self.origin.url}: closed {where}: {error or 'end of stream'}"))
 
     # asyncio.Protocol
 
@@ -226,27 +208,24 @@ class Connection(asyncio.Protocol):
         if response is None:
             self.close()  # nobody asked: these bytes must never become the answer to the next request
             return
-        self._without_body += len(data)
-        self.answered = True
+        parser = self._parser
         try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if not response.complete:
-                self.fail(UpstreamBroke(f"{self.origin.url}: not HTTP/1.1: {error.__context__ or error}"))
-                return
-            self._surplus = True
+            parser.feed(data)
+        except MalformedResponse as error:
+            self.fail(UpstreamBroke(f"{self.origin.url}: {error}"))
+            return
         if response.complete:
             self._finish()
-        elif self._without_body > HEAD_LIMIT:
-            self.fail(UpstreamBroke(f"{self.origin.url}: more than {HEAD_LIMIT} bytes of headers"))
         elif response.status:
-            self.deadline = self.time() + self._timeouts.idle
-            if not response.wake():
+            deadline = self.time() + self._timeouts.idle
+            # A head may come early (a queue, a long prompt): what the first byte may take still holds.
+            self.deadline = deadline if parser.body_begun else max(deadline, self.deadline)
+            if not response.notify():
                 self._hold_back(response, len(data))
 
     def _hold_back(self, response: Response, size: int) -> None:
         response.backlog += size
-        if self._reading and response.backlog > HIGH_WATER:
+        if self._reading and response.backlog > HIGH_WATER_BYTES:
             self._reading = False
             self.transport.pause_reading()
 
@@ -269,60 +248,3 @@ class Connection(asyncio.Protocol):
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
-
-    # httptools.HttpResponseParser
-
-    def on_message_begin(self) -> None:
-        """A final or interim (1xx) answer begins."""
-        self._headers = []
-        self.keep_alive_hint = None
-        if self._response is None or self._response.complete:
-            self._surplus = True
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header line, or a trailer, which goes where nobody looks."""
-        self._headers.append((name, value))
-        if len(name) in TELLING:
-            self._note(name.lower(), value)
-
-    def _note(self, name: bytes, value: bytes) -> None:
-        if name == b"content-type":
-            self._streamed = value.startswith(EVENT_STREAM)
-        elif name == b"keep-alive" and (hint := KEEP_ALIVE_TIMEOUT.search(value)):
-            self.keep_alive_hint = int(hint[1])
-
-    def on_headers_complete(self) -> None:
-        """The head of an answer is whole."""
-        status = self._parser.get_status_code()
-        response = self._response
-        headers, self._headers = self._headers, []
-        if status < 200 or response is None or response.complete:
-            return
-        if status > 599:
-            raise ValueError(f"status {status}")
-        if self._without_body > HEAD_LIMIT and sum(len(n) + len(v) for n, v in headers) > HEAD_LIMIT:
-            raise ValueError(f"more than {HEAD_LIMIT} bytes of headers")
-        response.headers = headers
-        response.status = status
-        if self._bodyless:
-            self._complete(response)
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of the body, without its chunking."""
-        self._without_body = 0
-        response = self._response
-        if response is None or response.complete:
-            self._surplus = True
-        else:
-            response.pieces.append(body)
-
-    def on_message_complete(self) -> None:
-        """A final or interim answer is whole."""
-        response = self._response
-        if response is not None and response.status and not response.complete:
-            self._complete(response)
-
-    def _complete(self, response: Response) -> None:
-        # httptools knows about keep-alive only until the message is over.
-        self._keep_alive = self._parser.should_keep_alive()
-        response.complete = True

@@ -1,6 +1,6 @@
 """The engine of the hot path: a pool of keep-alive connections around httptools' parser.
 
-No task, timer or copy is spent per chunk. One sweep per engine looks at every deadline, each `SWEEP` seconds
+No task, timer or copy is spent per chunk. One sweep per engine looks at every deadline, each `SWEEP_INTERVAL_S` seconds
 while there are connections; a timeout comes at most that much late.
 """
 
@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING
 
 from .base import ConnectFailed, ConnectTimedOut, UpstreamBroke
 from .connection import Connection
+from .dialer import addresses_of, first_to_succeed
+from .trust import trusting
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..address_guard import AddressGuard
     from .base import Origin, Timeouts, UpstreamRequest
     from .response import Response
 
-SWEEP = 0.1
-IDLE_AGE = 4.0
-"""Seconds an unused connection is kept where the upstream gives no Keep-Alive hint: less than the 5 s after
+SWEEP_INTERVAL_S = 0.1
+IDLE_AGE_S = 4.0
+"""How long an unused connection is kept where the upstream gives no Keep-Alive hint: less than the 5 s after
 which uvicorn (and so vLLM), llama.cpp's server and Node close it, so that requests hardly ever meet that."""
 
 END = (b"", b"")
@@ -33,19 +37,20 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
 class HttptoolsEngine:
-    """`Engine` on httptools. `tls` is used for https origins; by default the system's trust.
+    """`Engine` on httptools. `tls` is used for https origins; without it, the system's trust and what is in `ca_file`.
 
-    With a `guard`, connections go only to addresses that it lets through.
+    With a `guard`, connections go only to addresses that it lets through. Raises `ConfigError` for a file of no use.
     """
 
     def __init__(
         self,
         *,
         tls: ssl.SSLContext | None = None,
-        idle_age: float = IDLE_AGE,
+        ca_file: Path | None = None,
+        idle_age: float = IDLE_AGE_S,
         guard: AddressGuard | None = None,
     ) -> None:
-        self._given_tls = tls
+        self._given_tls = tls if ca_file is None else trusting(ca_file)
         self._guard = guard
         self._idle_age = idle_age
         self._idle: defaultdict[str, list[Connection]] = defaultdict(list)
@@ -83,37 +88,31 @@ class HttptoolsEngine:
             connection = idle[index]
             if connection.deadline <= now:
                 connection.close()
-            elif connection.rests_until <= now:
+            elif connection.reusable_at <= now:
                 del idle[index]
                 return connection
         return None
 
     async def _connect(self, origin: Origin, seconds: float) -> Connection:
+        lookup = addresses_of if self._guard is None else self._guard.addresses
         try:
             async with asyncio.timeout(seconds):
-                if self._guard is None:
-                    return await self._open_at(origin.host, origin)
-                return await self._open_guarded(self._guard, origin)
+                return await first_to_succeed(
+                    lambda address: self._open_at(address, origin),
+                    await lookup(origin.host, origin.port),
+                    discard=Connection.close,
+                )
         except TimeoutError as error:
             raise ConnectTimedOut(f"{origin.url}: no connection within {seconds:g} s") from error
         except OSError as error:
             raise ConnectFailed(f"{origin.url}: {error}") from error
 
-    async def _open_guarded(self, guard: AddressGuard, origin: Origin) -> Connection:
-        failure = OSError("no address")
-        for address in await guard.addresses(origin.host, origin.port):
-            try:
-                return await self._open_at(address, origin)
-            except OSError as error:
-                failure = error
-        raise failure
-
-    async def _open_at(self, host: str, origin: Origin) -> Connection:
+    async def _open_at(self, address: str, origin: Origin) -> Connection:
         loop = asyncio.get_running_loop()
         secure = origin.scheme == "https"
         _, connection = await loop.create_connection(
             lambda: Connection(self, origin, loop),
-            host,
+            address,
             origin.port,
             ssl=self._tls if secure else None,
             server_hostname=origin.host if secure else None,
@@ -130,7 +129,7 @@ class HttptoolsEngine:
         """See `Pool.opened`."""
         self._open.add(connection)
         if self._sweeper is None:
-            self._sweeper = connection.loop.call_later(SWEEP, self._sweep, connection.loop)
+            self._sweeper = connection.loop.call_later(SWEEP_INTERVAL_S, self._sweep, connection.loop)
 
     def idle(self, connection: Connection) -> None:
         """See `Pool.idle`."""
@@ -154,7 +153,7 @@ class HttptoolsEngine:
             self._all_closed.set()
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._sweeper = loop.call_later(SWEEP, self._sweep, loop) if self._open else None
+        self._sweeper = loop.call_later(SWEEP_INTERVAL_S, self._sweep, loop) if self._open else None
         for connection in list(self._open):
             if connection.overdue():
                 connection.expire()

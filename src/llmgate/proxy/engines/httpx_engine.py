@@ -15,9 +15,11 @@ from .base import (
     UpstreamBroke,
     UpstreamError,
 )
+from .trust import trusting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from ...errors import Header
     from .base import Origin, Timeouts, UpstreamRequest
@@ -40,12 +42,24 @@ def translate(error: httpx.TransportError) -> UpstreamError:
 
 
 class HttpxEngine:
-    """`Engine` on httpx. A client that is given is used as it is, and stays the giver's to close."""
+    """`Engine` on httpx. A client that is given is used as it is, and stays the giver's to close.
 
-    def __init__(self, client: httpx.AsyncClient | None = None) -> None:
+    Without one, https origins are trusted by the system's trust and what is in `ca_file`, and reached through
+    `proxy`, a URL that may hold a password. Raises `ConfigError` for a file of no use.
+    """
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient | None = None,
+        *,
+        ca_file: Path | None = None,
+        proxy: str | None = None,
+    ) -> None:
         self._owned = client is None
         self._client = client or httpx.AsyncClient(
             trust_env=False,
+            verify=True if ca_file is None else trusting(ca_file),
+            proxy=proxy,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=4.0),
         )
         self._closing: set[asyncio.Task[None]] = set()

@@ -1,8 +1,8 @@
-"""The answer that a `Connection` is reading: filled by its protocol callbacks, emptied by the relay."""
+"""An answer while it comes: filled by a connection, emptied by whoever reads it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .base import UpstreamBroke
 
@@ -10,24 +10,38 @@ if TYPE_CHECKING:
     import asyncio
 
     from ...errors import Header
-    from .connection import Connection
+
+
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+
+
+class Source(Protocol):
+    """Where an answer comes from."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def resume_reading(self) -> None:
+        """The reader has caught up."""
+
+    def fail(self, error: Exception) -> None:
+        """End the answer with `error`."""
 
 
 class Response:
-    """An `UpstreamResponse`. `connection` is there until the answer is complete or lost.
+    """An `UpstreamResponse`. `source` is there until the answer is complete or lost.
 
     `backlog` counts the bytes that came while nobody waited for them.
     """
 
     __slots__ = (
-        "_loop", "_waiter", "backlog", "complete", "connection", "ended", "error", "headers", "pieces", "status",
+        "_loop", "_waiter", "backlog", "complete", "ended", "error", "headers", "pieces", "source", "status",
     )  # fmt: skip
 
     headers: list[Header]
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection: Connection | None = connection
-        self._loop = connection.loop  # asking asyncio for it would cost as much as a future
+    def __init__(self, source: Source) -> None:
+        self.source: Source | None = source
+        self._loop = source.loop  # asking asyncio for it would cost as much as a future
         self.status = 0
         self.pieces: list[bytes] = []
         self.backlog = 0
@@ -36,6 +50,11 @@ class Response:
         self.error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def framed(self) -> bool:
+        """Whether its head says how it ends; if not, it ends with its connection."""
+        return any(name.lower() in FRAMING for name, _ in self.headers)
+
     async def read(self) -> bytes:
         """See `UpstreamResponse.read`."""
         pieces = self.pieces
@@ -43,7 +62,7 @@ class Response:
             if self.complete:
                 self.ended = True
                 return b""
-            await self.news()
+            await self.changed()
         if len(pieces) == 1:
             data = pieces.pop()
         else:
@@ -52,23 +71,23 @@ class Response:
         self.ended = self.complete
         if self.backlog:
             self.backlog = 0
-            if self.connection is not None:
-                self.connection.resume_reading()
+            if self.source is not None:
+                self.source.resume_reading()
         return data
 
     def abort(self) -> None:
         """See `UpstreamResponse.abort`."""
-        if self.connection is not None:
-            self.connection.fail(UpstreamBroke("aborted by the gate"))
+        if self.source is not None:
+            self.source.fail(UpstreamBroke("aborted by the gate"))
 
-    def news(self) -> asyncio.Future[None]:
+    def changed(self) -> asyncio.Future[None]:
         """Done when something may have changed; raises what ended the connection."""
         if self.error is not None:
             raise self.error
         waiter = self._waiter = self._loop.create_future()
         return waiter
 
-    def wake(self) -> bool:
+    def notify(self) -> bool:
         """Something changed; returns whether somebody waited for that."""
         waiter = self._waiter
         if waiter is None:
@@ -79,8 +98,8 @@ class Response:
         return True
 
     def detach(self, error: Exception | None) -> None:
-        """The connection goes its own way: the answer is complete, or `error` ended it."""
-        self.connection = None
+        """The source goes its own way: the answer is complete, or `error` ended it."""
+        self.source = None
         self.error = error
         self.complete = error is None
-        self.wake()
+        self.notify()
