@@ -310,7 +310,19 @@ class Upstream(Struct, frozen=True, kw_only=True):
     ] = (429, 503, 529)
     connect_timeout: Annotated[Seconds, doc("Seconds to connect.")] = 5.0
     first_byte_timeout: Annotated[Seconds, doc("Seconds until the answer begins.")] = 600.0
-    idle_timeout: Annotated[Seconds, doc("Seconds between two pieces of an answer.")] = 300.0
+    idle_timeout: Annotated[
+        Seconds,
+        doc(
+            "Seconds between two pieces of an answer; until the first one, first_byte_timeout if that is longer."
+        ),
+    ] = 300.0
+    heartbeat_interval: Annotated[
+        Seconds | None,
+        doc(
+            "Seconds between comments that keep an event stream alive from its head to its first event, for proxies "
+            "and clients that give up on silence; without it, none."
+        ),
+    ] = None
     models: Annotated[
         Mapping[Model, Model], doc("Aliases: the name that callers use = the backend's own.")
     ] = field(default_factory=dict)

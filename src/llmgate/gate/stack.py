@@ -274,7 +274,12 @@ def upstream_of(
         name,
         [ORIGIN] if settings.is_asgi_app else settings.urls,
         engine=engine,
-        timeouts=Timeouts(settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout),
+        timeouts=Timeouts(
+            settings.connect_timeout,
+            settings.first_byte_timeout,
+            settings.idle_timeout,
+            settings.heartbeat_interval,
+        ),
         api_key=settings.api_key.reveal() if settings.api_key is not None else None,
         api_key_header=settings.api_key_header,
         headers={name: value.reveal() for name, value in settings.headers.items()},

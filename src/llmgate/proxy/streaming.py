@@ -13,6 +13,7 @@ from ..backends.json_body import read_fields
 from ..errors import AnswerCut, ClientGone
 from ..exchange import too_large
 from .engines.base import UpstreamError
+from .event_stream import EventStream, is_event_stream, unbuffered
 from .headers import response_headers
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class ProxiedRequest:
 
     __slots__ = (
         "_drained",
+        "_events",
         "_exchange",
         "_gone",
         "_lease",
@@ -118,6 +120,7 @@ class ProxiedRequest:
         self._watcher: asyncio.Task[None] | None = None
         self._gone = False
         self._drained: asyncio.TimerHandle | None = None
+        self._events: EventStream | None = None
 
     async def run(self, upstream: Upstream, request: UpstreamRequest, watch: DisconnectWatcher) -> None:
         """Send `request`, forward the answer; returns early if the client leaves.
@@ -133,7 +136,7 @@ class ProxiedRequest:
             if self._exchange.removable is not None and lease.response.status in REFUSED_LIMIT:
                 lease = await self._send_without_limit(upstream, request, lease)
             del request  # its body need not be kept for as long as the answer takes
-            await self._forward(lease.response)
+            await self._forward(lease.response, upstream.timeouts.heartbeat)
         except asyncio.CancelledError:
             if self._lease is not None or not self._gone or self._task is None or self._task.uncancel():
                 raise  # not the watch but the server ends this request
@@ -144,6 +147,8 @@ class ProxiedRequest:
             if self._watcher is not None:
                 self._watcher.cancel()
                 self._watcher = None  # what it raises then refers to us: no circle for the collector to find
+            if self._events is not None:
+                self._events.close()
             if self._lease is not None:
                 self._lease.close()
 
@@ -164,19 +169,18 @@ class ProxiedRequest:
         self._lease = await upstream.send(replace(request, body=msgspec.json.encode(fields)))
         return self._lease
 
-    async def _forward(self, response: UpstreamResponse) -> None:
+    async def _forward(self, response: UpstreamResponse, heartbeat: float | None) -> None:
         send, status = self._send, response.status
-        await send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": response_headers(response.headers, status),
-            }
-        )
+        headers = response_headers(response.headers, status)
+        reader: UpstreamResponse | EventStream = response
+        if is_event_stream(headers):
+            headers = unbuffered(headers)
+            reader = self._events = EventStream(response, heartbeat)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         more = True
         while more and (not self._gone or self._exchange.drain > 0):
             try:
-                piece = await response.read()
+                piece = await reader.read()
             except UpstreamError as error:
                 if self._gone:
                     return
@@ -184,7 +188,7 @@ class ProxiedRequest:
                     "request %s, upstream %s: cut: %s", self._exchange.id, self._exchange.upstream, error
                 )
                 raise AnswerCut(str(error)) from error
-            more = not response.ended
+            more = not reader.ended
             await send({"type": "http.response.body", "body": piece, "more_body": more})
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> bool:

@@ -149,11 +149,15 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds: for a connection, from the request to the head of its answer, between two pieces of it."""
+    """Seconds: for a connection, from the request to the first byte of its answer, between two pieces of it.
+
+    Every `heartbeat` seconds until the first event of a stream its client is sent a comment; None: never.
+    """
 
     connect: float = 5.0
     first_byte: float = 600.0
     idle: float = 300.0
+    heartbeat: float | None = None
 
 
 class UpstreamResponse(Protocol):

@@ -66,6 +66,7 @@ class HttpxEngine:
 
     async def send(self, origin: Origin, request: UpstreamRequest, timeouts: Timeouts) -> _Response:
         """See `Engine.send`. Never repeats a request."""
+        first_byte_by = asyncio.get_running_loop().time() + timeouts.first_byte
         outgoing = httpx.Request(
             request.method,
             origin.url,
@@ -83,7 +84,7 @@ class HttpxEngine:
             raise FirstByteTimedOut(f"{origin.url}: no answer within {timeouts.first_byte:g} s") from error
         except httpx.TransportError as error:
             raise translate(error) from error
-        answer = _Response(self, response, timeouts.idle)
+        answer = _Response(self, response, timeouts.idle, first_byte_by)
         if not 200 <= response.status_code <= 599:
             answer.abort()
             raise UpstreamBroke(f"{origin.url}: not HTTP/1.1: status {response.status_code}")
@@ -105,11 +106,14 @@ class HttpxEngine:
 class _Response:
     """An `UpstreamResponse` over httpx's."""
 
-    def __init__(self, engine: HttpxEngine, response: httpx.Response, idle: float) -> None:
+    def __init__(
+        self, engine: HttpxEngine, response: httpx.Response, idle: float, first_byte_by: float
+    ) -> None:
         self._engine = engine
         self._response = response
         self._pieces: AsyncIterator[bytes] = response.aiter_raw()
         self._idle = idle
+        self._first_byte_by: float | None = first_byte_by  # a head may come early; None once a piece has come
         self._aborted = False
         self.status = response.status_code
         self.headers: list[Header] = list(response.headers.raw)
@@ -121,17 +125,22 @@ class _Response:
             return b""
         if self._aborted:
             raise UpstreamBroke("aborted by the gate")
+        idle = self._idle
+        if self._first_byte_by is not None:
+            idle = max(idle, self._first_byte_by - asyncio.get_running_loop().time())
         try:
-            async with asyncio.timeout(self._idle):
-                return await anext(self._pieces)
+            async with asyncio.timeout(idle):
+                piece = await anext(self._pieces)
         except StopAsyncIteration:
             self.ended = True
             return b""
         except TimeoutError as error:
             self.abort()
-            raise IdleTimedOut(f"silent for {self._idle:g} s within an answer") from error
+            raise IdleTimedOut(f"silent for {idle:.3g} s within an answer") from error
         except httpx.TransportError as error:
             raise translate(error) from error
+        self._first_byte_by = None
+        return piece
 
     def abort(self) -> None:
         """See `UpstreamResponse.abort`."""
