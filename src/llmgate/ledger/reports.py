@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from ..store.schema import usage
 from .model import UsageRecord
+from .statements import RECORD_COLUMNS
 
 if TYPE_CHECKING:
     from ..store import Store
@@ -81,7 +82,9 @@ class Reports:
 
     async def records(self, which: Filter, *, limit: int = 100) -> list[UsageRecord]:
         """The latest records that match, newest first."""
-        query = sa.select(usage).where(*_where(which)).order_by(usage.c.at.desc()).limit(limit)
+        query = (
+            sa.select(*usage.c[RECORD_COLUMNS]).where(*_where(which)).order_by(usage.c.at.desc()).limit(limit)
+        )
         async with self._store.connect() as db:
             return [UsageRecord(**row) for row in (await db.execute(query)).mappings()]
 
