@@ -120,7 +120,7 @@ class _Metered:
     ) -> None:
         self._layer = layer
         self._exchange = exchange
-        self._ask = model_request
+        self._request = model_request
         self._send = send
         self._meter: Meter | None = None
         self._start: Message | None = None
@@ -144,7 +144,7 @@ class _Metered:
         kind, coding = _about(headers)
         meter = self._meter = meter_for(
             self._layer.dialect,
-            self._ask,
+            self._request,
             status=exchange.status,
             content_type=kind,
             content_encoding=coding,
@@ -213,7 +213,7 @@ class _Metered:
             return
         exchange, meter = self._exchange, self._meter
         if meter is None:
-            reading: Reading | None = unanswered(self._ask)
+            reading: Reading | None = unanswered(self._request)
         else:  # an app that hears that its client has left may end a plain answer in order, and say nothing in it
             reading = meter.reading(finished=finished and (meter.streams or not exchange.client_left))
         if meter is not None and meter.model and not exchange.model:

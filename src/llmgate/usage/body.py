@@ -50,7 +50,7 @@ class BodyMeter:
     Usage stands at the tail (vllm/embed_apikey/embeddings.txt) or the head (llama_server/emb_single.txt).
     """
 
-    __slots__ = ("_ask", "_dialect", "_head", "_is_text", "_pieces", "_size", "_tail", "model", "streams")
+    __slots__ = ("_dialect", "_head", "_is_text", "_pieces", "_request", "_size", "_tail", "model", "streams")
     strips = finished = False
     awaits_usage = True
 
@@ -60,7 +60,7 @@ class BodyMeter:
         self.streams = streams
         self.model: str | None = None
         self._dialect = dialect
-        self._ask = model_request
+        self._request = model_request
         self._is_text = is_text
         self._pieces: list[bytes] = []
         self._size = 0
@@ -94,19 +94,19 @@ class BodyMeter:
         members = members_of(whole)
         if members is not None:
             self.model = string_of(members.get("model"))
-            return body_reading(self._dialect, self._ask, members)
+            return body_reading(self._dialect, self._request, members)
         tail, head = self._tail or whole, self._head or whole
         report = _report_at(tail, tail.rfind(_KEY)) or _report_at(head, head.find(_KEY))
         if report is not None:
-            guess = estimate(self._ask, self._size, finished=finished)
-            usage, known = weigh(report, guess, silent=self._ask.endpoint in SILENT)
+            guess = estimate(self._request, self._size, finished=finished)
+            usage, known = weigh(report, guess, silent=self._request.endpoint in SILENT)
             if not known:
                 return Reading(usage, Certainty.ESTIMATED)
-            sure = finished and (self._dialect.sums_choices or self._ask.choices == 1)
+            sure = finished and (self._dialect.sums_choices or self._request.choices == 1)
             return Reading(usage, Certainty.EXACT if sure else Certainty.PARTIAL)
         # `null` is what vLLM's app answers when it hears that its client has left.
         text = self._size if self._is_text and whole != b"null" else 0
-        return Reading(estimate(self._ask, text, finished=finished), Certainty.ESTIMATED)
+        return Reading(estimate(self._request, text, finished=finished), Certainty.ESTIMATED)
 
     def _keep_ends(self, data: bytes) -> None:
         if self._pieces:

@@ -71,6 +71,6 @@ class CompressedMeter:
         reading = self._meter.reading(finished)
         if reading is None or not self._lost:
             return reading
-        made = max(reading.usage.output_tokens, self._lost * _RATIO // 4)
-        usage = msgspec.structs.replace(reading.usage, output_tokens=made)
+        output_tokens = max(reading.usage.output_tokens, self._lost * _RATIO // 4)
+        usage = msgspec.structs.replace(reading.usage, output_tokens=output_tokens)
         return Reading(usage, Certainty.ESTIMATED)

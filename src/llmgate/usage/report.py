@@ -62,7 +62,7 @@ _LEFT_OUT: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Input that a count of input leaves out: that of the cache."""
 _SUMS = (("prompt_n", "cache_n"), ("prompt_cache_hit_tokens", "prompt_cache_miss_tokens"))
 """Counts whose sum is the input where no name of `_INPUT` is there: llama.cpp's timings, DeepSeek."""
-_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 _CACHED = (
     "cached_tokens",
     "cache_read_input_tokens",
@@ -72,7 +72,7 @@ _CACHED = (
     "cacheReadInputTokens",
     "cache_n",
 )
-_MADE_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 _REASONING = "reasoning_tokens thoughtsTokenCount thoughts_token_count".split()  # noqa: SIM905
 _NESTED = ("tokens", "billed_units")
 """Cohere has its counts one level down."""
@@ -99,9 +99,12 @@ class Report(Struct, frozen=True):
 
     def usage(self, *, input_tokens: int, output_tokens: int) -> Usage:
         """With what is known otherwise in the place of what was not reported."""
-        taken = input_tokens if self.input is None else self.input
-        made = output_tokens if self.output is None else self.output
-        return Usage(taken, made, min(self.cached, taken), min(self.reasoning, made))
+        if self.input is not None:
+            input_tokens = self.input
+        if self.output is not None:
+            output_tokens = self.output
+        cached, reasoning = min(self.cached, input_tokens), min(self.reasoning, output_tokens)
+        return Usage(input_tokens, output_tokens, cached, reasoning)
 
 
 class _Choice(Struct, gc=False):
@@ -158,16 +161,16 @@ def report_of(raw: Raw | bytes | dict[str, Raw] | None) -> Report | None:
     for name in _NESTED:
         if name in members and (report := report_of(members[name])) is not None:
             return report
-    taken, made = _input(members), _first(members, _OUTPUT)
+    input_tokens, output_tokens = _input(members), _first(members, _OUTPUT)
     if (total := _first(members, _TOTAL)) is not None:
-        taken, made = _completed(taken, made, total)
-    if taken is None and made is None:
+        input_tokens, output_tokens = _completed(input_tokens, output_tokens, total)
+    if input_tokens is None and output_tokens is None:
         return None
     return Report(
-        taken,
-        made,
-        _in_details(members, _DETAILS, _CACHED),
-        _in_details(members, _MADE_DETAILS, _REASONING),
+        input_tokens,
+        output_tokens,
+        _in_details(members, _INPUT_DETAILS, _CACHED),
+        _in_details(members, _OUTPUT_DETAILS, _REASONING),
     )
 
 
@@ -220,11 +223,15 @@ def _input(members: Mapping[str, Raw]) -> int | None:
     return None
 
 
-def _completed(taken: int | None, made: int | None, total: int) -> tuple[int | None, int | None]:
+def _completed(
+    input_tokens: int | None, output_tokens: int | None, total: int
+) -> tuple[int | None, int | None]:
     """With the total: what one count leaves out is in it (thoughts, for Gemini and xAI: output)."""
-    if taken is None:
-        return (total if made is None else max(0, total - made)), made or 0
-    return taken, total - taken if made is None or total > taken + made else made
+    if input_tokens is None:
+        return (total if output_tokens is None else max(0, total - output_tokens)), output_tokens or 0
+    if output_tokens is None or total > input_tokens + output_tokens:
+        return input_tokens, total - input_tokens
+    return input_tokens, output_tokens
 
 
 def _in_details(members: Mapping[str, Raw], details: Iterable[str], names: Iterable[str]) -> int:

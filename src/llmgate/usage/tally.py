@@ -33,9 +33,9 @@ def estimate(model_request: ModelRequest, text_bytes: int, *, finished: bool, ch
     A piece is one token at least, and so is an answer that finished, unless its endpoint makes none.
     """
     silent = model_request.endpoint in SILENT
-    made = 0 if silent else max(int(finished), chunks, tokens_in(text_bytes))
+    output_tokens = 0 if silent else max(int(finished), chunks, tokens_in(text_bytes))
     opaque = model_request.opaque_parts * OPAQUE_TOKENS
-    return Usage(input_tokens=tokens_in(model_request.prompt_bound) + opaque, output_tokens=made)
+    return Usage(input_tokens=tokens_in(model_request.prompt_bound) + opaque, output_tokens=output_tokens)
 
 
 def tokens_in(size: int) -> int:
@@ -45,8 +45,8 @@ def tokens_in(size: int) -> int:
 
 def weigh(report: Report, estimated: Usage, *, silent: bool) -> tuple[Usage, bool]:
     """What was used: by the report, and by the estimate for what it leaves out; whether it leaves nothing out."""
-    made = 0 if silent else estimated.output_tokens
-    usage = report.usage(input_tokens=estimated.input_tokens, output_tokens=made)
+    output_tokens = 0 if silent else estimated.output_tokens
+    usage = report.usage(input_tokens=estimated.input_tokens, output_tokens=output_tokens)
     return usage, report.input is not None and (silent or report.output is not None)
 
 
@@ -66,15 +66,15 @@ def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[st
     guess = estimate(model_request, body_text_bytes(members), finished=False)
     usage, known = weigh(report, guess, silent=model_request.endpoint in SILENT)
     if not dialect.sums_choices and len(choices := choices_of(members)) > 1:
-        made = usage.output_tokens
-        at_limit = choices[0].finish_reason == "length" and made == model_request.max_output
+        output_tokens = usage.output_tokens
+        at_limit = choices[0].finish_reason == "length" and output_tokens == model_request.max_output
         for choice in choices[1:]:
             same = at_limit and choice.finish_reason == "length"
-            made += usage.output_tokens if same else max(1, tokens_in(choice.text_bytes))
+            output_tokens += usage.output_tokens if same else max(1, tokens_in(choice.text_bytes))
             known = known and same
-        taken, all_known = _all_prompts(model_request, usage.input_tokens)
+        input_tokens, all_known = _all_prompts(model_request, usage.input_tokens)
         known = known and all_known
-        usage = Usage(taken, made, usage.cached_tokens, usage.reasoning_tokens)
+        usage = Usage(input_tokens, output_tokens, usage.cached_tokens, usage.reasoning_tokens)
     return Reading(usage, Certainty.EXACT if known else Certainty.ESTIMATED)
 
 
@@ -93,7 +93,6 @@ class Tally:
     """
 
     __slots__ = (
-        "_ask",
         "_chunks",
         "_dialect",
         "_ended",
@@ -101,6 +100,7 @@ class Tally:
         "_may_be_typed",
         "_merged",
         "_reports",
+        "_request",
         "_seen",
         "_stale",
         "_text",
@@ -112,7 +112,7 @@ class Tally:
 
     def __init__(self, dialect: Dialect, model_request: ModelRequest) -> None:
         self._dialect = dialect
-        self._ask = model_request
+        self._request = model_request
         self._may_be_typed = model_request.endpoint in _TYPED
         self.model: str | None = None
         self.failed = False
@@ -175,7 +175,7 @@ class Tally:
     def _see_usage(self, usage: Raw, members: dict[str, Raw]) -> None:
         of_one = has_choice(members)
         ended = not of_one
-        if of_one and (self._ask.choices > 1 or not self._dialect.continuous):
+        if of_one and (self._request.choices > 1 or not self._dialect.continuous):
             for choice in choices_of(members):
                 self._index = choice.index
                 ended = ended or choice.finish_reason is not None
@@ -189,7 +189,7 @@ class Tally:
             self._stale = False
             if ended:
                 self._ended.add(self._index)
-            self.complete = not self._dialect.sums_choices and len(self._ended) >= self._ask.choices
+            self.complete = not self._dialect.sums_choices and len(self._ended) >= self._request.choices
 
     def _see_text(self, members: dict[str, Raw]) -> None:
         for choice in choices_of(members):
@@ -218,10 +218,10 @@ class Tally:
                 return Reading(Usage(0, 0), Certainty.PARTIAL)
             if finished and not self._seen:
                 return Reading(Usage(0, 0), Certainty.ESTIMATED)
-            usage = estimate(self._ask, text, finished=finished, chunks=self._chunks)
+            usage = estimate(self._request, text, finished=finished, chunks=self._chunks)
             return Reading(usage, Certainty.ESTIMATED)
-        passed = estimate(self._ask, text, finished=False, chunks=self._chunks)
-        usage, known = weigh(report, passed, silent=self._ask.endpoint in SILENT)
+        passed = estimate(self._request, text, finished=False, chunks=self._chunks)
+        usage, known = weigh(report, passed, silent=self._request.endpoint in SILENT)
         if finished and self.complete and not self.failed and known:
             return Reading(usage, Certainty.EXACT)
         least = passed.output_tokens if self._stale else self._chunks
@@ -237,7 +237,7 @@ class Tally:
         reports = {index: report for index, raw in self._reports.items() if (report := report_of(raw))}
         if not reports:
             return None
-        copies = max(1, self._ask.choices // self._ask.prompts)
+        copies = max(1, self._request.choices // self._request.prompts)
         by_prompt = {index // copies: report for index, report in reports.items()}
         inputs = [report.input for report in by_prompt.values()]
         outputs = [report.output for report in reports.values()]
