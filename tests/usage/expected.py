@@ -19,7 +19,7 @@ EXPECTED = {
     "llama_cpp/chat_stream.txt": (28, 8, 0, ESTIMATED),
     "llama_cpp/chat_stream_continuous.txt": (46, 8, 0, ESTIMATED),
     "llama_cpp/chat_stream_http10.txt": (34, 4, 0, ESTIMATED),
-    "llama_cpp/chat_stream_options_null.txt": (30, 5, 0, ESTIMATED),
+    "llama_cpp/chat_stream_options_null.txt": (30, 4, 0, ESTIMATED),
     "llama_cpp/chat_stream_usage.txt": (38, 8, 0, ESTIMATED),
     "llama_cpp/chat_stream_usage_false.txt": (39, 8, 0, ESTIMATED),
     "llama_cpp/chat_stream_usage_n2.txt": (36, 4, 0, ESTIMATED),

@@ -7,8 +7,12 @@ import pytest
 from llmgate.backends.dialect import DIALECTS, Dialect
 from llmgate.backends.endpoint import Endpoint
 from llmgate.backends.request import ModelRequest, parse_request
+from llmgate.usage.body import body_reading
 from llmgate.usage.meter import meter_for
 from llmgate.usage.model import Certainty, Reading, Usage
+from llmgate.usage.report import members_of
+
+from .streams import LLAMA
 
 VLLM = DIALECTS["vllm"]
 JSON = b"application/json"
@@ -140,3 +144,17 @@ def test_a_hostile_body_is_not_followed_into_the_depths() -> None:
         reading = read(body)
         assert reading is not None
         assert reading.certainty is Certainty.ESTIMATED
+
+
+def test_prompts_of_token_ids_are_known() -> None:
+    """llama.cpp's server counts the first of a batch; how many ids each has stands in the request."""
+    request = parse_request(Endpoint.COMPLETIONS, b'{"prompt":[[1,2,3],[4,5]],"max_tokens":3}')
+    choices = [{"index": index, "text": "a b c", "finish_reason": "length"} for index in (0, 1)]
+    body = {"choices": choices, "usage": {"prompt_tokens": 3, "completion_tokens": 3}}
+    reading = body_reading(LLAMA, request, members_of(json.dumps(body).encode()) or {})
+    assert reading == Reading(Usage(5, 6), Certainty.EXACT)
+    body["usage"] = {
+        "prompt_tokens": 4,
+        "completion_tokens": 3,
+    }  # with a token of its own: not as many as ids
+    assert body_reading(LLAMA, request, members_of(json.dumps(body).encode()) or {}).certainty == "estimated"

@@ -148,6 +148,7 @@ def test_each_vendors_words(vendor: str, usage: object, expected: Report) -> Non
         ({"prompt_tokens": 11, "completion_tokens": 7.5}, Report(11, None)),
         ({"prompt_tokens": 11, "completion_tokens": None, "total_tokens": 18}, Report(11, 7)),
         ({"prompt_tokens": True, "completion_tokens": 7}, Report(None, 7)),
+        ({"prompt_tokens": 11, "total_tokens": 5}, Report(11, None)),
         ({"seconds": 3, "type": "duration"}, None),
         ({}, None),
         ([], None),

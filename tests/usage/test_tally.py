@@ -8,10 +8,7 @@ from hypothesis import strategies as st
 
 from llmgate.backends.dialect import DIALECTS
 from llmgate.backends.endpoint import Endpoint
-from llmgate.backends.request import parse_request
 from llmgate.usage.model import Certainty, Reading, Usage
-from llmgate.usage.report import members_of
-from llmgate.usage.tally import OPAQUE_TOKENS, body_reading, estimate
 
 from .streams import LLAMA, OPENAI, chunk, event, meter
 
@@ -175,27 +172,6 @@ def test_transcripts_are_read_in_both_their_forms() -> None:
     chunks.feed(event({"choices": [{"delta": {"content": "hello"}}]}))
     chunks.feed(event({"choices": [], "usage": {"prompt_tokens": 14, "completion_tokens": 2}}))
     assert chunks.reading(True) == Reading(Usage(14, 2), Certainty.EXACT)
-
-
-def test_prompts_of_token_ids_are_known() -> None:
-    """llama.cpp's server counts the first of a batch; how many ids each has stands in the request."""
-    request = parse_request(Endpoint.COMPLETIONS, b'{"prompt":[[1,2,3],[4,5]],"max_tokens":3}')
-    choices = [{"index": index, "text": "a b c", "finish_reason": "length"} for index in (0, 1)]
-    body = {"choices": choices, "usage": {"prompt_tokens": 3, "completion_tokens": 3}}
-    reading = body_reading(LLAMA, request, members_of(json.dumps(body).encode()) or {})
-    assert reading == Reading(Usage(5, 6), Certainty.EXACT)
-    body["usage"] = {
-        "prompt_tokens": 4,
-        "completion_tokens": 3,
-    }  # with a token of its own: not as many as ids
-    assert body_reading(LLAMA, request, members_of(json.dumps(body).encode()) or {}).certainty == "estimated"
-
-
-def test_an_image_is_estimated_by_number_and_not_by_its_bytes() -> None:
-    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 200_000}}
-    body = json.dumps({"messages": [{"role": "user", "content": [image]}]}).encode()
-    usage = estimate(parse_request(Endpoint.CHAT, body), 0, finished=True)
-    assert OPAQUE_TOKENS < usage.input_tokens < OPAQUE_TOKENS + 100
 
 
 NUMBERS = st.integers(-5, 50) | st.floats(0, 20) | st.none() | st.just([])

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from llmgate.usage.report import members_of
-from llmgate.usage.text import Choice, body_text_bytes, choices_of, delta_bytes, has_choice
+from llmgate.usage.text import (
+    Choice,
+    body_text_bytes,
+    choices_of,
+    delta_bytes,
+    fragment_text_bytes,
+    has_choice,
+)
 
 
 def members(**fields: object) -> dict[str, Raw]:
@@ -101,3 +108,14 @@ def test_no_shape_breaks_it(one: object, other: object) -> None:
     body = members(choices=one, output=other, content=other, text=one)
     assert 0 <= body_text_bytes(body) <= 4 * len(json.dumps([one, other] * 3))
     assert delta_bytes(Raw(json.dumps(one).encode())) >= 0
+
+
+def test_text_in_a_piece_of_an_answer() -> None:
+    """As far as it goes; names, ids and the JSON around it are no text."""
+    body = json.dumps(
+        {"id": "x" * 99, "choices": [{"message": {"role": "assistant", "content": 'a "b" c'}}]}
+    ).encode()
+    assert fragment_text_bytes(body) == len(r"a \"b\" c")
+    assert fragment_text_bytes(body[: body.index(b" c")]) == len(r"a \"b\"")
+    assert fragment_text_bytes(body[:40]) == 0
+    assert fragment_text_bytes(b'{"text" : "' + b"\\" * 50_001) <= 50_001

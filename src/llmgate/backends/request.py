@@ -14,6 +14,7 @@ from .endpoint import Endpoint
 from .form import Form, is_form, read_form
 from .json_body import read_fields, refuse_look_alikes
 from .opaque import CONVERSATIONS, ELSEWHERE, TEXTS, opaque_input
+from .prompts import read_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -60,8 +61,6 @@ _TYPES = MappingProxyType(
         dict: ("an object", msgspec.json.Decoder(dict[str, Raw] | None).decode),
     }
 )
-_prompts = msgspec.json.Decoder(list[Raw]).decode
-_token_ids = msgspec.json.Decoder(list[list[int]]).decode
 
 
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +140,9 @@ def parse_request(
             param="background",
         )
     wants_usage, wants_continuous = _read_options(fields)
-    prompts, prompt_tokens = _read_prompts(fields) if endpoint is Endpoint.COMPLETIONS else (1, ())
+    prompts, prompt_tokens = (
+        read_prompts(fields.get("prompt")) if endpoint is Endpoint.COMPLETIONS else (1, ())
+    )
     opaque = opaque_input(fields)
     return ModelRequest(
         endpoint=endpoint,
@@ -229,32 +230,3 @@ def _numbers(fields: dict[str, Raw], names: Iterable[str], least: int) -> dict[s
                 raise BadRequest(f"body.{name}: expected a whole number from 0 to {_MOST}", param=name)
             numbers[name] = int(number)
     return numbers
-
-
-def _read_prompts(fields: dict[str, Raw]) -> tuple[int, tuple[int, ...]]:
-    """How many prompts there are, and the tokens of each where they are ids.
-
-    A list whose first item is a number is one prompt of tokens (in llama.cpp with texts among them); any other
-    is a batch, of strings, token lists or objects.
-    """
-    raw = fields.get("prompt", Raw())
-    if _first(raw) != b"[":
-        return 1, ()
-    prompts = _prompts(raw)
-    if not prompts:
-        return 1, ()
-    first = _first(prompts[0])
-    if first.isdigit():
-        if any(_first(prompt) in (b"[", b"{") for prompt in prompts):
-            raise BadRequest("body.prompt: expected tokens, or a list of prompts, not both", param="prompt")
-        return 1, ()
-    if first != b"[":
-        return len(prompts), ()
-    try:
-        return len(prompts), tuple(map(len, _token_ids(raw)))
-    except msgspec.MsgspecError:
-        return len(prompts), ()
-
-
-def _first(raw: Raw) -> bytes:
-    return bytes(memoryview(raw)[:1])

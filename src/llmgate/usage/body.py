@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .model import Certainty, Reading
-from .report import is_error, members_of, report_of, string_of
-from .tally import SILENT, body_reading, estimate, weigh
+from .estimate import SILENT, estimate, tokens_in, weigh
+from .model import Certainty, Reading, Usage
+from .report import is_error, members_of, raw_usage, report_of, string_of
+from .text import body_text_bytes, choices_of, fragment_text_bytes
 
 if TYPE_CHECKING:
+    from msgspec import Raw
+
     from ..backends.dialect import Dialect
     from ..backends.request import ModelRequest
     from .report import Report
@@ -106,7 +109,9 @@ class BodyMeter:
             return Reading(usage, Certainty.EXACT if sure else Certainty.PARTIAL)
         # `null` is what vLLM's app answers when it hears that its client has left.
         text = self._size if self._is_text and whole != b"null" else 0
-        return Reading(estimate(self._request, text, finished=finished), Certainty.ESTIMATED)
+        generated = fragment_text_bytes(whole) if self._pieces or not text else text
+        usage = estimate(self._request, text, finished=finished, generated_bytes=generated)
+        return Reading(usage, Certainty.ESTIMATED)
 
     def _keep_ends(self, data: bytes) -> None:
         if self._pieces:
@@ -114,6 +119,42 @@ class BodyMeter:
             self._pieces.clear()
             self._head, self._tail = whole[:_EDGE], whole[-_EDGE:]
         self._tail = (self._tail + data[-_EDGE:])[-_EDGE:]
+
+
+def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[str, Raw]) -> Reading:
+    """The reading of a whole JSON answer.
+
+    Where the backend reports the first of several choices only (llama_server/chat_n2_logprobs.txt), the
+    others are known if they too ran into `max_tokens`, and estimated from their text if not. The prompts of
+    a batch are known where they came as token ids; else each is taken to be as long as the first
+    (llama_server/completions_list_n.txt).
+    """
+    report = report_of(raw_usage(members))
+    if report is None:
+        if is_error(members):
+            return Reading(Usage(0, 0), Certainty.PARTIAL)
+        return Reading(estimate(model_request, body_text_bytes(members), finished=True), Certainty.ESTIMATED)
+    guess = estimate(model_request, body_text_bytes(members), finished=False)
+    usage, known = weigh(report, guess, silent=model_request.endpoint in SILENT)
+    if not dialect.sums_choices and len(choices := choices_of(members)) > 1:
+        output_tokens = usage.output_tokens
+        at_limit = choices[0].finish_reason == "length" and output_tokens == model_request.max_output
+        for choice in choices[1:]:
+            same = at_limit and choice.finish_reason == "length"
+            output_tokens += usage.output_tokens if same else max(1, tokens_in(choice.text_bytes))
+            known = known and same
+        input_tokens, all_known = _all_prompts(model_request, usage.input_tokens)
+        known = known and all_known
+        usage = Usage(input_tokens, output_tokens, usage.cached_tokens, usage.reasoning_tokens)
+    return Reading(usage, Certainty.EXACT if known else Certainty.ESTIMATED)
+
+
+def _all_prompts(model_request: ModelRequest, first: int) -> tuple[int, bool]:
+    """The tokens of all prompts, of which the backend has counted the first; whether they are known."""
+    tokens = model_request.prompt_tokens
+    if tokens and first == tokens[0]:
+        return sum(tokens), True
+    return first * model_request.prompts, model_request.prompts == 1
 
 
 def _report_at(fragment: bytes, at: int) -> Report | None:

@@ -8,11 +8,11 @@ from ..backends.content_coding import IDENTITY, answer_decoder
 from ..backends.endpoint import Endpoint
 from .body import BodyMeter, FixedMeter
 from .compressed import CompressedMeter
+from .estimate import estimate
 from .model import Certainty, Reading, Usage
 from .report import members_of
 from .stream import StreamMeter
 from .stripping import TIMINGS, USAGE, StrippingMeter
-from .tally import estimate
 from .unlabelled import UnlabelledMeter
 
 if TYPE_CHECKING:

@@ -229,8 +229,8 @@ def _completed(
     """With the total: what one count leaves out is in it (thoughts, for Gemini and xAI: output)."""
     if input_tokens is None:
         return (total if output_tokens is None else max(0, total - output_tokens)), output_tokens or 0
-    if output_tokens is None or total > input_tokens + output_tokens:
-        return input_tokens, total - input_tokens
+    if total >= input_tokens + (output_tokens or 0):
+        output_tokens = total - input_tokens
     return input_tokens, output_tokens
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..backends.endpoint import Endpoint
+from .estimate import BYTES_PER_TOKEN, SILENT, estimate, tokens_in, weigh
 from .model import Certainty, Reading, Usage
 from .report import NULL, Report, is_error, members_of, number_of, raw_usage, report_of, string_of
-from .text import body_text_bytes, choices_of, delta_bytes, has_choice
+from .text import choices_of, delta_bytes, has_choice
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -17,73 +18,8 @@ if TYPE_CHECKING:
     from ..backends.dialect import Dialect
     from ..backends.request import ModelRequest
 
-BYTES_PER_TOKEN = 4
-"""What an estimate takes a token to be: common tokenizers make 3 to 5 bytes of English text."""
-OPAQUE_TOKENS = 1_000
-"""What an estimate takes an image or a recording to be: those of common models are 85 to 5,000."""
 _TYPED = frozenset({Endpoint.RESPONSES, Endpoint.MESSAGES, Endpoint.AUDIO})
 """Whose streams are of typed events (vLLM's transcripts are not)."""
-SILENT = frozenset({Endpoint.EMBEDDINGS, Endpoint.RERANK, Endpoint.POOLING})
-"""Whose answers have no generated text."""
-
-
-def estimate(model_request: ModelRequest, text_bytes: int, *, finished: bool, chunks: int = 0) -> Usage:
-    """A quarter of a token for each byte of the request and of the text that came back in `chunks` pieces.
-
-    A piece is one token at least, and so is an answer that finished, unless its endpoint makes none.
-    """
-    silent = model_request.endpoint in SILENT
-    output_tokens = 0 if silent else max(int(finished), chunks, tokens_in(text_bytes))
-    opaque = model_request.opaque_parts * OPAQUE_TOKENS
-    return Usage(input_tokens=tokens_in(model_request.prompt_bound) + opaque, output_tokens=output_tokens)
-
-
-def tokens_in(size: int) -> int:
-    """Estimated tokens of `size` bytes of text, rounded up."""
-    return -(-size // BYTES_PER_TOKEN)
-
-
-def weigh(report: Report, estimated: Usage, *, silent: bool) -> tuple[Usage, bool]:
-    """What was used: by the report, and by the estimate for what it leaves out; whether it leaves nothing out."""
-    output_tokens = 0 if silent else estimated.output_tokens
-    usage = report.usage(input_tokens=estimated.input_tokens, output_tokens=output_tokens)
-    return usage, report.input is not None and (silent or report.output is not None)
-
-
-def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[str, Raw]) -> Reading:
-    """The reading of a whole JSON answer.
-
-    Where the backend reports the first of several choices only (llama_server/chat_n2_logprobs.txt), the
-    others are known if they too ran into `max_tokens`, and estimated from their text if not. The prompts of
-    a batch are known where they came as token ids; else each is taken to be as long as the first
-    (llama_server/completions_list_n.txt).
-    """
-    report = report_of(raw_usage(members))
-    if report is None:
-        if is_error(members):
-            return Reading(Usage(0, 0), Certainty.PARTIAL)
-        return Reading(estimate(model_request, body_text_bytes(members), finished=True), Certainty.ESTIMATED)
-    guess = estimate(model_request, body_text_bytes(members), finished=False)
-    usage, known = weigh(report, guess, silent=model_request.endpoint in SILENT)
-    if not dialect.sums_choices and len(choices := choices_of(members)) > 1:
-        output_tokens = usage.output_tokens
-        at_limit = choices[0].finish_reason == "length" and output_tokens == model_request.max_output
-        for choice in choices[1:]:
-            same = at_limit and choice.finish_reason == "length"
-            output_tokens += usage.output_tokens if same else max(1, tokens_in(choice.text_bytes))
-            known = known and same
-        input_tokens, all_known = _all_prompts(model_request, usage.input_tokens)
-        known = known and all_known
-        usage = Usage(input_tokens, output_tokens, usage.cached_tokens, usage.reasoning_tokens)
-    return Reading(usage, Certainty.EXACT if known else Certainty.ESTIMATED)
-
-
-def _all_prompts(model_request: ModelRequest, first: int) -> tuple[int, bool]:
-    """The tokens of all prompts, of which the backend has counted the first; whether they are known."""
-    tokens = model_request.prompt_tokens
-    if tokens and first == tokens[0]:
-        return sum(tokens), True
-    return first * model_request.prompts, model_request.prompts == 1
 
 
 class Tally:

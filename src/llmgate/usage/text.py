@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,6 +32,9 @@ _TEXTS = frozenset(
     }
 )
 """Members that hold generated text, in any shape."""
+_STRING_MEMBER = re.compile(
+    rb'"(?:%b)"\s*+:\s*+"((?:[^"\\]++|\\.)*+)' % "|".join(sorted(_TEXTS)).encode(), re.DOTALL
+)
 _AROUND = frozenset(
     {"delta", "message", "tool_calls", "function", "function_call", "custom", "parts", "output"}
 )
@@ -117,6 +121,11 @@ def body_text_bytes(members: dict[str, Raw]) -> int:
         if name in members:
             size += _loose_bytes(_decoded(members[name]))
     return size
+
+
+def fragment_text_bytes(fragment: bytes) -> int:
+    """Bytes of generated text in a piece of a JSON answer, as far as it goes: strings under the names of text."""
+    return sum(len(match[1]) for match in _STRING_MEMBER.finditer(fragment))
 
 
 def delta_bytes(raw: Raw) -> int:

@@ -1,0 +1,67 @@
+"""A list of prompts is a batch, whatever they are; a list of tokens is one prompt."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+
+from llmgate.backends.prompts import read_prompts
+from llmgate.errors import BadRequest
+
+ITEMS = (
+    st.integers(0, 9)
+    | st.text(max_size=3)
+    | st.lists(st.integers(0, 9), max_size=3)
+    | st.just({"prompt_string": "a"})
+)
+
+
+def read(prompt: object) -> tuple[int, tuple[int, ...]]:
+    return read_prompts(Raw(json.dumps(prompt).encode()))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prompts", "tokens"),
+    [
+        ("a", 1, ()),
+        (None, 1, ()),
+        ([], 1, ()),
+        ([1, 2, 3], 1, ()),
+        ([1, "a", 2], 1, ()),
+        (["a", "b"], 2, ()),
+        ([[1, 2], [3]], 2, (2, 1)),
+        ([[1, "a"], [3]], 2, ()),
+        ([{"prompt_string": "a"}, {"prompt_string": "b"}], 2, ()),
+        (["a", [1, 2], {"prompt_string": "b"}], 3, ()),
+        ([None, "a"], 2, ()),
+    ],
+)
+def test_how_many_there_are(prompt: object, prompts: int, tokens: tuple[int, ...]) -> None:
+    """Objects are llama.cpp's, tokens with texts among them, too; how long a prompt of ids is stands in it."""
+    assert read(prompt) == (prompts, tokens)
+
+
+def test_tokens_and_prompts_in_one_list_are_refused() -> None:
+    """Nobody knows what a backend makes of it."""
+    for prompt in ([1, [2]], [1, {"prompt_string": "a"}]):
+        with pytest.raises(BadRequest, match=r"^body\.prompt: expected tokens, or a list of prompts"):
+            read(prompt)
+
+
+def test_no_prompt_is_one() -> None:
+    """What the backend makes of it is its own answer."""
+    assert read_prompts(None) == (1, ())
+
+
+@given(st.lists(ITEMS, max_size=5))
+def test_no_backend_makes_more_of_it(prompt: list[object]) -> None:
+    """A batch counts all its items, unless the first is a token."""
+    try:
+        prompts, tokens = read(prompt)
+    except BadRequest:
+        assert isinstance(prompt[0], int)
+        return
+    assert prompts == (len(prompt) if prompt and not isinstance(prompt[0], int) else 1)
+    assert len(tokens) in (0, prompts)
