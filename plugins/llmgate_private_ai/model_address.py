@@ -132,7 +132,7 @@ async def alive(_: AnyCall) -> Reply:
 
 def litellm_shape(refusal: Refusal) -> Answer:
     """OpenAI's errors; a spent budget in the words that clients look for."""
-    if isinstance(refusal, QuotaExhausted) and refusal.unit is Unit.MONEY:
+    if isinstance(refusal, QuotaExhausted) and refusal.unit == Unit.MONEY:
         used, limit = refusal.used / 1e6, refusal.limit / 1e6
         error = {
             "message": f"Budget has been exceeded! Current cost: {used:g}, Max budget: {limit:g}",

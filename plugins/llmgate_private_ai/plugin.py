@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ from .tokens import Tokens
 from .users import UserOperations
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import SealedBox, Services
+    from llmgate.plugin.api import SealedBox, Services, Store
 
 NAME = "llmgate_private_ai"
 MODELS = "llmgate_private_ai_models"
@@ -167,9 +167,10 @@ async def _open_api(
     """The surface of the API, below `prefix`; where there is none, its jobs run as well."""
     async with AsyncExitStack() as stack:
         wake = asyncio.Event()
-        parts = _parts(settings, gate, wake)
+        parts = make_parts(settings, gate, wake.set)
         upstreams = await stack.enter_async_context(gate.backends(allowed=settings.allowed_networks))
         box = _box(gate, name)
+        links = links_of(gate.store, box)
         codes = OneTimeCodes(
             gate.store,
             secrets,
@@ -178,7 +179,6 @@ async def _open_api(
             lifetime=settings.code_lifetime,
             tries=settings.code_tries,
         )
-        links = OneTimeLinks(gate.store, secrets, purpose="sign in", key=box.derive("private ai links"))
         audit = Audit(gate.store, prefix=gate.config.plugins[name].prefix + prefix)
         saga, sign = KeySaga(parts), SignIn(parts, codes, links)
         does = Handlers(
@@ -216,7 +216,8 @@ async def _open_api(
         )
 
 
-def _parts(settings: Settings, gate: Services, wake: asyncio.Event) -> Parts:
+def make_parts(settings: Settings, gate: Services, wake: Callable[[], None]) -> Parts:
+    """What the operations stand on."""
     store, box = gate.store, _box(gate, NAME)
     people, products, keys = People(store), Products(store), Keys(store, box)
     teams, regions = Teams(store, people, products, settings.defaults), Regions(store, box)
@@ -235,8 +236,13 @@ def _parts(settings: Settings, gate: Services, wake: asyncio.Event) -> Parts:
         keys=keys,
         terms=KeyTerms(gate, keys, teams, regions, limited=settings.limits),
         mails=Mails(gate.mailer, dashboard=settings.dashboard_url),
-        wake=wake.set,
+        wake=wake,
     )
+
+
+def links_of(store: Store, box: SealedBox) -> OneTimeLinks:
+    """The links of the mails."""
+    return OneTimeLinks(store, secrets, purpose="sign in", key=box.derive("private ai links"))
 
 
 async def _first_start(parts: Parts, sign: SignIn) -> None:

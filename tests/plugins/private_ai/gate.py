@@ -8,24 +8,45 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 from gates import Gate, open_gate, open_runtime
 from mail_server import Mailbox, text_of
 from pgvector_server import PASSWORD, PostgresServer
 from servers import serve
+from starlette.types import Message, Receive, Scope, Send
 from stores import Clock
 
 from llmgate.config import from_document
+from llmgate.exchange import read_body
 from plugins.conftest import CONFIG, Model
 
 NOON = 1_800_000_000.0
 ADMIN, ADMIN_PASSWORD = "admin@example.com", "admin"
 PASSWORD_OF_ALL = "long enough"
 SEALING_KEY = "0123456789abcdef" * 4
+COST = 0.010025
+"""Of one answer, by the prices of config/private-ai.toml."""
 USED = (
     b'{"id":"c","object":"chat.completion","created":1,"model":"gpt-4","choices":[{"index":0,"finish_reason":"stop",'
     b'"message":{"role":"assistant","content":"Hello!"}}],'
-    b'"usage":{"prompt_tokens":1000,"completion_tokens":1000,"total_tokens":2000}}'
+    b'"usage":{"prompt_tokens":10,"completion_tokens":1000,"total_tokens":1010}}'
 )
+
+
+class Backend(Model):
+    """A backend that keeps to `max_tokens`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await read_body(receive, 1 << 20)
+
+        async def again() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        asked = Model(self.answer, self.status, self.requests)
+        if scope["method"] == "POST":
+            tokens = min(1000, msgspec.json.decode(body).get("max_tokens") or 1000)
+            asked.answer = self.answer.replace(b'"completion_tokens":1000', b'"completion_tokens":%d' % tokens)
+        await asked(scope, again, send)
 
 
 @dataclass
@@ -111,7 +132,7 @@ async def running_gate(
 ) -> AsyncIterator[Running]:
     """The gate, until the block ends; without `postgres`, its region's server is away."""
     async with AsyncExitStack() as stack:
-        backend = Model(USED)
+        backend = Backend(USED)
         document = tomllib.loads((CONFIG / "private-ai.toml").read_text())
         upstream = await stack.enter_async_context(serve(backend))
         document["store"] |= {"url": f"sqlite:///{store}", "sealing_keys": [SEALING_KEY]}

@@ -46,7 +46,7 @@ async def settled(running: Running) -> None:
             await asyncio.sleep(0.01)
 
 
-def dies_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, before: bool) -> None:
+def dies_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, before: bool) -> None:
     """The gate is killed before or after this step."""
     step = getattr(owner, name)
 
@@ -62,22 +62,18 @@ def dies_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, before
 STEPS = [(VectorServer, "create", True), (VectorServer, "create", False), (Keys, "made", True)]
 
 
-@pytest.mark.parametrize(
-    ("owner", "name", "before"), STEPS, ids=["before", "after the database", "before the end"]
-)
+@pytest.mark.parametrize("step", STEPS, ids=["before", "after the database", "before the end"])
 async def test_a_creation_that_the_gate_did_not_survive_is_taken_back(
     open_gate: OpenGate,
     postgres: PostgresServer,
     monkeypatch: pytest.MonkeyPatch,
-    owner: Any,
-    name: str,
-    before: bool,
+    step: tuple[Any, str, bool],
 ) -> None:
     there = databases(postgres)
     async with open_gate(postgres=postgres) as running:
         await running.user(ANN)
         with monkeypatch.context() as patched:
-            dies_after(patched, owner, name, before=before)
+            dies_after(patched, *step)
             with pytest.raises(Exception):  # noqa: B017 - the connection is closed, in one way or another
                 await running.ask(ANN, "POST", "/private-ai-keys", BODY, status=None)
         assert [state for state, _ in await rows(running)] == ["creating"]
@@ -99,7 +95,7 @@ async def test_a_deletion_that_the_gate_did_not_survive_is_ended(
         await running.user(ANN)
         key = await running.ask(ANN, "POST", "/private-ai-keys", BODY)
         with monkeypatch.context() as patched:
-            dies_after(patched, VectorServer, "drop", before=before)
+            dies_after(patched, VectorServer, "drop", before)
             with pytest.raises(Exception):  # noqa: B017 - as above
                 await running.ask(ANN, "DELETE", f"/private-ai-keys/{key['id']}", status=None)
         assert (await running.chat(key["litellm_token"])).status_code == 401
