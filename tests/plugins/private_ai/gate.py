@@ -45,7 +45,9 @@ class Backend(Model):
         asked = Model(self.answer, self.status, self.requests)
         if scope["method"] == "POST":
             tokens = min(1000, msgspec.json.decode(body).get("max_tokens") or 1000)
-            asked.answer = self.answer.replace(b'"completion_tokens":1000', b'"completion_tokens":%d' % tokens)
+            asked.answer = self.answer.replace(
+                b'"completion_tokens":1000', b'"completion_tokens":%d' % tokens
+            )
         await asked(scope, again, send)
 
 
