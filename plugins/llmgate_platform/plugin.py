@@ -192,6 +192,10 @@ def routes_of(settings: Settings, config: Config) -> Mapping[str, RouteSettings]
         if base.served_by == "vllm" and upstream.dialect != "vllm":
             remedy = 'write serve_with = "llama.cpp" and gguf'
             problems.append(f'{place}.serve_with: the upstream "{base.upstream}" is no vLLM: {remedy}')
+        if base.served_by == "vllm" and not upstream.lora:
+            problems.append(
+                f"upstreams.{base.upstream}: it serves adapters of {base.name}: write lora = true"
+            )
         route, problem = _route(base, config)
         if route is None:
             problems.append(f"{place}.route: {problem}")

@@ -340,6 +340,12 @@ class Upstream(Struct, frozen=True, kw_only=True):
         Count | None, doc("Limit of an answer's tokens for requests that name none.")
     ] = None
     forwarded: Annotated[bool, doc("Add X-Forwarded-For, -Host and -Proto.")] = False
+    lora: Annotated[
+        bool,
+        doc(
+            "It serves LoRA adapters: prompt_logprobs, and echo with logprobs, which can end vLLM then, are refused."
+        ),
+    ] = False
     health: Health = Health()
     breaker: Breaker = Breaker()
 

@@ -21,6 +21,7 @@ from ..middleware import (
     Authentication,
     BeginExchange,
     Errors,
+    FatalParameters,
     MeteredOnly,
     Metrics,
     Models,
@@ -181,6 +182,8 @@ def route_middleware(
         layers.insert(0, Layer("", MeteredOnly, named=_named(route)))
     if not any(operation.path.startswith("/responses/{") for operation in route.allow):
         layers.append(Layer("", StoredResponses))
+    if settings.lora:
+        layers.append(Layer("", FatalParameters))
     for name in route.middleware:
         match name:
             case "ratelimit":

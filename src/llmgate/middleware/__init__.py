@@ -4,6 +4,7 @@ from .accounting import Accounting
 from .authentication import Authentication
 from .begin_exchange import BeginExchange
 from .errors import Errors
+from .fatal_parameters import FatalParameters
 from .metered_only import MeteredOnly
 from .metrics import Metrics
 from .models import Models
@@ -18,6 +19,7 @@ __all__ = [
     "Authentication",
     "BeginExchange",
     "Errors",
+    "FatalParameters",
     "MeteredOnly",
     "Metrics",
     "Models",

@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 import httpx
 
-from ..errors import AnswerCut, ClientGone, GateError, UpstreamFailed, answer
+from ..errors import AnswerCut, ClientGone, GateError, NotFound, UpstreamFailed, answer
 from ..exchange import exchange_of
+from .engine_control import REFUSED, controls_engine
 from .headers import request_headers
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class AsgiUpstream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
+        inner = self._scope(scope, exchange_of(scope).id)
+        if controls_engine(inner["path"].encode()):
+            await answer(scope, send, NotFound(REFUSED))
+            return
         exchange = exchange_of(scope)
         exchange.upstream = self._upstream.name
         replica = self._upstream.replicas[0]
@@ -67,7 +72,7 @@ class AsgiUpstream:
 
         replica.in_flight += 1
         try:
-            await self.app(self._scope(scope, exchange.id), heard, watched)
+            await self.app(inner, heard, watched)
         except (GateError, ClientGone):  # what a layer of the gate has raised from within `send` or `receive`
             raise
         except Exception as error:

@@ -8,8 +8,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ..errors import BadRequest, ClientGone, Refusal, answer
+from ..errors import BadRequest, ClientGone, NotFound, Refusal, answer
 from ..exchange import exchange_of, too_large
+from .engine_control import REFUSED, controls_engine
 from .engines.base import UpstreamRequest
 from .headers import forwarded_headers, request_headers
 from .streaming import DisconnectWatcher, ProxiedRequest, Upload
@@ -133,4 +134,7 @@ class Relay:
         rest = path[len(prefix) :]
         if not path.startswith(prefix) or rest[:1] not in (b"/", b""):
             raise BadRequest(f"The path does not start with {prefix.decode()} as written.")
-        return self._upstream_path + rest or b"/"
+        judged = self._upstream_path + rest or b"/"
+        if controls_engine(judged):
+            raise NotFound(REFUSED)
+        return judged
