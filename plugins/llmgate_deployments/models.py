@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import sqlalchemy as sa
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
 
-from llmgate.plugin.api import ADMIN, Conflict, NotFound, name_of
+from llmgate.plugin.api import ADMIN, Conflict, NotFound, Reply, name_of
 
 from .shapes import Line, Prose, id_of, iso
 from .tables import models, versions
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmgate.plugin.api import Call, Store
+    from llmgate.plugin.kit.uploads import StoredFile, Uploads
 
 
 class NewModel(Struct, frozen=True):
@@ -49,6 +49,12 @@ class Which(Struct, frozen=True):
     is_active: bool | None = None
 
 
+class Upload(Struct, frozen=True):
+    """Form of `POST /models/{id}/upload`."""
+
+    file: Annotated[str, Meta(extra_json_schema={"format": "binary"})]
+
+
 class ShownModel(Struct, frozen=True):
     """A model of the registry."""
 
@@ -73,14 +79,6 @@ class ShownVersion(Struct, frozen=True):
     size: int
     sha256: str
     created_at: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A file as it was stored."""
-
-    size: int
-    sha256: str
 
 
 _MODEL = models.c[*ShownModel.__struct_fields__]
@@ -142,7 +140,7 @@ class Registry:
         async with self._store.connect() as db:
             return [_version(row) for row in await db.execute(query)]
 
-    async def add_version(self, model_id: int, stored: Stored) -> tuple[ShownVersion, bool]:
+    async def add_version(self, model_id: int, stored: StoredFile) -> tuple[ShownVersion, bool]:
         """The version of a model that has this content, and whether it is new."""
         mine = versions.c.model_id == model_id
         same = sa.select(*_VERSION).where(mine, versions.c.sha256 == stored.sha256)
@@ -163,10 +161,14 @@ class Registry:
 
 
 class Models:
-    """One method for each operation. What is not public is not there for those who are no admins."""
+    """One method for each operation. What is not public is not there for those who are no admins.
 
-    def __init__(self, registry: Registry) -> None:
+    Without `uploads`, there are none.
+    """
+
+    def __init__(self, registry: Registry, uploads: Uploads | None) -> None:
         self._registry = registry
+        self._uploads = uploads
 
     async def create(self, call: Call[NewModel]) -> ShownModel:
         """A new model, without a file yet."""
@@ -189,6 +191,15 @@ class Models:
         if not model.is_public and ADMIN not in call.principal.roles:
             raise _no_model()
         return model
+
+    async def upload(self, call: Call[Upload]) -> Reply:
+        """Keep the file as a new version of a model; content that it has already is the version that it was."""
+        if self._uploads is None:
+            raise NotFound("This gate keeps no model files: its operator has set no models_folder.")
+        model = await self._registry.by_id(id_of(call, "model"))
+        stored = await self._uploads.receive(call)
+        version, is_new = await self._registry.add_version(model.id, stored)
+        return Reply(version, 201 if is_new else 200)
 
     async def versions(self, call: Call) -> list[ShownVersion]:
         """The files that were uploaded for a model, oldest first."""

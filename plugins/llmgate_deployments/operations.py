@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmgate.plugin.api import EVENTS, MULTIPART, Media, Operation
 
-from . import auth, deployments, inference, models, monitoring, passages, uploads
+from . import auth, deployments, inference, models, monitoring, passages
 from .shapes import Id, answers
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def inference_operations(chat: Callable[..., ASGIApp], available: inference.Mode
     ]  # fmt: skip
 
 
-def model_operations(does: models.Models, upload: ASGIApp) -> list[AnyOperation]:
+def model_operations(does: models.Models) -> list[AnyOperation]:
     """The registry of models: admins write it."""
     at = partial(_operation, "/models")
     return [
@@ -90,8 +90,8 @@ def model_operations(does: models.Models, upload: ASGIApp) -> list[AnyOperation]
            answers=answers(200, models.ShownModel, 404)),
         at("PUT", "/{id}", does.change, "Change a registered model.", body=models.ModelChange,
            credentials=BEARER, roles=ADMIN, answers=answers(200, models.ShownModel, 404, 409)),
-        at("POST", "/{id}/upload", None, "Upload a version of a model, as a GGUF file.", app=upload,
-           body=uploads.Upload, media_types=(MULTIPART,), credentials=BEARER, roles=ADMIN,
+        at("POST", "/{id}/upload", does.upload, "Upload a version of a model, as a GGUF file.", body=models.Upload,
+           media_types=(MULTIPART,), credentials=BEARER, roles=ADMIN,
            answers={**answers(201, models.ShownVersion, 404), 200: models.ShownVersion}),
         at("GET", "/{id}/versions", does.versions, "Uploaded versions of a model.", credentials=BOTH,
            answers=answers(200, list[models.ShownVersion], 404)),

@@ -21,6 +21,7 @@ from llmgate.plugin.api import (
     Surface,
     UpstreamSettings,
 )
+from llmgate.plugin.kit.uploads import Uploads
 
 from . import auth, deployments, inference, models, monitoring
 from . import operations as ops
@@ -28,12 +29,13 @@ from .fleet import Fleet
 from .serving import LIST
 from .shapes import guides_shape
 from .tables import MIGRATIONS
-from .uploads import UploadApp, sweep
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Services
 
 NAME = "llmgate_deployments"
+MAGIC = b"GGUF"
+"""How every GGUF file begins (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md)."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -90,13 +92,14 @@ class Deployments:
     async def open(self, settings: Settings, gate: Services) -> AsyncIterator[Surface]:
         """The surface."""
         clock = gate.store.clock
+        uploads = None
         if settings.models_folder is not None:
-            sweep(settings.models_folder, clock)
+            uploads = Uploads(settings.models_folder, settings.max_upload, ".gguf", MAGIC, "GGUF file")
+            uploads.sweep(clock)
         async with gate.backends(allowed=settings.allowed_networks) as backends:
             fleet = Fleet(gate.store, backends, partial(upstream_settings, settings), route=NAME)
             chat = partial(inference.ChatApp, fleet, clock, max_body=gate.config.gate.max_body)
-            registry = models.Registry(gate.store)
-            upload = UploadApp(registry, folder=settings.models_folder, max_bytes=settings.max_upload)
+            registered = models.Models(models.Registry(gate.store), uploads)
             accounts = auth.Auth(
                 gate.identity,
                 clock,
@@ -109,7 +112,7 @@ class Deployments:
                     *ops.auth_operations(accounts),
                     *ops.deployment_operations(deployments.Deployments(fleet, clock)),
                     *ops.inference_operations(chat, inference.Models(fleet)),
-                    *ops.model_operations(models.Models(registry), upload),
+                    *ops.model_operations(registered),
                     *ops.monitoring_operations(monitoring.Monitoring(gate.reports, fleet, clock)),
                 ],
                 error_shape=guides_shape,

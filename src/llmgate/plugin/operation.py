@@ -49,7 +49,8 @@ class Operation(Route, Generic[BodyT, QueryT, AccessT]):
 
     Either a `handler` with typed `body` and `query`, or a plain ASGI `app` that takes the request over once it
     is authenticated; what is said of its body is documentation. `media_types` are those that a body may have
-    (JSON, FORM or both; ANY beside one of them), else it is refused with 415. `lenient` reads numbers and
+    (JSON, FORM or both; ANY beside one of them), else it is refused with 415; one that is MULTIPART
+    is left to the handler, which reads it from `Call.receive` as `kit.uploads` does. `lenient` reads numbers and
     booleans that are written as text, and takes an empty body for an empty object.
 
     `credentials` says where a credential may stand; none: the operation is public. `roles` are those of the

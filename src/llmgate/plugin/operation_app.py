@@ -10,7 +10,7 @@ import msgspec
 
 from ..errors import ClientGone, Refusal, UnsupportedMediaType, answer
 from ..exchange import read_body
-from .call import ANY, FORM, AnyCall, Call, Reply
+from .call import ANY, FORM, MULTIPART, AnyCall, Call, Reply
 from .reading import media_type_of, read_json, read_pairs
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class OperationApp:
             call = replace(call, access=await operation.access(call))
         if operation.query is not None:
             call = replace(call, query=read_pairs(scope["query_string"], operation.query, "query"))
-        if operation.body is not None:
+        if operation.body is not None and MULTIPART not in operation.media_types:
             is_form = self._media_type(scope) == FORM
             raw = await read_body(receive, self._max_body)
             body = (

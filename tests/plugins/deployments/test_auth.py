@@ -178,7 +178,7 @@ async def test_all_but_registering_and_logging_in_needs_a_credential(
         *ops.auth_operations(nothing),
         *ops.deployment_operations(nothing),
         *ops.inference_operations(lambda **_: None, nothing),
-        *ops.model_operations(nothing, nothing),
+        *ops.model_operations(nothing),
         *ops.monitoring_operations(nothing),
     ]
     assert len(table) == 27

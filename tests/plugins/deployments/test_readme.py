@@ -34,7 +34,7 @@ def test_every_path_is_in_the_readme() -> None:
         *ops.auth_operations(Nothing()),
         *ops.deployment_operations(Nothing()),
         *ops.inference_operations(lambda **_: None, Nothing()),
-        *ops.model_operations(Nothing(), Nothing()),
+        *ops.model_operations(Nothing()),
         *ops.monitoring_operations(Nothing()),
     ]
     for operation in table:

@@ -11,8 +11,9 @@ from sqlalchemy.engine import Connection
 from stores import Clock, clock, postgres_url
 
 from llmgate.errors import Conflict
+from llmgate.plugin.kit.uploads import StoredFile
 from llmgate.store import CORE, Store, migrate
-from llmgate_deployments.models import Registry, Stored
+from llmgate_deployments.models import Registry
 from llmgate_deployments.tables import MIGRATIONS, metadata
 
 __all__ = ["clock", "postgres_url"]
@@ -52,7 +53,7 @@ async def test_versions_at_once_are_counted_without_gap(store: Store) -> None:
     registry = Registry(store)
     model = await registry.create(MODEL)
     made = await asyncio.gather(
-        *(registry.add_version(model.id, Stored(1, f"sum{number // 2}")) for number in range(12))
+        *(registry.add_version(model.id, StoredFile(1, f"sum{number // 2}")) for number in range(12))
     )
     assert sorted({version.version for version, _ in made}) == [1, 2, 3, 4, 5, 6]
     assert sum(is_new for _, is_new in made) == 6

@@ -7,14 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from servers import connect, until
 from stores import Clock, files_in
 
-from llmgate.errors import BadRequest
-from llmgate_deployments.multipart import FileForm
-from llmgate_deployments.uploads import sweep
+from llmgate.plugin.kit.uploads import Uploads
 from plugins.conftest import Running
 
 from .conftest import ADA, API, OpenBku, log_in
@@ -223,29 +219,5 @@ def test_what_dead_processes_left_is_swept(tmp_path: Path, clock: Clock) -> None
     for name, age in ages.items():
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (clock.now - age, clock.now - age))
-    sweep(tmp_path, clock)
+    Uploads(tmp_path, 1, ".gguf").sweep(clock)
     assert files_in(tmp_path) == [".young.part", "old.gguf"]
-
-
-@given(st.binary(max_size=300), st.lists(st.integers(1, 40), max_size=40))
-def test_a_form_is_the_same_in_whatever_pieces_it_comes(content: bytes, cuts: list[int]) -> None:
-    """All of the file comes out, and nothing else."""
-    if b"\r\n--XX" in content:
-        return
-    body, out = form(content), FileForm(FORM)
-    pieces = []
-    for cut in cuts:
-        pieces += out.feed(body[:cut])
-        body = body[cut:]
-    pieces += out.feed(body)
-    out.end()
-    assert b"".join(pieces) == content
-
-
-@given(st.binary(max_size=300))
-def test_junk_is_refused(junk: bytes) -> None:
-    """It is never a whole form with a file."""
-    out = FileForm(FORM)
-    with pytest.raises(BadRequest):
-        out.feed(junk)
-        out.end()

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from llmgate.plugin.api import BadRequest
+from ..api import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmgate.plugin.api import Header
+    from ..api import Header
 
 FIELD = b"file"
 LONGEST_BOUNDARY = 70  # RFC 2046, 5.1.1

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from llmgate.plugin.api import ADMIN, Forbidden, NotFound, Subject
+from ..api import ADMIN, Forbidden, NotFound, Subject
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import Identity, Organization, Principal, User
+    from ..api import Identity, Organization, Principal, User
 
 
 @dataclass(frozen=True, slots=True)
