@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from llmgate.plugin.api import Call, Identity, Key, User
-
-    from .access import Access
+    from llmgate.plugin.kit.access import Access
 
 NO_STORE = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 """Goes with everything that holds a credential (RFC 6749, 5.1)."""

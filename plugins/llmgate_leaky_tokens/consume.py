@@ -23,8 +23,8 @@ from .words import InsufficientQuota, Tokens, moment
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Bucket, Buckets, Call, Charge, Ledger, Level, Principal
+    from llmgate.plugin.kit.access import Access, Payer
 
-    from .access import Access, Payer
     from .providers import Answer, Completer
     from .quotas import ProviderQuotas
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from llmgate.plugin.api import Bucket, ConfigError, Surface
+from llmgate.plugin.kit.access import Access
 from llmgate.plugin.kit.periodic import periodic
 
-from .access import Access
 from .analytics import Analytics
 from .auth import Auth
 from .consume import SURFACE, Consume

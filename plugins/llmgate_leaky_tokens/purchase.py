@@ -15,8 +15,8 @@ from .words import Lot, moment
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Call, Identity
+    from llmgate.plugin.kit.access import Access
 
-    from .access import Access
     from .quotas import ProviderQuotas
 
 

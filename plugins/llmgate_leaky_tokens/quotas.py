@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from llmgate.plugin.api import Balance, Call, Quotas, Reports
+    from llmgate.plugin.kit.access import Access
 
-    from .access import Access
     from .providers import Provider
 
 Limit = Annotated[int, Meta(ge=0, le=2**53)]

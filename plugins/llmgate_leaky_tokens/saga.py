@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from llmgate.plugin.api import Store
-
-    from .access import Payer
+    from llmgate.plugin.kit.access import Payer
 
 APPROVED, REJECTED = "approved", "rejected"
 """What administrators decide about purchases."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from llmgate.identity import Identity
 from llmgate.ledger import Quotas, Subject
+from llmgate.plugin.kit.access import Payer
 from llmgate.store import Store
-from llmgate_leaky_tokens.access import Payer
 from llmgate_leaky_tokens.providers import Provider
 from llmgate_leaky_tokens.quotas import ProviderQuotas
 from llmgate_leaky_tokens.saga import Purchase, Purchases

@@ -9,7 +9,7 @@ from uuid import UUID
 from ..api import ADMIN, Forbidden, NotFound, Subject
 
 if TYPE_CHECKING:
-    from ..api import Identity, Organization, Principal, User
+    from ..api import AnyCall, Identity, Organization, Principal, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,35 @@ class Access:
         if caller.organization_id not in (None, organization.id):
             raise Forbidden("This API key is of another organization.")
         return Payer(user, organization)
+
+
+class TeamRole:
+    """An operation's `access`: for members of the organization in the path who have one of `roles` there.
+
+    `parameter` is what the path calls the organization's id (an integer) or UUID. Administrators of the gate may
+    always. Returns the `Organization`. Raises `NotFound` for one that the caller is no member of, as if there were
+    none, and `Forbidden` for a member without the role.
+    """
+
+    def __init__(self, identity: Identity, *roles: str, parameter: str = "id") -> None:
+        self._organizations = identity.organizations
+        self._roles = roles
+        self._parameter = parameter
+        self.__doc__ = f"Needs the role {' or '.join(f'`{role}`' for role in roles)} in the team."
+
+    async def __call__(self, call: AnyCall) -> Organization:
+        """See `Access` of `llmgate.plugin.api`."""
+        named, caller = call.path[self._parameter], call.principal
+        for membership in await self._organizations.of_user(caller.user_id):
+            if named in (str(membership.organization.id), membership.organization.uuid):
+                if membership.role in self._roles or ADMIN in caller.roles:
+                    return membership.organization
+                raise Forbidden(f"This needs the role {' or '.join(self._roles)} in the team.")
+        if ADMIN in caller.roles:
+            by_id = named.isascii() and named.isdigit() and len(named) < 19
+            find = self._organizations.by_id(int(named)) if by_id else self._organizations.by_uuid(named)
+            return await find
+        raise NotFound("There is no such team.")
 
 
 def _not_yours() -> Forbidden:
