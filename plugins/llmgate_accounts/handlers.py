@@ -115,13 +115,17 @@ class Handlers:
         async def give_limit(db: AsyncConnection, user_id: int) -> None:
             await self._quotas.give(db, Subject("user", user_id), Allotment(Unit.TOKENS, limit))
 
-        user = await self._users.register(wanted.username, wanted.password, also=give_limit)
+        user = await self._users.register(
+            wanted.username, wanted.password, client=call.client, also=give_limit
+        )
         return Account(user.id, user.username, limit, 0)
 
     async def log_in(self, call: Call[LoginForm]) -> Reply:
         """A session for a name and password."""
         form = call.body
-        return await self._token(await self._users.authenticate(form.username, form.password))
+        return await self._token(
+            await self._users.authenticate(form.username, form.password, client=call.client)
+        )
 
     async def refresh(self, call: Call) -> Reply:
         """A new session for one that still holds, which goes on until it ends by itself."""

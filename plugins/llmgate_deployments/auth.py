@@ -108,14 +108,19 @@ class Auth:
             raise Forbidden("Registration is closed. Ask an administrator for an account.")
         wanted = call.body
         user = await self._users.register(
-            wanted.username, wanted.password, email=wanted.email, first_roles=self._first_roles
+            wanted.username,
+            wanted.password,
+            email=wanted.email,
+            client=call.client,
+            first_roles=self._first_roles,
         )
         return _account(user)
 
     async def log_in(self, call: Call[Credentials]) -> Reply:
         """A session for a name (or e-mail address) and password."""
         wanted = call.body
-        session = await self._sessions.issue(await self._users.authenticate(wanted.username, wanted.password))
+        user = await self._users.authenticate(wanted.username, wanted.password, client=call.client)
+        session = await self._sessions.issue(user)
         return Reply(Token(session.token), 200, NO_STORE)
 
     async def me(self, call: Call) -> Account:

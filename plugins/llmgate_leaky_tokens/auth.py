@@ -137,7 +137,11 @@ class Auth:
         wanted = call.body
         try:
             user = await self._users.register(
-                wanted.username, wanted.password, email=wanted.email, also=self._give_quotas
+                wanted.username,
+                wanted.password,
+                email=wanted.email,
+                client=call.client,
+                also=self._give_quotas,
             )
         except Conflict as error:
             raise BadRequest(error.message, param=error.param) from error
@@ -147,7 +151,7 @@ class Auth:
     async def log_in(self, call: Call[Login]) -> Reply:
         """A session for a name and password."""
         wanted = call.body
-        user = await self._users.authenticate(wanted.username, wanted.password)
+        user = await self._users.authenticate(wanted.username, wanted.password, client=call.client)
         session = await self._sessions.issue(user)
         answer = LoggedIn(**_person(user, session.token), expires_at=moment(session.expires_at))
         return Reply(answer, 200, NO_STORE)

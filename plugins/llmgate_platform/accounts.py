@@ -119,7 +119,9 @@ class Accounts:
             raise Forbidden("Registration is closed. Ask an administrator for an account.")
         body = call.body
         try:
-            user = await self._users.register(body.username, body.password, email=body.email)
+            user = await self._users.register(
+                body.username, body.password, email=body.email, client=call.client
+            )
         except Conflict as error:
             raise BadRequest("User already exists") from error
         except BadRequest as error:

@@ -124,7 +124,9 @@ class SignIn:
         person = await self._parts.people.by_email(call.body.username)
         login = call.body.username if person is None else person.email
         try:
-            user = await self._parts.gate.identity.users.authenticate(login, call.body.password)
+            user = await self._parts.gate.identity.users.authenticate(
+                login, call.body.password, client=call.client
+            )
         except Unauthenticated as error:
             raise Unauthenticated("Incorrect email or password", code=error.answer_code) from error
         return await self._session(await self._parts.people.by_id(user.id))

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import Clock, counting
 
-from llmgate.errors import BadRequest, Conflict, NotFound, Unauthenticated
+from llmgate.errors import BadRequest, Conflict, NotFound, RateLimited, Unauthenticated
 from llmgate.identity import ADMIN, Identity, PasswordRules, Passwords, Users
 from llmgate.store import Store
 from llmgate.store.schema import usage, users
@@ -341,3 +341,24 @@ async def test_a_first_password_of_an_operator_may_break_the_rules(identity: Ide
         await identity.users.set_password(admin.id, "admin")
     with pytest.raises(BadRequest):
         await identity.users.register("other", "", enforce_rules=False)
+
+
+async def test_who_has_failed_too_often_waits_and_costs_no_hash(store: Store) -> None:
+    """429 with Retry-After, in the same words for names that nobody has."""
+    hashes = 0
+
+    class Counting:
+        def hash(self, password: bytes) -> str:
+            nonlocal hashes
+            hashes += 1
+            return CHEAP.hash(password)
+
+    users = Users(store, Passwords(hasher=Counting()))  # type: ignore[arg-type]
+    for name in ("nobody", "NOBODY") * 6:
+        with pytest.raises((Unauthenticated, RateLimited)):
+            await users.authenticate(name, "wrong", client="192.0.2.1")
+    before = hashes
+    with pytest.raises(RateLimited) as caught:
+        await users.authenticate("nobody", "wrong", client="198.51.100.1")
+    assert caught.value.retry_after >= 1
+    assert hashes == before

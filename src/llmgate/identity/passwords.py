@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import unicodedata
 from dataclasses import dataclass
 
@@ -10,12 +11,15 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
 from ..errors import BadRequest
+from .turns import Turns
 
 LONGEST = 4096
 """Bytes over which a password is refused whatever the rules say: argon2 would have to digest all of it."""
 
-AT_ONCE = 2
-"""Hashes computed side by side: each takes 64 MiB and a core for tens of milliseconds."""
+LANES = 4
+"""Threads of one hash (argon2's parallelism)."""
+AT_ONCE = max(1, (os.cpu_count() or 1) // (2 * LANES))
+"""Hashes computed side by side: log-ins leave half of the cores to those who have logged in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +59,36 @@ class Passwords:
     ) -> None:
         self.rules = rules
         self._hasher = hasher or PasswordHasher()  # RFC 9106, second recommended option: 64 MiB, 3 passes
-        self._turn = asyncio.Semaphore(at_once)
+        self._turns = Turns(at_once)
 
-    async def hash(self, password: str) -> str:
-        """The hash to store, in PHC format, of a password that `rules` let through."""
-        return await self._hash(encode(password) or b"")
+    async def hash(self, password: str, *, client: str = "") -> str:
+        """The hash to store, in PHC format, of a password that `rules` let through.
 
-    async def verify(self, stored: str | None, password: str) -> bool:
+        `client` is on whose account it waits for its turn. Raises `RateLimited` and `Unavailable` as `Turns` does.
+        """
+        return await self._hash(encode(password) or b"", client)
+
+    async def verify(self, stored: str | None, password: str, *, client: str = "") -> bool:
         """Whether `password` is the one that `stored` was made of.
 
         Without a hash (no such user, or one without a password) it takes as long and is False, so that
-        the time of an answer does not tell who exists.
+        the time of an answer does not tell who exists. `client` as for `hash`.
         """
         encoded = encode(password)
         if encoded is None or len(encoded) > LONGEST:
             stored, encoded = None, b""
         if stored is None:
-            await self._hash(encoded)
+            await self._hash(encoded, client)
             return False
-        async with self._turn:
+        async with self._turns.take(client):
             return await asyncio.to_thread(self._verify, stored, encoded)
 
     def outdated(self, stored: str) -> bool:
         """Whether `stored` was made with other parameters than new hashes are."""
         return self._hasher.check_needs_rehash(stored)
 
-    async def _hash(self, encoded: bytes) -> str:
-        async with self._turn:
+    async def _hash(self, encoded: bytes, client: str) -> str:
+        async with self._turns.take(client):
             return await asyncio.to_thread(self._hasher.hash, encoded)
 
     def _verify(self, stored: str, encoded: bytes) -> bool:

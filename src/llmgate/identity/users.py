@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from ..errors import BadRequest, Conflict, NotFound, Unauthenticated
 from ..store.schema import api_keys, memberships, sessions, usage, user_roles, users
+from .login_limits import LoginLimits
 from .passwords import NO_RULES
 from .validation import email_of, name_of
 
@@ -58,11 +59,17 @@ class Users:
     """The users in `store`. Everything that changes one is seen at once by what the hot path remembers."""
 
     def __init__(
-        self, store: Store, passwords: Passwords, *, new_id: Callable[[], object] = uuid.uuid4
+        self,
+        store: Store,
+        passwords: Passwords,
+        *,
+        new_id: Callable[[], object] = uuid.uuid4,
+        limits: LoginLimits | None = None,
     ) -> None:
         self._store = store
         self._passwords = passwords
         self._new_id = new_id
+        self._limits = limits or LoginLimits()
 
     async def register(
         self,
@@ -73,6 +80,7 @@ class Users:
         roles: Iterable[str] = (),
         first_roles: Iterable[str] = (),
         enforce_rules: bool = True,
+        client: str | None = None,
         also: Callable[[AsyncConnection, int], Awaitable[object]] | None = None,
     ) -> User:
         """A new user; without a password one who signs in by other means.
@@ -81,7 +89,7 @@ class Users:
         With `enforce_rules` False the password may break those for passwords: a first one that an operator has
         written down, to be replaced.
         `also` writes what this user must never be without, a quota for example, in the same transaction;
-        it gets the user's id.
+        it gets the user's id. `client` is the address that asks; see `authenticate`.
 
         A username with an @ is that user's e-mail address as well, so that nobody can take another's
         address for a name. Raises `BadRequest` for a name, address or password that breaks the rules,
@@ -91,7 +99,7 @@ class Users:
         email = _email(username, email)
         granted = {name_of("role", role) for role in roles}
         for_first = {name_of("role", role) for role in first_roles}
-        hashed = await self._hash(password, enforce_rules=enforce_rules)
+        hashed = await self._hash(password, client or "", enforce_rules=enforce_rules)
         now = self._store.clock()
         row = {
             "uuid": str(self._new_id()),
@@ -117,15 +125,28 @@ class Users:
                 await also(conn, user_id)
             return await _one(conn, users.c.id == user_id)
 
-    async def authenticate(self, login: str, password: str) -> User:
+    async def authenticate(self, login: str, password: str, *, client: str | None = None) -> User:
         """The active user with this name or e-mail address and password.
 
-        Raises `Unauthenticated`, after the same time and in the same words whatever was wrong.
+        `client` is the address that asks: clients wait for their turns fairly, and each may fail a number of
+        times. Raises `Unauthenticated`, after the same time and in the same words whatever was wrong, `RateLimited`
+        after too many failures of the address or the account, and `Unavailable` where too many log in at once.
         """
+        account = login.lower()
+        self._limits.check(account, client)
+        try:
+            user = await self._authenticate(login, password, client or account)
+        except Unauthenticated:
+            self._limits.failed(account, client)
+            raise
+        self._limits.succeeded(account, client)
+        return user
+
+    async def _authenticate(self, login: str, password: str, client: str) -> User:
         async with self._store.connect() as conn:
             found = (await conn.execute(_CREDENTIALS.where(_login(login)))).first()
         stored = None if found is None else found.password_hash
-        good = await self._passwords.verify(stored, password)
+        good = await self._passwords.verify(stored, password, client=client)
         if found is None or stored is None or not good:
             raise _bad_login()
         async with self._store.connect() as conn:
@@ -277,11 +298,13 @@ class Users:
         open_ones = (sessions.c.user_id == user_id) & sessions.c.revoked_at.is_(None)
         await conn.execute(sessions.update().where(open_ones).values(revoked_at=self._store.clock()))
 
-    async def _hash(self, password: str | None, *, enforce_rules: bool = True) -> str | None:
+    async def _hash(
+        self, password: str | None, client: str = "", *, enforce_rules: bool = True
+    ) -> str | None:
         if password is None:
             return None
         (self._passwords.rules if enforce_rules else NO_RULES).check(password)
-        return await self._passwords.hash(password)
+        return await self._passwords.hash(password, client=client)
 
     async def _rehash(self, user: User, stored: str, password: str) -> None:
         hashed = await self._passwords.hash(password)
