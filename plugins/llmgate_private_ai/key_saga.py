@@ -14,8 +14,9 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from llmgate.plugin.kit.periodic import backoff
+
 from .keys import State
-from .periodic import backoff
 from .plans import UNLIMITED, Terms, Wanted, check_key, days_left, terms_of
 from .shapes import RegionFailed
 from .vector_server import VectorDatabase, VectorServerFailed

@@ -11,6 +11,7 @@ import msgspec
 from llmgate.plugin.api import (
     Answer,
     QuotaExhausted,
+    QuotaHeld,
     Refusal,
     Reply,
     Unit,
@@ -132,6 +133,8 @@ async def alive(_: AnyCall) -> Reply:
 
 def litellm_shape(refusal: Refusal) -> Answer:
     """OpenAI's errors; a spent budget in the words that clients look for."""
+    if isinstance(refusal, QuotaHeld):  # nothing is spent: running requests hold it
+        return openai_shape(refusal)
     if isinstance(refusal, QuotaExhausted) and refusal.unit == Unit.MONEY:
         used, limit = refusal.used / 1e6, refusal.limit / 1e6
         error = {

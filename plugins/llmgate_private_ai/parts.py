@@ -34,4 +34,4 @@ class Parts:
     keys: Keys
     terms: KeyTerms
     mails: Mails
-    wake: Callable[[], None]
+    wake: Callable[[], object]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,6 +20,7 @@ from llmgate.plugin.api import (
     convert_table,
 )
 from llmgate.plugin.kit.one_time_codes import OneTimeCodes, OneTimeLinks
+from llmgate.plugin.kit.periodic import periodic
 
 from .access import Access
 from .audit import Audit
@@ -36,7 +36,6 @@ from .model_address import InRegion, ModelInfo, alive, litellm_shape
 from .operations import Handlers, Table, operations
 from .parts import Parts
 from .people import People
-from .periodic import running
 from .product_operations import ProductOperations
 from .products import Products
 from .region_backends import RegionBackends
@@ -166,8 +165,8 @@ async def _open_api(
 ) -> AsyncIterator[Surface]:
     """The surface of the API, below `prefix`; where there is none, its jobs run as well."""
     async with AsyncExitStack() as stack:
-        wake = asyncio.Event()
-        parts = make_parts(settings, gate, wake.set)
+        wakes: list[Callable[[], None]] = []
+        parts = make_parts(settings, gate, lambda: [wake() for wake in wakes])
         upstreams = await stack.enter_async_context(gate.backends(allowed=settings.allowed_networks))
         box = _box(gate, name)
         links = links_of(gate.store, box)
@@ -200,8 +199,8 @@ async def _open_api(
                 ("private AI trials", Trials(parts, links, audit).run, HOUR),
                 ("private AI codes", upkeep.run, HOUR),
             ):
-                event = wake if work == saga.work_off else None
-                await stack.enter_async_context(running(job, work, every=every, wake=event))
+                runs = periodic(job, work, every=every, store=gate.store, alone=True)
+                wakes.append(await stack.enter_async_context(runs))
         table = Table(Access(parts.people), prefix=prefix)
         yield Surface(
             name.removeprefix("llmgate_"),
@@ -216,7 +215,7 @@ async def _open_api(
         )
 
 
-def make_parts(settings: Settings, gate: Services, wake: Callable[[], None]) -> Parts:
+def make_parts(settings: Settings, gate: Services, wake: Callable[[], object]) -> Parts:
     """What the operations stand on."""
     store, box = gate.store, _box(gate, NAME)
     people, products, keys = People(store), Products(store), Keys(store, box)

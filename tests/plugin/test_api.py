@@ -86,6 +86,7 @@ Price
 Prices
 Principal
 QuotaExhausted
+QuotaHeld
 Quotas
 RateLimited
 Reading

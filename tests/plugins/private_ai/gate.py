@@ -45,9 +45,8 @@ class Backend(Model):
         asked = Model(self.answer, self.status, self.requests)
         if scope["method"] == "POST":
             tokens = min(1000, msgspec.json.decode(body).get("max_tokens") or 1000)
-            asked.answer = self.answer.replace(
-                b'"completion_tokens":1000', b'"completion_tokens":%d' % tokens
-            )
+            counted = b'"completion_tokens":%d,"total_tokens":%d' % (tokens, tokens + 10)
+            asked.answer = self.answer.replace(b'"completion_tokens":1000,"total_tokens":1010', counted)
         await asked(scope, again, send)
 
 
