@@ -82,7 +82,11 @@ def settings() -> str:
     out = [SETTINGS]
     for place, keys in tables.items():
         if place:
-            text = about.get(place) or about[place.removesuffix("[]").partition(".")[0]]
+            text = (
+                about.get(place)
+                or about.get(place.removesuffix("[]"))
+                or about[place.partition(".")[0].removesuffix("[]")]
+            )
             heading = f"[[{place[:-2]}]]" if place.endswith("[]") else f"[{place}]"
             out += [f"## `{heading}`\n", text, "\n| key | type | default | |\n|---|---|---|---|"]
             out += [_setting(setting) for setting in keys if setting.key not in tables]

@@ -210,7 +210,7 @@ def _route(base: ModelSettings, config: Config) -> tuple[RouteSettings | None, s
     fitting = [
         route
         for route in config.routes
-        if route.upstream == base.upstream and base.route in (None, route.name)
+        if base.upstream in route.served_by and base.route in (None, route.name)
     ]
     if not fitting:
         named = f' called "{base.route}"' if base.route is not None else ""

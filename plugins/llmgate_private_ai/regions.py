@@ -51,7 +51,7 @@ class Region:
         if not self.backend_url.startswith(ROUTE):
             return f"region:{self.id}"
         name = self.backend_url.removeprefix(ROUTE)
-        return next((str(route.upstream) for route in config.routes if route.name == name), "")
+        return next((str(route.upstream or "") for route in config.routes if route.name == name), "")
 
     @property
     def server(self) -> ServerAddress:

@@ -9,23 +9,30 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from random import getrandbits
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from .backends.content_coding import decode_request
+from .backends.dialect import DIALECTS
+from .backends.output_limit import limit
 from .backends.request import LIMITS, endpoint_of, parse_request, rewrite
 from .errors import BadRequest, ClientGone, ErrorShape, PayloadTooLarge, openai_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from starlette.types import Message, Receive, Scope
+    from starlette.types import ASGIApp, Message, Receive, Scope
 
+    from .backends.catalog import FallbackOn, Target
+    from .backends.dialect import Dialect
     from .backends.endpoint import Endpoint
     from .backends.request import ModelRequest
     from .ledger.accounts import Hold
     from .usage.model import Reading
+
+    Edit = Callable[[Dialect], Mapping[str, object]]
+    """Changes of a body for a backend's dialect, as `backends.request.rewrite` takes them."""
 
 
 LONGEST_NAME = 256
@@ -69,10 +76,20 @@ class Principal:
 class Exchange:
     """What is known of one request so far. Times are seconds of the monotonic clock.
 
-    `status` is 0 until the answer begins; `complete` says that its last piece went out. `removable` is a limit
-    in the body that nobody asked for, to be left out where the upstream refuses it. `drain` is for how long
+    `status` is 0 until the answer begins; `complete` says that its last piece went out. `drain` is for how long
     an answer that its client has left is read on, as its count is still to come; `broke_off` says that the
     upstream has given up in the middle of an answer whose status tells of no error.
+
+    `output_limit` is what each choice may generate where the gate bounds it, in tokens; `removable` says that the
+    limits which nobody asked for (`added_limits`) are to be left out where the upstream refuses them.
+
+    `targets` are the places where the model is served, in the order in which they are tried; `fallback_on` says why
+    the next one is. `asked` is the model's public name, `answering` the name of the one that is tried, and `model`
+    the one that is charged: the latter, or the former with `charges_asked`.
+
+    The body is read and parsed once, by the first layer that asks, and written once: changes are collected on the
+    way down. A layer hands them on to one that collects them, too (`collects_edits`); before any other app, such as a
+    middleware of a plugin that reads the body itself, they are written.
     """
 
     id: str
@@ -83,6 +100,11 @@ class Exchange:
     principal: Principal | None = None
     model_request: ModelRequest | None = None
     model: str = ""
+    asked: str = ""
+    answering: str = ""
+    targets: Sequence[Target] = ()
+    fallback_on: Collection[FallbackOn] = ()
+    charges_asked: bool = False
     upstream: str = ""
     hold: Hold | None = None
     reading: Reading | None = None
@@ -90,12 +112,16 @@ class Exchange:
     status: int = 0
     complete: bool = False
     first_byte: float | None = None
-    removable: str | None = None
+    output_limit: int | None = None
+    removable: bool = False
+    added_limits: set[str] = field(default_factory=set)
     drain: float = 0.0
     client_left: bool = False
     broke_off: bool = False
     _body: bytes = field(default=b"", repr=False)
     _body_waits: bool = False
+    _edits: list[Edit] = field(default_factory=list, repr=False)
+    _dialect: Dialect = field(default=DIALECTS["generic"], repr=False)
     _from_server: Receive | None = field(default=None, repr=False)
 
     async def read(
@@ -106,52 +132,114 @@ class Exchange:
         *,
         endpoint: Callable[[Mapping[str, msgspec.Raw]], Endpoint] | None = None,
     ) -> ModelRequest:
-        """What the request's body asks for. It is read and parsed once, however many layers ask.
+        """What the request's body asks for, parsed once, however many layers ask.
 
-        `endpoint` tells from the body's fields which endpoint they are for, where the path does not. A
-        layer that has read the body passes `self.receive` on to the layers below. A compressed body is
-        decoded, and `scope` changed to say so. Raises
-        `PayloadTooLarge` over `limit` bytes, `BadRequest`, and `ClientGone` if the client leaves.
+        `receive` is what the layer was given: where a foreign middleware above has put its own there, the body that
+        it sends counts from here on. `endpoint` tells from the body's fields which endpoint they are for, where the
+        path does not. A compressed body is decoded, and `scope` changed to say so. Raises `PayloadTooLarge` over
+        `limit` bytes, `BadRequest`, and `ClientGone` if the client leaves.
         """
-        if self.model_request is None:
-            content_type, coding = _about_body(scope)
-            body = await read_body(receive, limit)
-            if coding:
-                body = decode_request(body, coding, limit)
-                _replace_body_headers(scope, len(body))
-            self._body, self._body_waits, self._from_server = body, True, receive
-            self.model_request = parse_request(
-                endpoint or endpoint_of(scope["method"], scope["path"]), body, content_type
-            )
-            self.model = _name(self.model_request.model)
-        return self.model_request
+        if self.model_request is not None and receive in (self.receive, self._from_server):
+            return self.model_request
+        content_type, coding = _about_body(scope)
+        body = await read_body(receive, limit)
+        if coding:
+            body = decode_request(body, coding, limit)
+            _replace_body_headers(scope, len(body))
+        request = parse_request(endpoint or endpoint_of(scope["method"], scope["path"]), body, content_type)
+        if self.model_request is None or (request.model and request.model != self.model_request.model):
+            self.model = _name(request.model)
+        self.model_request = request
+        self._body, self._body_waits, self._from_server = body, True, receive
+        return request
 
-    def edit(self, scope: Scope, changes: Mapping[str, Any]) -> Scope:
-        """Change top-level fields of the body that `read` has parsed; returns the scope for the layers below."""
-        assert self.model_request is not None, "edit() follows read()"
-        self._body = rewrite(self.model_request, self._body, **changes)
-        if self.model_request.form is not None:  # its fields stand elsewhere in the body now
-            self.model_request = parse_request(self.model_request.endpoint, self._body, _about_body(scope)[0])
-        for name, value in changes.items():
-            self.model_request.fields[name] = msgspec.Raw(msgspec.json.encode(value))
-            if name in LIMITS:
-                self.model_request.limits[name] = value
-        scope = dict(scope)
-        _replace_body_headers(scope, len(self._body))
+    def edit(self, edit: Mapping[str, object] | Edit, dialect: Dialect | None = None) -> None:
+        """Change top-level fields of the body; `msgspec.UNSET` removes one.
+
+        Where a backend's dialect decides how, `edit` is a function of it; `dialect` is that of the first backend.
+        """
+        if dialect is not None:
+            self._dialect = dialect
+        self._edits.append(edit if callable(edit) else lambda _: edit)
+
+    def limit_output(self, most: int, dialect: Dialect) -> None:
+        """Bound what each choice may generate, by `most` tokens or by the least of several such bounds."""
+        first, request = self.output_limit is None, self.model_request
+        assert request is not None, "limits follow read()"
+        self.output_limit = most if self.output_limit is None else min(most, self.output_limit)
+
+        def limited(each: Dialect) -> Mapping[str, object]:
+            changes = limit(each, request, self.output_limit or 0)
+            self.added_limits.update(changes.keys() - request.limits.keys())
+            return changes
+
+        if first:
+            self.edit(limited, dialect)
+
+    def answers_with(self, target: Target) -> None:
+        """The request is tried on `target` now."""
+        self.upstream = target.upstream
+        self.answering = target.model
+        if not self.charges_asked:
+            self.model = target.model
+
+    def hand_on(self, scope: Scope, app: ASGIApp) -> Scope:
+        """The scope for `app`, the next one below a layer that has read the body and passes `self.receive` on."""
+        if self._edits and not getattr(app, "collects_edits", False):
+            return self._write(scope)
         return scope
 
-    async def receive(self) -> Message:
-        """The `receive` of the layers below one that has read the body: the body, then the server's word.
+    def written(self, body: bytes, dialect: Dialect | None = None, model: str = "") -> bytes:
+        """`body`, which came from `receive`, as it goes to a backend: with the edits, and the model's name there."""
+        changes = self._changes(dialect or self._dialect)
+        request = self.model_request
+        if request is None:
+            return body
+        if model and model != changes.get("model", request.model):
+            changes["model"] = model
+        return rewrite(request, body, **changes) if changes else body
 
-        With the body go the fields of `model_request`, which are pieces of it: its answer may stream for an hour.
-        """
+    def release(self) -> None:
+        """The request has gone up for good: its fields, which are pieces of its body, need not be kept."""
+        self._edits.clear()
+        if self.model_request is not None:
+            self.model_request.fields.clear()
+
+    async def receive(self) -> Message:
+        """The `receive` of the layers below one that has read the body: the body, then the server's word."""
         if self._body_waits:
             body, self._body, self._body_waits = self._body, b"", False
-            if self.model_request is not None:
-                self.model_request.fields.clear()
+            if not self._edits and len(self.targets) < 2 and self.model_request is not None:
+                self.model_request.fields.clear()  # nobody will write it anew, and an answer may stream for an hour
             return {"type": "http.request", "body": body, "more_body": False}
         assert self._from_server is not None, "receive() follows read()"
         return await self._from_server()
+
+    def _changes(self, dialect: Dialect) -> dict[str, object]:
+        changes: dict[str, object] = {}
+        for edit in self._edits:
+            changes |= edit(dialect)
+        return changes
+
+    def _write(self, scope: Scope) -> Scope:
+        """Write the edits into the body that waits; the scope says how long it is now."""
+        request, changes = self.model_request, self._changes(self._dialect)
+        self._edits.clear()
+        if request is None or not changes:
+            return scope
+        self._body = rewrite(request, self._body, **changes)
+        if request.form is not None:  # its fields stand elsewhere in the body now
+            self.model_request = parse_request(request.endpoint, self._body, _about_body(scope)[0])
+        for name, value in changes.items():
+            if value is msgspec.UNSET:
+                request.fields.pop(name, None)
+            else:
+                request.fields[name] = msgspec.Raw(msgspec.json.encode(value))
+            if name in LIMITS and isinstance(value, int):
+                request.limits[name] = value
+        scope = dict(scope)
+        _replace_body_headers(scope, len(self._body))
+        return scope
 
 
 def _about_body(scope: Scope) -> tuple[bytes, bytes]:

@@ -85,8 +85,14 @@ def test_a_list_that_changed_is_seen_at_once() -> None:
 def test_names_hide_what_is_served_under_another_one() -> None:
     entry = ModelEntry("chat", [Target("one", "small")], aliases=["tiny"])
     models = catalog(models=[entry], aliases={"two": {"gpt-4": "large"}})
-    assert models.names() == ["chat", "gpt-4"]
+    assert models.names() == ["chat", "gpt-4", "small", "large"]  # small of two, large of three
     assert catalog().names() == ["small", "large"]
+
+
+def test_models_of_an_upstream_that_is_down_are_not_listed_but_are_still_known() -> None:
+    models = catalog(is_up=lambda upstream: upstream == "one")
+    assert models.names() == ["small"]
+    assert models.resolve("large").pool == (Target("two", "large"), Target("three", "large"))
 
 
 POOL = (Target("one", "m", 9), Target("two", "m", 1), Target("three", "m", 0))

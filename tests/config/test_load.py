@@ -172,7 +172,7 @@ def test_problems_can_be_given_their_lines(tmp_path: Path) -> None:
     problems = [*check_file(file, environ={}), "plugins.nope: no such plugin is installed", "store: away"]
     assert [line.removeprefix(str(file)) for line in located(file, problems)] == [
         ':2: gate.wrokers: unknown key (did you mean "workers"?)',
-        ":4: routes[0].upstream: missing: expected a name of letters, digits, _ and - (at most 64)",
+        ":4: routes[0].upstream: expected either upstream or upstreams",
         ":7: plugins.nope: no such plugin is installed",
         "store: away",
     ]

@@ -32,6 +32,10 @@ def test_the_gate_of_these_tests_is_good() -> None:
     assert problems_of() == []
 
 
+def served(name: str, *, aliases: list[str] | None = None, **target: Any) -> dict[str, Any]:
+    return {"name": name, "aliases": aliases or [], "targets": [{"upstream": "vllm"} | target]}
+
+
 KEPT = {
     "workers_share": {
         "gate": {"workers": 2},
@@ -44,6 +48,10 @@ KEPT = {
         "upstreams": {"vllm": {"urls": ["http://a"], "max_output_tokens": 8, "context_length": 8}}
     },
     "inner_app_alone": {"upstreams": {"vllm": {"urls": ["app:"]}}},
+    "some_upstream": {"routes": [{"path": "/v1", "upstreams": ["vllm", "openai"], "upstream_path": "/"}]},
+    "one_owner": {"models": [served("a", aliases=["b"]), served("c"), served("a*")]},
+    "some_weight": {"models": [served("a", weight=1), served("b", weight=0.5)]},
+    "served_targets": {"models": [served("a")]},
     "known_upstream": {"quotas": [{"per": "user", "tokens": 1, "upstream": "openai"}]},
     "one_name": routes({"path": "/v1", "upstream": "vllm", "listen": "[::1]:1", "name": "second"}),
     "one_place": routes({"path": "/v2", "upstream": "vllm"}),
@@ -93,6 +101,46 @@ KEPT = {
 }
 
 BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
+    (
+        "some_upstream",
+        {"routes": [{"path": "/v1"}]},
+        "routes[0].upstream: expected either upstream or upstreams",
+    ),
+    (
+        "some_upstream",
+        routes(upstreams=["openai"]),
+        "routes[0].upstream: expected either upstream or upstreams",
+    ),
+    (
+        "some_upstream",
+        {"routes": [{"path": "/v1", "upstreams": ["vllm", "vlm"]}]},
+        'routes[0].upstreams: no upstream "vlm" (known: vllm, openai)',
+    ),
+    (
+        "one_owner",
+        {"models": [served("a", aliases=["b"]), served("b")]},
+        'models[1].name: "b" is another model\'s name or alias already',
+    ),
+    (
+        "one_owner",
+        {"models": [served("a", aliases=["b*"])]},
+        "models[0].aliases: an alias is one name: put a pattern into a table of its own",
+    ),
+    (
+        "some_weight",
+        {"models": [served("a", weight=0)]},
+        "models[0].targets: every weight is 0: nothing would be served",
+    ),
+    (
+        "some_weight",
+        {"models": [{"name": "a", "targets": [{"upstream": "vllm", "weight": 1}, {"upstream": "vllm"}]}]},
+        "models[0].targets: some have a weight: give one to each",
+    ),
+    (
+        "served_targets",
+        {"models": [{"name": "a", "targets": [{"upstream": "openai"}]}]},
+        'models[0].targets[0].upstream: no route leads to "openai": add it to a route\'s upstreams',
+    ),
     (
         "allow_below_path",
         routes(allow=["GET /models", "POST /v1/chat/completions"]),

@@ -6,8 +6,8 @@ import httpx
 import pytest
 import respx
 
-from llmgate.proxy.model_names import EVERY_S, MAX_NAMES, SOONER_S, ModelNames
-from llmgate.proxy.upstreams import Upstream
+from llmgate.proxy.model_names import EVERY_S, SOONER_S, ModelNames
+from llmgate.proxy.upstreams import MAX_NAMES, Upstream
 
 
 def upstream(*hosts: str, api_key: str | None = None) -> Upstream:

@@ -95,6 +95,7 @@ class Catalog:
         models: Sequence[ModelEntry] = (),
         aliases: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
         live: Live = lambda _: None,
+        is_up: Callable[[str], bool] = lambda _: True,
         changed: Callable[[], int] = lambda: 0,
     ) -> None:
         self._upstreams = tuple(upstreams)
@@ -104,6 +105,7 @@ class Catalog:
         self._patterns = [entry for entry in models if entry.is_pattern]
         self._aliases = aliases
         self._live = live
+        self._is_up = is_up
         self._changed = changed
         self._stamp = changed()
         self._resolved = lru_cache(RESOLVED)(self._resolve)
@@ -120,14 +122,28 @@ class Catalog:
         return self._resolved(model)
 
     def names(self) -> list[str]:
-        """The public names of all models that are known now: gate.toml's, then those of the upstreams' lists."""
-        names = dict.fromkeys(entry.name for entry in self._entries.values())
-        hidden = {target.model for entry in self._entries.values() for target in entry.targets}
-        for upstream in self._upstreams:
-            names |= dict.fromkeys(self._aliases.get(upstream, ()))
-            hidden |= set(self._aliases.get(upstream, {}).values())
-            names |= dict.fromkeys(name for name in self._live(upstream) or () if name not in hidden)
-        return list(names)
+        """The public names of all models that are served now: gate.toml's, then those of the upstreams' lists."""
+        return list(self.listed())
+
+    def listed(self) -> dict[str, Target]:
+        """Every public name, with a place where it is served now. Models of upstreams that are down are left out."""
+        up = [upstream for upstream in self._upstreams if self._is_up(upstream)]
+        found: dict[str, Target] = {}
+        hidden: set[tuple[str, str]] = set()
+        for entry in self._entries.values():
+            hidden |= {(target.upstream, target.model) for target in entry.targets}
+            at = next((one for one in (*entry.targets, *entry.fallbacks) if one.upstream in up), None)
+            if at is not None:
+                found.setdefault(entry.name, Target(at.upstream, at.model or entry.name))
+        for upstream in up:
+            aliases = self._aliases.get(upstream, {})
+            hidden |= {(upstream, real) for real in aliases.values()}
+            for alias, real in aliases.items():
+                found.setdefault(alias, Target(upstream, real))
+            for name in sorted(self._live(upstream) or ()):
+                if (upstream, name) not in hidden:
+                    found.setdefault(name, Target(upstream, name))
+        return found
 
     def _resolve(self, model: str) -> Resolution:
         if (entry := self._entries.get(model)) is not None:

@@ -6,38 +6,73 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..errors import NotFound, answer
+from ..errors import answer
+from .catalog import unknown_model
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from .catalog import Catalog
+
 LIST = "/models"
+_PLAIN_CARD = {"object": "model", "created": 0}
+"""What OpenAI's clients want to find in a card."""
 
 
 class ModelCards:
     """Around a relay: answers `GET .../models/{id}` from the upstream's list, and gives aliases a place in it.
 
-    A list that no alias and no `allowed` changes passes byte for byte.
+    A list that no alias and no `allowed` changes passes byte for byte. With a `catalog` the gate answers itself, with
+    the models of all upstreams; `cards` tells what an upstream says of a model of its own.
     """
 
     def __init__(
-        self, app: ASGIApp, *, aliases: Mapping[str, str], allowed: Collection[str] | None = None
+        self,
+        app: ASGIApp,
+        *,
+        aliases: Mapping[str, str],
+        allowed: Collection[str] | None = None,
+        catalog: Catalog | None = None,
+        cards: Callable[[str, str], Mapping[str, Any] | None] = lambda *_: None,
     ) -> None:
         self.app = app
+        self.collects_edits = getattr(app, "collects_edits", False)
         self._aliases = dict(aliases)
         self._allowed = None if allowed is None else frozenset(allowed)
+        self._catalog = catalog
+        self._card = cards
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI. Not a coroutine of its own: every request passes here, and few are for this."""
         if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
             before, found, wanted = scope["path"].partition(LIST)
+            if found and self._catalog is not None and wanted[:1] in ("", "/"):
+                return self._from_catalog(scope, send, self._catalog, wanted[1:])
             if found and wanted.startswith("/"):
                 return self._one(scope, receive, send, before + LIST, wanted[1:])
             if found and not wanted and (self._aliases or self._allowed is not None):
                 return self._list(scope, receive, send)
         return self.app(scope, receive, send)
+
+    async def _from_catalog(self, scope: Scope, send: Send, catalog: Catalog, wanted: str) -> None:
+        cards = {
+            name: {
+                **_PLAIN_CARD,
+                "owned_by": at.upstream,
+                **(self._card(at.upstream, at.model) or {}),
+                "id": name,
+            }
+            for name, at in catalog.listed().items()
+            if self._allowed is None or name in self._allowed
+        }
+        if not wanted:
+            await _send_json(scope, send, {"object": "list", "data": list(cards.values())})
+        elif wanted in cards:
+            await _send_json(scope, send, cards[wanted])
+        else:
+            await answer(scope, send, unknown_model(wanted, list(cards)))
 
     async def _one(self, scope: Scope, receive: Receive, send: Send, path: str, wanted: str) -> None:
         upstream = _Collected()
@@ -49,8 +84,7 @@ class ModelCards:
         elif wanted in cards:
             await _send_json(scope, send, cards[wanted])
         else:
-            refusal = NotFound(f"The model `{wanted}` does not exist.", code="model_not_found", param="model")
-            await answer(scope, send, refusal)
+            await answer(scope, send, unknown_model(wanted, ()))
 
     async def _list(self, scope: Scope, receive: Receive, send: Send) -> None:
         upstream = _Collected()

@@ -50,10 +50,10 @@ class TokenCounter:
         self._dialect = dialect
         self._http = http
 
-    async def __call__(self, model_request: ModelRequest) -> int | None:
-        """The tokens of the prompt, chat template included; None where the backend cannot or does not say.
+    async def __call__(self, model_request: ModelRequest, model: str = "") -> int | None:
+        """The tokens of the prompt for `model`, or the one that the request names, chat template included.
 
-        Raises `Unavailable` where it could, but not now.
+        None where the backend cannot or does not say. Raises `Unavailable` where it could, but not now.
         """
         path, names = self._door(model_request)
         if path is None:
@@ -61,7 +61,11 @@ class TokenCounter:
         replica = self._upstream.any_ready()
         if replica is None:
             raise _not_now(self._upstream.name)
-        body = {name: model_request.fields[name] for name in names if name in model_request.fields}
+        body: dict[str, object] = {
+            name: model_request.fields[name] for name in names if name in model_request.fields
+        }
+        if model:
+            body["model"] = model
         headers = {b"content-type": b"application/json", **self._upstream.own_headers()}
         try:
             answer = await self._http.post(

@@ -29,9 +29,7 @@ COMMANDS = {
     "quota": "Set, show, reset and remove quotas.",
     "usage": "Show what was used, from the ledger: the total, groups, or single requests.",
     "reconcile": "Compare the ledger with what the upstreams count themselves, for a while.",
-    "simulate": (
-        "Play the ledger's requests against NEW.toml: who would have been refused, and what it would have cost."
-    ),
+    "simulate": "Play the ledger's requests against NEW.toml: who is refused, and what it costs.",
     "import": "Turn the configuration of another gateway into a gate.toml.",
     "backup": "Copy the store to a file, while the gate runs.",
     "conformance": "Send requests to the backend at URL directly and through a gate, and compare the answers.",

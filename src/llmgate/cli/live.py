@@ -67,7 +67,7 @@ async def _check_replica(
         _note(found, f"{place}: {replica.origin.url}{path}", findings)
     if path == listing or found.good:
         found = await ask_models(upstream, replica, listing, http=http)
-        upstream.model_names |= found.names or set()
+        upstream.model_names |= (found.cards or {}).keys()
         if path == listing:
             _note(found, f"{place}: {replica.origin.url}{path}", findings)
     if replica.key_refused:

@@ -53,6 +53,6 @@ def _row(address: str, route: BaseRoute, claim: Claim) -> Row:
         "path": claim.path,
         "route": getattr(route, "name", "-"),
         "owner": getattr(route, "owner", None),
-        "upstream": route.settings.upstream if isinstance(route, ProxyMount) else None,
+        "upstream": ", ".join(route.settings.served_by) if isinstance(route, ProxyMount) else None,
         "layers": [layer.name for layer in middleware if isinstance(layer, Layer) and layer.name] or None,
     }

@@ -40,7 +40,7 @@ def announce(config: Config) -> None:
     """Say where the gate listens and what it lets through."""
     addresses = ", ".join(sorted(map(str, addresses_of(config))))
     workers = f", {config.gate.workers} workers" if config.gate.workers > 1 else ""
-    routes = [f"{route.path} -> {route.upstream}" for route in config.routes]
+    routes = [f"{route.path} -> {', '.join(route.served_by)}" for route in config.routes]
     plugins = [f"{table.prefix or '/'} -> {name}" for name, table in config.plugins.items()]
     click.echo(f"llmgate listens on {addresses}{workers}", err=True)
     click.echo(f"routes: {', '.join(routes + plugins) or 'none yet: add [[routes]] to gate.toml'}", err=True)

@@ -38,7 +38,7 @@ MOST_AFFECTED = 3
 @json_option
 @administration
 async def command(gate: Administration, /, *, other: Path, days: float, as_json: bool) -> None:
-    """Play the ledger's requests against NEW.toml: who would have been refused, and what it would have cost.
+    """Play the ledger's requests against NEW.toml: who is refused, and what it costs.
 
     The ledger is that of gate.toml (or --config). Limits, quotas and prices are those of NEW.toml; quotas that a
     user, key or organization has of its own stay.

@@ -19,7 +19,7 @@ import msgspec
 from .addresses import ASGI_APP, Address
 from .messages import alternatives, dangling, join, quoted
 from .read import BROKEN, Unknowable, sound
-from .schema import Config, Gate, Limit, LimitsStore, Quota, Route, Tls, Upstream
+from .schema import Config, Gate, Limit, LimitsStore, ModelTable, Quota, Route, Target, Tls, Upstream
 
 Finding = tuple[str, str]
 Rule = Callable[[Config, Any], Iterator[Finding]]
@@ -80,10 +80,53 @@ def inner_app_alone(_: Config, upstream: Upstream) -> Iterator[Finding]:
         yield "urls", f"{quoted(ASGI_APP)} stands alone: put the servers into an upstream of their own"
 
 
-def known_upstream(config: Config, table: Route | Quota) -> Iterator[Finding]:
+def known_upstream(config: Config, table: Route | Quota | Target) -> Iterator[Finding]:
     """Upstreams are named as they are declared."""
     if table.upstream is not None and table.upstream not in config.upstreams:
         yield "upstream", dangling("upstream", table.upstream, config.upstreams)
+
+
+def some_upstream(config: Config, route: Route) -> Iterator[Finding]:
+    """A route leads to one upstream, or to several by the model."""
+    if (route.upstream is None) == (not route.upstreams):
+        yield "upstream", "expected either upstream or upstreams"
+    for name in sound(route.upstreams):
+        if name not in config.upstreams:
+            yield "upstreams", dangling("upstream", name, config.upstreams)
+        elif config.upstreams[name].is_asgi_app and len(route.upstreams) > 1:
+            yield "upstreams", f"{quoted(name)} is the app around which the gate is put, and stands alone"
+
+
+def one_owner(config: Config, model: ModelTable) -> Iterator[Finding]:
+    """A name means one model."""
+    mine = {model.name, *sound(model.aliases)}
+    for other in sound(config.models):
+        if other is model:
+            break
+        for name in sorted(mine & {other.name, *sound(other.aliases)}):
+            yield "name", f"{quoted(name)} is another model's name or alias already"
+    if any("*" in alias for alias in sound(model.aliases)):
+        yield "aliases", "an alias is one name: put a pattern into a table of its own"
+
+
+def some_weight(_: Config, model: ModelTable) -> Iterator[Finding]:
+    """Weights are shares: all of them 0 would leave nobody."""
+    weights = [target.weight for target in sound(model.targets)]
+    if weights and all(weight == 0 for weight in weights):
+        yield "targets", "every weight is 0: nothing would be served"
+    if None in weights and any(weight is not None for weight in weights):
+        yield "targets", "some have a weight: give one to each"
+
+
+def served_targets(config: Config, model: ModelTable) -> Iterator[Finding]:
+    """A target that no route leads to would never be asked."""
+    reached = {name for route in sound(config.routes) for name in route.served_by}
+    for index, target in enumerate(sound(model.targets)):
+        if target.upstream in config.upstreams and target.upstream not in reached:
+            yield (
+                f"targets[{index}].upstream",
+                f"no route leads to {quoted(target.upstream)}: add it to a route's upstreams",
+            )
 
 
 def one_name(config: Config, route: Route) -> Iterator[Finding]:
@@ -110,11 +153,11 @@ def one_place(config: Config, route: Route) -> Iterator[Finding]:
 def no_doubled_path(config: Config, route: Route) -> Iterator[Finding]:
     """An upstream's URL is the server's root; the route's path is added to it."""
     added = route.path if route.upstream_path is None else route.upstream_path
-    urls = config.upstreams[route.upstream].urls if route.upstream in config.upstreams else ()
-    for url in sound(urls):
-        if added != "/" and urlsplit(url).path.endswith(added):
-            twice = f"{quoted(url)} of upstream {quoted(route.upstream)} ends in {quoted(added)} already"
-            yield "path", f"{twice}: write {quoted(url.removesuffix(added))} there"
+    for name in sound(route.served_by):
+        for url in sound(config.upstreams[name].urls) if name in config.upstreams else ():
+            if added != "/" and urlsplit(url).path.endswith(added):
+                twice = f"{quoted(url)} of upstream {quoted(name)} ends in {quoted(added)} already"
+                yield "path", f"{twice}: write {quoted(url.removesuffix(added))} there"
 
 
 def allow_below_path(_: Config, route: Route) -> Iterator[Finding]:
@@ -270,6 +313,7 @@ RULES: Rules = MappingProxyType(
         Upstream: (key_fits_header, output_fits_context, inner_app_alone, no_loop, one_value_for_a_header),
         Route: (
             known_upstream,
+            some_upstream,
             one_name,
             one_place,
             no_doubled_path,
@@ -279,6 +323,8 @@ RULES: Rules = MappingProxyType(
             roles_need_a_caller,
             allowed_default,
         ),
+        ModelTable: (one_owner, some_weight, served_targets),
+        Target: (known_upstream,),
         Limit: (
             one_unit,
             known_routes,

@@ -370,7 +370,14 @@ class Route(Struct, frozen=True, kw_only=True):
     """What is let through to an upstream, and by which rules."""
 
     path: Annotated[UrlPath, doc("Prefix of the paths that belong to this route.")]
-    upstream: Annotated[Name, doc("Where they go: a NAME of [upstreams.NAME].")]
+    upstream: Annotated[Name | None, doc("Where they go: a NAME of [upstreams.NAME].")] = None
+    upstreams: Annotated[
+        Several[Name], doc("In place of upstream, where there are several: the model of a request decides.")
+    ] = ()
+    charge: Annotated[
+        Literal["answered", "asked"],
+        doc("Which model's price a request has: the one that answered, or the one that was asked for."),
+    ] = "answered"
     name: Annotated[
         str, Meta(max_length=256), doc("Name in limits, metrics and logs; without one, the path.")
     ] = ""
@@ -402,6 +409,38 @@ class Route(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "name", self.name or self.path)
+
+    @property
+    def served_by(self) -> tuple[Name, ...]:
+        """Its upstreams, the first one that is asked without a model first."""
+        return self.upstreams if self.upstream is None else (self.upstream,)
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """A place where a model is served."""
+
+    upstream: Annotated[Name, doc("A NAME of [upstreams.NAME].")]
+    model: Annotated[Model | None, doc("Its name there; without one, the name that was asked for.")] = None
+    weight: Annotated[Amount | None, doc("Its share of the requests; 0: none.")] = None
+
+
+class ModelTable(Struct, frozen=True, kw_only=True):
+    """A model by the name that clients use, and where it is served."""
+
+    name: Annotated[Model, doc("Name; with * in it, a pattern for names that nothing else knows.")]
+    aliases: Annotated[Several[Model], doc("Other names of it.")] = ()
+    targets: Annotated[
+        tuple[Target, ...],
+        Meta(min_length=1),
+        doc("Where it is served: by their weights, without weights the least busy one."),
+    ]
+    fallbacks: Annotated[
+        tuple[Target, ...], doc("What is tried then, in this order, before the first byte of an answer.")
+    ] = ()
+    fallback_on: Annotated[
+        Several[Literal["down", "busy", "timeout", "context"]],
+        doc("Why another target is tried: nothing answers, 429/503/529, no first byte, prompt too long."),
+    ] = ("down", "busy", "timeout")
 
 
 class Limit(Struct, frozen=True, kw_only=True):
@@ -485,6 +524,7 @@ class Config(Struct, frozen=True, kw_only=True):
     mail: Mail = Mail()
     upstreams: Mapping[Name, Upstream] = field(default_factory=dict)
     prices: Mapping[Model, Price] = field(default_factory=dict)
+    models: tuple[ModelTable, ...] = ()
     routes: tuple[Route, ...] = ()
     limits: tuple[Limit, ...] = ()
     quotas: tuple[Quota, ...] = ()

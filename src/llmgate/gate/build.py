@@ -117,13 +117,12 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
         }
         mounts = []
         for index, route in enumerate(config.routes):
-            upstream = upstreams[route.upstream]
             mount = ProxyMount(
                 route,
-                relay_of(route, config, runtime, upstream),
+                relay_of(route, config, runtime, upstreams),
                 owner=f"routes[{index}]",
                 front=front_of(route, config, runtime, identity, verifiers_of(surfaces)),
-                middleware=route_middleware(route, config, runtime, upstream, surfaces),
+                middleware=route_middleware(route, config, runtime, upstreams, surfaces),
             )
             late[route.name].app = mount.service
             mounts.append(mount)

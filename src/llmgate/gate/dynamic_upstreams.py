@@ -71,8 +71,8 @@ class DynamicUpstreams:
         upstream.take_over()
         config = msgspec.structs.replace(self._config, upstreams={name: settings})
         upstream.model_names = frozenset(known_models(msgspec.structs.replace(config, routes=(route,))))
-        relay = relay_of(route, config, self._runtime, upstream)
-        layers = route_middleware(route, config, self._runtime, upstream, {})
+        relay = relay_of(route, config, self._runtime, {name: upstream})
+        layers = route_middleware(route, config, self._runtime, {name: upstream}, {})
         backend = DynamicUpstream(upstream, wrap(relay, layers))
         stack = AsyncExitStack()
         if (health := health_of(settings)) is not None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable
+from typing import Protocol
+
+from ..backends.catalog import FallbackOn, ModelEntry, Target
 from ..config import Config, Limit, Upstream
+from ..config.schema import Target as TargetSettings
 from ..ledger import Allotment, Default, Price, Prices, Unit, Window
 from ..ledger.model import MILLION
 from ..middleware import ratelimit
@@ -49,11 +54,59 @@ def aliases_of(settings: Upstream) -> dict[str, str]:
     return {str(alias): str(name) for alias, name in settings.models.items()}
 
 
+def entries_of(config: Config, upstreams: Collection[str]) -> list[ModelEntry]:
+    """Those of gate.toml's [[models]] that a route to `upstreams` serves, with the targets that it leads to."""
+    entries = []
+    for table in config.models:
+        targets = [target_of(target) for target in table.targets if target.upstream in upstreams]
+        if targets:
+            fallbacks = [target_of(target) for target in table.fallbacks if target.upstream in upstreams]
+            reasons = frozenset(map(FallbackOn, table.fallback_on))
+            entries.append(ModelEntry(table.name, targets, table.aliases, fallbacks, reasons))
+    return entries
+
+
+def target_of(target: TargetSettings) -> Target:
+    """A target in the catalog's words."""
+    return Target(target.upstream, target.model or "", target.weight)
+
+
+def billable_by(config: Config, upstreams: Iterable[UpstreamNames]) -> Callable[[str, str], bool] | None:
+    """Whether a model (the charged name, the one asked for) cannot evade prices and quotas by its name.
+
+    With prices, and none for "*", it needs one. With a quota of one model, it has to be one that somebody knows: a
+    backend with a single model serves it under any name. None where neither is in force.
+    """
+    if config.prices and "*" not in config.prices:
+        return lambda charged, _: charged in config.prices
+    if not any(quota.model for quota in config.quotas):
+        return None
+    known = known_models(config) | {str(quota.model) for quota in config.quotas if quota.model}
+    known |= {alias for upstream in config.upstreams.values() for alias in upstream.models}
+    served = tuple(upstreams)
+
+    def billable(charged: str, asked: str) -> bool:
+        return charged in known or asked in known or any(charged in one.model_names for one in served)
+
+    return billable
+
+
+class UpstreamNames(Protocol):
+    """What an upstream says it serves."""
+
+    @property
+    def model_names(self) -> Collection[str]:
+        """Names of models; empty while they are not known."""
+
+
 def known_models(config: Config) -> set[str]:
     """The models that gate.toml names: those that metrics name before the upstreams have said what they serve."""
     names = set(config.prices)
     for upstream in config.upstreams.values():
         names.update(upstream.models.values())
+    for model in config.models:
+        names.update([model.name, *model.aliases] if "*" not in model.name else ())
+        names.update(target.model for target in (*model.targets, *model.fallbacks) if target.model)
     for route in config.routes:
         names.update(route.models or ())
         if route.default_model is not None:

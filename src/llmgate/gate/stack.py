@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from starlette.middleware import Middleware
 
+from ..backends.catalog import Catalog
 from ..backends.context_length import ContextLengths
 from ..backends.dialect import DIALECTS
 from ..backends.model_list import ModelCards
+from ..backends.serving import Serving
 from ..backends.token_counter import TokenCounter
 from ..config import Config, Limit, Name, Route, Upstream
 from ..errors import ConfigError
@@ -38,8 +40,8 @@ from ..proxy.asgi_upstream import ORIGIN, AsgiUpstream
 from ..proxy.circuit_breaker import BreakerSettings
 from ..proxy.engines.base import Timeouts
 from ..proxy.health import HealthSettings
-from ..proxy.relay import Relay
-from .from_config import aliases_of, limit_of, prices_of
+from ..proxy.relay import Outlet, Relay
+from .from_config import aliases_of, billable_by, entries_of, limit_of, prices_of
 from .router import path_pattern
 
 if TYPE_CHECKING:
@@ -144,57 +146,100 @@ def proxy_headers(config: Config) -> list[Middleware]:
     return [Layer("", ProxyHeaders, trusted=trusted, unix_sockets=unix)] if trusted or unix else []
 
 
-def relay_of(
-    route: Route, config: Config, runtime: Runtime, upstream: upstreams.Upstream
-) -> Relay | AsgiUpstream:
-    """The innermost app of a route: it passes requests on to `upstream`."""
-    settings = config.upstreams[route.upstream]
+Upstreams = Mapping[Name, upstreams.Upstream]
+
+
+def relay_of(route: Route, config: Config, runtime: Runtime, served: Upstreams) -> Relay | AsgiUpstream:
+    """The innermost app of a route: it passes requests on to one of its upstreams."""
+    first = route.served_by[0]
+    settings, upstream = config.upstreams[first], served[first]
     strip = route.path if route.upstream_path is not None else ""
     put = route.upstream_path or ""
     if runtime.inner is not None and settings.is_asgi_app:
         return AsgiUpstream(runtime.inner, upstream, strip_prefix=strip, upstream_path=put)
+    outlets = {
+        name: Outlet(
+            served[name],
+            forwarded=config.upstreams[name].forwarded,
+            own_request_id=served[name].dialect.request_id_must_be_uuid,
+        )
+        for name in route.served_by
+    }
     return Relay(
         upstream,
         strip_prefix=strip,
         upstream_path=put,
-        forwarded=settings.forwarded,
-        own_request_id=DIALECTS[settings.dialect].request_id_must_be_uuid,
+        forwarded=outlets[first].forwarded,
+        own_request_id=outlets[first].own_request_id,
+        others=outlets,
         max_body=config.gate.max_body,
     )
 
 
+def catalog_of(route: Route, config: Config, served: Upstreams) -> Catalog | None:
+    """The models of a route, where the model decides where a request goes."""
+    entries = entries_of(config, route.served_by)
+    if len(route.served_by) == 1 and not entries:
+        return None
+
+    def lists(name: str) -> Collection[str] | None:
+        return served[name].model_names or None
+
+    return Catalog(
+        route.served_by,
+        models=entries,
+        aliases={name: aliases_of(config.upstreams[name]) for name in route.served_by},
+        live=lists,
+        is_up=lambda name: served[name].any_ready() is not None,
+        changed=lambda: sum(served[name].lists_read for name in route.served_by),
+    )
+
+
 def route_middleware(
-    route: Route,
-    config: Config,
-    runtime: Runtime,
-    upstream: upstreams.Upstream,
-    surfaces: Mapping[Name, Surface],
+    route: Route, config: Config, runtime: Runtime, served: Upstreams, surfaces: Mapping[Name, Surface]
 ) -> list[Middleware]:
     """What stands around the relay, inside of authentication. Raises `ConfigError` for unknown layers."""
-    settings = config.upstreams[route.upstream]
-    aliases, max_body = aliases_of(settings), config.gate.max_body
+    catalog = catalog_of(route, config, served)
+    aliases = aliases_of(config.upstreams[route.served_by[0]]) if catalog is None else {}
     layers: list[Middleware] = [
         Layer(
-            "", Models, default=route.default_model, aliases=aliases, allowed=route.models, max_body=max_body
+            "",
+            Models,
+            default=route.default_model,
+            aliases=aliases,
+            allowed=route.models,
+            catalog=catalog,
+            busy=lambda name: served[name].busy,
+            charges_asked=route.charge == "asked",
+            billable=billable_by(config, [served[name] for name in route.served_by]),
+            max_body=config.gate.max_body,
         )
     ]
     if any(operation.path == "*" for operation in route.allow) and not METERED.isdisjoint(route.middleware):
         layers.insert(0, Layer("", MeteredOnly, named=_named(route)))
     if not any(operation.path.startswith("/responses/{") for operation in route.allow):
         layers.append(Layer("", StoredResponses))
-    if settings.lora:
+    if any(config.upstreams[name].lora for name in route.served_by):
         layers.append(Layer("", FatalParameters))
     for name in route.middleware:
         match name:
             case "ratelimit":
                 layers.append(rate_limit(config, runtime, route.name))
             case "quota":
-                layers.append(_quota(route, config, runtime, upstream))
+                layers.append(_quota(route, config, runtime, served))
             case "accounting":
-                layers.append(_accounting(route, config, runtime))
+                layers.append(_accounting(route, config, runtime, served))
             case _:
                 layers.append(_offered(route, name, surfaces))
-    return [*layers, Layer("", ModelCards, aliases=aliases, allowed=route.models)]
+    return [
+        *layers,
+        Layer("", ModelCards, aliases=aliases, allowed=route.models, catalog=catalog, cards=_cards(served)),
+    ]
+
+
+def _cards(served: Upstreams) -> Callable[[str, str], Mapping[str, Any] | None]:
+    """What an upstream says of a model of its own."""
+    return lambda upstream, model: served[upstream].model_cards.get(model)
 
 
 def _named(route: Route) -> list[str]:
@@ -226,34 +271,46 @@ def _limited(app: ASGIApp, *, limits: Sequence[ratelimit.Limit], **settings: Any
     return RateLimit(app, limits=limits, **settings) if limits else app
 
 
-def _accounting(route: Route, config: Config, runtime: Runtime) -> Layer:
+def _accounting(route: Route, config: Config, runtime: Runtime, served: Upstreams) -> Layer:
+    first = route.served_by[0]
     return Layer(
         "accounting",
         Accounting,
         ledger=runtime.ledger,
-        dialect=DIALECTS[config.upstreams[route.upstream].dialect],
-        upstream=route.upstream,
+        dialect=served[first].dialect,
+        upstream=first,
         prices=prices_of(config),
+        dialects={name: served[name].dialect for name in route.served_by},
         max_body=config.gate.max_body,
     )
 
 
-def _quota(route: Route, config: Config, runtime: Runtime, upstream: upstreams.Upstream) -> Layer:
-    settings = config.upstreams[route.upstream]
-    dialect = DIALECTS[settings.dialect]
+def _quota(route: Route, config: Config, runtime: Runtime, served: Upstreams) -> Layer:
+    first = route.served_by[0]
     return Layer(
         "quota",
         Quota,
         ledger=runtime.ledger,
-        dialect=dialect,
         prices=prices_of(config),
+        upstream=first,
+        servings={
+            name: serving_of(served[name], config.upstreams[name], runtime) for name in route.served_by
+        },
+        refused_status=route.quota_status,
+        max_body=config.gate.max_body,
+    )
+
+
+def serving_of(upstream: upstreams.Upstream, settings: Upstream, runtime: Runtime) -> Serving:
+    """What the layers have to know of an upstream."""
+    dialect = upstream.dialect
+    return Serving(
+        upstream=upstream.name,
+        dialect=dialect,
         context_length=settings.context_length,
         context=ContextLengths(upstream, dialect, runtime.http),
         max_output_tokens=settings.max_output_tokens,
-        upstream=route.upstream,
         count=TokenCounter(upstream, dialect, runtime.http),
-        refused_status=route.quota_status,
-        max_body=config.gate.max_body,
     )
 
 

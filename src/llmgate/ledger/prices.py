@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..usage.model import Usage
@@ -59,6 +59,18 @@ class Prices:
     def of(self, model: str) -> Price:
         """The price of `model`; free where the list names neither it nor "*"."""
         return self.by_model.get(model) or self.by_model.get("*") or FREE
+
+    def dearest(self, models: Iterable[str]) -> Price:
+        """A price under which none of `models` costs more: what has to be held before it is known which answers."""
+        prices = {self.of(model) for model in models}
+        if len(prices) == 1:
+            return prices.pop()
+        cached = [price.input if price.cached_input is None else price.cached_input for price in prices]
+        return Price(
+            max((price.input for price in prices), default=0.0),
+            max((price.output for price in prices), default=0.0),
+            max(cached, default=0.0),
+        )
 
 
 def _round_up(amount: float) -> int:

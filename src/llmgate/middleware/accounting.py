@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..backends.endpoint import Endpoint
@@ -16,7 +17,7 @@ from ..ledger.prices import Prices
 from ..usage.meter import inject, meter_for, unanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -45,8 +46,11 @@ class Accounting:
     client did not ask for. The end of an answer (its last piece, or the event that tells the client that
     there is no more) is sent only when the record is in the store. If it cannot be written in time, the
     answer is broken off: what a client has seen finished is in the ledger. While no records can be written,
-    requests are refused. `upstream` names the one below in the records of requests that never reached it.
+    requests are refused. `upstream` names the one below in the records of requests that never reached it. Where a
+    route has several upstreams, `dialects` has that of each by its name.
     """
+
+    collects_edits = True
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class Accounting:
         dialect: Dialect,
         upstream: str = "",
         prices: Prices | None = None,
+        dialects: Mapping[str, Dialect] = MappingProxyType({}),
         max_body: int = 16 * 1024 * 1024,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,7 +70,12 @@ class Accounting:
         self.upstream = upstream
         self.prices = prices or Prices({})
         self.timer = timer
+        self._dialects = dialects
         self._max_body = max_body
+
+    def dialect_of(self, upstream: str) -> Dialect:
+        """How the upstream that answers reports usage."""
+        return self._dialects.get(upstream, self.dialect)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -74,14 +84,14 @@ class Accounting:
             return
         exchange = exchange_of(scope)
         try:
-            model_request = exchange.model_request or await exchange.read(scope, receive, self._max_body)
+            model_request = await exchange.read(scope, receive, self._max_body)
         except Refusal as refusal:
             await answer(scope, send, refusal)
             return
         except ClientGone:
             return
-        if changes := inject(self.dialect, model_request):
-            scope = exchange.edit(scope, changes)
+        exchange.edit(lambda each: inject(each, model_request), self.dialect_of(exchange.upstream))
+        scope = exchange.hand_on(scope, self.app)
         headers = [pair for pair in scope["headers"] if pair[0] != READABLE[0]]
         headers.append(READABLE)
         charge = self.ledger.charge(
@@ -143,7 +153,7 @@ class _Metered:
         exchange.status = message["status"]
         kind, coding = _about(headers)
         meter = self._meter = meter_for(
-            self._layer.dialect,
+            self._layer.dialect_of(exchange.upstream),
             self._request,
             status=exchange.status,
             content_type=kind,
@@ -156,7 +166,9 @@ class _Metered:
 
     def _look_ahead(self, meter: Meter) -> None:
         """Whoever leaves before the count has come is waited for by nobody: the answer is read on for a moment."""
-        self._exchange.drain = self._layer.dialect.drain if meter.awaits_usage else 0.0
+        self._exchange.drain = (
+            self._layer.dialect_of(self._exchange.upstream).drain if meter.awaits_usage else 0.0
+        )
 
     async def _send_start(self) -> None:
         if self._start is not None:

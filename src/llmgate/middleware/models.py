@@ -1,29 +1,39 @@
-"""Which model a request means: fills in the default, resolves aliases, holds to the route's list."""
+"""Which model a request means, and where it is served: the default, aliases, the route's list, the catalog."""
 
 from __future__ import annotations
 
+import random
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ..backends.catalog import order, unknown_model
 from ..backends.endpoint import Endpoint
 from ..backends.request import endpoint_of
-from ..errors import BadRequest, ClientGone, NotFound, Refusal, answer
+from ..errors import BadRequest, ClientGone, Refusal, answer
 from ..exchange import exchange_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from ..backends.request import ModelRequest
+    from ..backends.catalog import Catalog
+    from ..exchange import Exchange
 
 
 class Models:
     """Puts `default` where a request names no model and the real name where it names an alias.
 
-    With `allowed`, any other name is refused with OpenAI's 404 `model_not_found`. The names in `allowed`
-    are those that clients use.
+    With a `catalog` the model decides where a request goes: its targets are put into the exchange, the first of them
+    being the one that `busy` (requests in flight for each replica of an upstream) or their weights say. With
+    `charges_asked` the request has the price of the model that was asked for, else of the one that answers.
+
+    With `allowed`, any other name is refused with OpenAI's 404 `model_not_found`; the names in `allowed` are those
+    that clients use. So is a model that is not `billable`, where that is given: of the charged name and the one
+    that was asked for it says whether there is a price, or a quota, that could not be evaded by another name.
     """
+
+    collects_edits = True
 
     def __init__(
         self,
@@ -32,12 +42,22 @@ class Models:
         default: str | None = None,
         aliases: Mapping[str, str] = MappingProxyType({}),
         allowed: Collection[str] | None = None,
+        catalog: Catalog | None = None,
+        busy: Callable[[str], float] = lambda _: 0.0,
+        charges_asked: bool = False,
+        billable: Callable[[str, str], bool] | None = None,
+        draw: Callable[[], float] = random.random,
         max_body: int = 16 * 1024 * 1024,
     ) -> None:
         self.app = app
         self._default = default
         self._aliases = dict(aliases)
         self._allowed = None if allowed is None else frozenset(allowed)
+        self._catalog = catalog
+        self._busy = busy
+        self._charges_asked = charges_asked
+        self._billable = billable
+        self._draw = draw
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,22 +67,55 @@ class Models:
             return
         exchange = exchange_of(scope)
         try:
-            model_request = exchange.model_request or await exchange.read(scope, receive, self._max_body)
-            model = self._resolve(model_request)
+            model_request = await exchange.read(scope, receive, self._max_body)
+            name = self._name(model_request.model)
+            if self._catalog is None:
+                self._rename(exchange, name)
+            else:
+                self._route(exchange, self._catalog, name)
         except Refusal as refusal:
             await answer(scope, send, refusal)
             return
         except ClientGone:
             return
-        if model is not None and model != model_request.model:
-            scope = exchange.edit(scope, {"model": model})
-        exchange.model = model or ""
-        await self.app(scope, exchange.receive, send)
+        await self.app(exchange.hand_on(scope, self.app), exchange.receive, send)
 
-    def _resolve(self, model_request: ModelRequest) -> str | None:
-        name = model_request.model or self._default
+    def _name(self, asked: str | None) -> str | None:
+        name = asked or self._default
         if self._allowed is not None and name is None:
             raise BadRequest("body.model: name the model", param="model")
         if self._allowed is not None and name not in self._allowed:
-            raise NotFound(f"The model `{name}` does not exist.", code="model_not_found", param="model")
-        return name if name is None else self._aliases.get(name, name)
+            raise unknown_model(name or "", sorted(self._allowed))
+        return name
+
+    def _rename(self, exchange: Exchange, name: str | None) -> None:
+        """The route has one upstream: an alias becomes the name that it has there."""
+        real = name if name is None else self._aliases.get(name, name)
+        if real is not None:
+            self._refuse_unbillable(name or "", name or "" if self._charges_asked else real)
+            assert exchange.model_request is not None, "it is read by now"
+            if real != exchange.model_request.model:
+                exchange.edit({"model": real})
+        exchange.asked = name or ""
+        exchange.model = exchange.answering = real or ""
+        if self._charges_asked and name:
+            exchange.model = name
+
+    def _route(self, exchange: Exchange, catalog: Catalog, name: str | None) -> None:
+        """The model decides where the request goes."""
+        if name is None:
+            known = catalog.names()
+            hint = f" The models here: {', '.join(known)}." if known else ""
+            raise BadRequest(f"body.model: name the model.{hint}", param="model")
+        resolution = catalog.resolve(name)
+        targets = order(resolution, busy=self._busy, random=self._draw)
+        for target in targets:
+            self._refuse_unbillable(name, resolution.name if self._charges_asked else target.model)
+        exchange.asked, exchange.charges_asked = resolution.name, self._charges_asked
+        exchange.targets, exchange.fallback_on = targets, resolution.fallback_on
+        exchange.model = resolution.name
+        exchange.answers_with(targets[0])
+
+    def _refuse_unbillable(self, asked: str, charged: str) -> None:
+        if self._billable is not None and not self._billable(charged, asked):
+            raise unknown_model(asked, ())

@@ -101,6 +101,7 @@ class RateLimit:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
+        self.collects_edits = getattr(app, "collects_edits", False)
         windows = MemoryStorage() if storage is None else storage
         self._slots = slots or LocalSlots()
         self._ipv6_prefix = ipv6_prefix

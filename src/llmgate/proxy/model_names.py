@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import httpx
 import msgspec
@@ -26,18 +26,18 @@ EVERY_S = 60.0
 SOONER_S = 10.0
 """After a round in which no replica has answered with a list."""
 TIMEOUT_S = 10.0
-MAX_NAMES = 200
-"""Names that are taken of one upstream: each is a time series for every other label."""
 MAX_LENGTH = 128
 """Characters of a name."""
+MAX_CARD = 16 * 1024
+"""Bytes of what is said of one model."""
 
 
-class _Card(msgspec.Struct):
-    id: str = ""
+Card = dict[str, Any]
+"""What a backend says of a model, as it says it."""
 
 
 class _List(msgspec.Struct):
-    data: list[_Card] | None = None
+    data: list[Card] | None = None
 
 
 class ModelNames:
@@ -80,16 +80,16 @@ class ModelNames:
         answers = await asyncio.gather(
             *(ask_models(upstream, replica, path, http=self._http) for replica in upstream.replicas)
         )
-        shown = [listed.names for listed in answers if listed.names is not None]
+        shown = [listed.cards for listed in answers if listed.cards is not None]
         if shown:
-            upstream.model_names = frozenset(sorted(set().union(*shown))[:MAX_NAMES])
+            upstream.lists_models({name: cards[name] for cards in shown for name in sorted(cards)})
         return bool(shown)
 
 
 class Listed(NamedTuple):
-    """What a replica has answered to the question for its models; `names` are None where that is no list."""
+    """What a replica has answered to the question for its models: `cards` by their names, None if it is no list."""
 
-    names: set[str] | None
+    cards: dict[str, Card] | None
     good: bool
     message: str
 
@@ -115,5 +115,10 @@ async def ask_models(upstream: Upstream, replica: Replica, path: str, *, http: h
         cards = msgspec.json.decode(answer.content, type=_List).data or []
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Listed(None, True, found)
-    names = {card.id for card in cards if 0 < len(card.id) <= MAX_LENGTH and card.id.isprintable()}
-    return Listed(names, True, found)
+    if not all(isinstance(card.get("id"), str) for card in cards):
+        return Listed(None, True, found)
+    return Listed({card["id"]: card for card in cards if _is_usable(card["id"], card)}, True, found)
+
+
+def _is_usable(name: str, card: Card) -> bool:
+    return 0 < len(name) <= MAX_LENGTH and name.isprintable() and len(msgspec.json.encode(card)) <= MAX_CARD

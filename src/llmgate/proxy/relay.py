@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ..errors import BadRequest, ClientGone, NotFound, Refusal, answer
 from ..exchange import exchange_of, too_large
+from .attempts import Attempts
 from .engine_control import REFUSED, controls_engine
 from .engines.base import UpstreamRequest
 from .headers import forwarded_headers, request_headers
 from .streaming import DisconnectWatcher, ProxiedRequest, Upload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from starlette.types import Message, Receive, Scope, Send
 
+    from ..backends.catalog import Target
     from ..errors import Header
     from ..exchange import Exchange
     from .upstreams import Upstream
@@ -34,14 +38,30 @@ PATHS = 32
 """How many paths of a route are remembered as judged: an API has few, and somebody may send many."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """An upstream and what requests to it look like.
+
+    With `forwarded` it is told about the client by X-Forwarded headers; with `own_request_id` it gets the
+    exchange's id as X-Request-ID, whatever the client has sent.
+    """
+
+    upstream: Upstream
+    forwarded: bool = False
+    own_request_id: bool = False
+
+
 class Relay:
     """Passes requests to `upstream`: method, path, query, end-to-end headers and body as they are.
 
-    `strip_prefix` is taken off the path and `upstream_path` put in its place. With `forwarded` the upstream is
-    told about the client by X-Forwarded headers; with `own_request_id` it gets the exchange's id as X-Request-ID,
-    whatever the client has sent. A body over `max_body` bytes is refused, or broken off where
-    its length is only seen as it comes. Raises `AnswerCut` where an answer breaks off.
+    `strip_prefix` is taken off the path and `upstream_path` put in its place. `forwarded` and `own_request_id` are
+    those of `Outlet`. A body over `max_body` bytes is refused, or broken off where its length is only seen as it
+    comes. Changes that the layers above have collected are written into it here (see `Exchange`). Where the exchange
+    has targets, they are tried in their order until one answers, before the first byte; `others` has their upstreams
+    by name. Raises `AnswerCut` where an answer breaks off.
     """
+
+    collects_edits = True
 
     def __init__(
         self,
@@ -51,13 +71,13 @@ class Relay:
         upstream_path: str = "",
         forwarded: bool = False,
         own_request_id: bool = False,
+        others: Mapping[str, Outlet] = MappingProxyType({}),
         max_body: int = sys.maxsize,
     ) -> None:
-        self._upstream = upstream
+        self._outlet = Outlet(upstream, forwarded, own_request_id)
+        self._others = others
         self._strip_prefix = strip_prefix.rstrip("/").encode("ascii")
         self._upstream_path = upstream_path.rstrip("/").encode("ascii")
-        self._forwarded = forwarded
-        self._own_request_id = own_request_id
         self._max_body = max_body
         self._watch = DisconnectWatcher()
         self._upstream_path_of = lru_cache(PATHS)(self._judged)
@@ -69,36 +89,52 @@ class Relay:
                 await send({"type": "websocket.close", "code": 1008, "reason": "only HTTP is relayed"})
             return
         exchange = exchange_of(scope)
-        upstream = self._upstream
-        exchange.upstream = upstream.name
         try:
             # No variable here holds the request or its body: this call lasts as long as the answer.
             await ProxiedRequest(exchange, receive, send).run(
-                upstream, self._request(scope, exchange, receive, await receive()), self._watch
+                self._attempts(scope, exchange, receive, await receive()), self._watch
             )
         except Refusal as refusal:
             await answer(scope, send, refusal)
         except ClientGone:
             return
 
-    def _request(self, scope: Scope, exchange: Exchange, receive: Receive, first: Message) -> UpstreamRequest:
+    def _attempts(self, scope: Scope, exchange: Exchange, receive: Receive, first: Message) -> Attempts:
         if first["type"] == "http.disconnect":
             raise ClientGone
-        method: str = scope["method"]
-        if method in NOT_RELAYED:
-            raise BadRequest(f"{method} is not relayed.", status=405)
-        came = scope["headers"]
-        body, length = self._body(came, receive, first)
+        if scope["method"] in NOT_RELAYED:
+            raise BadRequest(f"{scope['method']} is not relayed.", status=405)
+        body, length = self._body(scope["headers"], receive, first)
+
+        def request_for(target: Target | None) -> tuple[Upstream, UpstreamRequest]:
+            outlet = self._outlet if target is None else self._others.get(target.upstream, self._outlet)
+            model = "" if target is None else target.model
+            exchange.upstream = outlet.upstream.name
+            written = (
+                exchange.written(body, outlet.upstream.dialect, model) if isinstance(body, bytes) else body
+            )
+            return outlet.upstream, self._request(scope, exchange, outlet, written, length)
+
+        return Attempts(exchange, request_for, repeatable=isinstance(body, bytes))
+
+    def _request(
+        self,
+        scope: Scope,
+        exchange: Exchange,
+        outlet: Outlet,
+        body: bytes | Upload,
+        length: int | None,
+    ) -> UpstreamRequest:
         headers = request_headers(
-            came,
+            scope["headers"],
             request_id=exchange.id,
-            credential=self._upstream.credential,
-            put=self._put(scope, exchange),
+            credential=outlet.upstream.credential,
+            put=_put(scope, exchange, outlet),
         )
         target = self._upstream_path_of(scope.get("raw_path") or quote(scope["path"]).encode("ascii"))
         if query := scope["query_string"]:
             target += b"?" + query
-        return UpstreamRequest(method, target, headers, body, length)
+        return UpstreamRequest(scope["method"], target, headers, body, length)
 
     def _body(
         self, headers: Iterable[Header], receive: Receive, first: Message
@@ -114,16 +150,6 @@ class Relay:
             raise too_large(self._max_body)
         return whole, None
 
-    def _put(self, scope: Scope, exchange: Exchange) -> list[Header]:
-        """What goes up in place of whatever the client has sent under these names."""
-        put: list[Header] = [*self._upstream.headers]
-        if self._forwarded:
-            client = scope.get("client")
-            put += forwarded_headers(scope["headers"], client=client and client[0], scheme=scope["scheme"])
-        if self._own_request_id:
-            put.append((b"x-request-id", exchange.id.encode("ascii")))
-        return put
-
     def _judged(self, path: bytes) -> bytes:
         """What `path` is upstream."""
         if AMBIGUOUS.search(path):
@@ -138,3 +164,14 @@ class Relay:
         if controls_engine(judged):
             raise NotFound(REFUSED)
         return judged
+
+
+def _put(scope: Scope, exchange: Exchange, outlet: Outlet) -> list[Header]:
+    """What goes up in place of whatever the client has sent under these names."""
+    put: list[Header] = [*outlet.upstream.headers]
+    if outlet.forwarded:
+        client = scope.get("client")
+        put += forwarded_headers(scope["headers"], client=client and client[0], scheme=scope["scheme"])
+    if outlet.own_request_id:
+        put.append((b"x-request-id", exchange.id.encode("ascii")))
+    return put

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 from msgspec.structs import replace
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Send
 
     from ..exchange import Exchange
+    from .attempts import Attempts
     from .engines.base import UpstreamRequest, UpstreamResponse
     from .upstreams import Lease, Upstream
 
@@ -29,6 +31,8 @@ logger = logging.getLogger("llmgate.proxy")
 
 REFUSED_LIMIT = frozenset({400, 422})
 """Statuses by which backends refuse a limit that is over what their model takes."""
+PLAIN = "/:@+,;=()[]{}!$&'* "
+"""What stands in a header as it is; the rest of a model's name is percent-encoded."""
 POLL_INTERVAL_S = 0.1
 """How often `DisconnectWatcher` polls. Nearly every short answer is over before the first poll and never pays for a
 task that waits for its client to leave; a client that leaves earlier is noticed when that begins."""
@@ -122,20 +126,17 @@ class ProxiedRequest:
         self._drained: asyncio.TimerHandle | None = None
         self._events: EventStream | None = None
 
-    async def run(self, upstream: Upstream, request: UpstreamRequest, watch: DisconnectWatcher) -> None:
-        """Send `request`, forward the answer; returns early if the client leaves.
+    async def run(self, attempts: Attempts, watch: DisconnectWatcher) -> None:
+        """Make the attempts, forward the answer; returns early if the client leaves.
 
         An answer whose count is still to come (`Exchange.drain`) is read on for a moment.
         Raises `Refusal` before the answer has begun, `AnswerCut` after.
         """
-        if isinstance(request.body, Upload):
-            self._upload = request.body
         watch.add(self)
         try:
-            lease = self._lease = await upstream.send(request)
-            if self._exchange.removable is not None and lease.response.status in REFUSED_LIMIT:
-                lease = await self._send_without_limit(upstream, request, lease)
-            del request  # its body need not be kept for as long as the answer takes
+            lease, upstream = await self._answered(attempts)
+            del attempts  # the request's body need not be kept for as long as the answer takes
+            self._exchange.release()
             await self._forward(lease.response, upstream.timeouts.heartbeat)
         except asyncio.CancelledError:
             if self._lease is not None or not self._gone or self._task is None or self._task.uncancel():
@@ -152,18 +153,34 @@ class ProxiedRequest:
             if self._lease is not None:
                 self._lease.close()
 
+    async def _answered(self, attempts: Attempts) -> tuple[Lease, Upstream]:
+        """The first answer that is not to be tried elsewhere, and whose it is."""
+        while True:
+            upstream, request = attempts.request()
+            if isinstance(request.body, Upload):
+                self._upload = request.body
+            lease = await attempts.send(upstream, request)
+            if lease is not None:
+                self._lease = lease
+                if self._exchange.removable and lease.response.status in REFUSED_LIMIT:
+                    lease = await self._send_without_limit(upstream, request, lease)
+                return lease, upstream
+
     async def _send_without_limit(self, upstream: Upstream, request: UpstreamRequest, lease: Lease) -> Lease:
         """Repeat a request that was refused, as far as can be told, for a limit that the gate has added.
 
         Nothing was generated, and no byte has gone to the client. What the backend then generates by itself is
         less than the limit that it has refused.
         """
-        name, self._exchange.removable = self._exchange.removable, None
-        if name is None or not isinstance(request.body, bytes):
+        exchange, body = self._exchange, request.body
+        exchange.removable = False
+        if not isinstance(body, bytes):
             return lease
-        fields = read_fields(request.body)
-        if fields.pop(name, None) is None:
+        fields = read_fields(body)
+        if not (added := exchange.added_limits & fields.keys()):
             return lease
+        for name in added:
+            del fields[name]
         lease.close()
         self._lease = None
         self._lease = await upstream.send(replace(request, body=msgspec.json.encode(fields)))
@@ -176,6 +193,8 @@ class ProxiedRequest:
         if is_event_stream(headers):
             headers = unbuffered(headers)
             reader = self._events = EventStream(response, heartbeat)
+        if self._exchange.targets:
+            headers.append((b"x-gate-model", quote(self._exchange.answering, safe=PLAIN).encode("ascii")))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         more = True
         while more and (not self._gone or self._exchange.drain > 0):

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..backends.dialect import DIALECTS
 from ..backends.endpoint import Endpoint
@@ -21,7 +21,6 @@ from .selection import BUSY, UNHEALTHY, LeastBusy, tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
-    from typing import Any
 
     from starlette.types import Receive
 
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("llmgate.proxy")
 
 TOO_SLOW = (ConnectTimedOut, FirstByteTimedOut)
+MAX_NAMES = 200
+"""Names that are taken of one upstream: each is a time series for every other label."""
 RETRY_STATUSES = frozenset({429, 503, 529})
 """What a replica answers that has too much to do: another may have room."""
 
@@ -111,11 +112,29 @@ class Upstream:
         self._selection = LeastBusy(self.replicas)
         self.model_names: frozenset[str] = frozenset()
         """What it says it serves, as far as it was asked (see `model_names`)."""
+        self.model_cards: Mapping[str, Mapping[str, Any]] = {}
+        """And what it says of each."""
+        self.lists_read = 0
+        """How often that has changed."""
 
     def take_over(self) -> None:
         """These settings are in force now, also for replicas that were known under others before."""
         for replica in self.replicas:
             replica.breaker.settings = self._breaker
+
+    def lists_models(self, cards: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take over what it says it serves now, by the models' names."""
+        names = frozenset(list(cards)[:MAX_NAMES])
+        if names != self.model_names:
+            self.lists_read += 1
+        self.model_names = names
+        self.model_cards = {name: card for name, card in cards.items() if name in names}
+
+    @property
+    def busy(self) -> float:
+        """Requests in flight for each of the replicas that work."""
+        serving = sum(replica.serves for replica in self.replicas)
+        return sum(replica.in_flight for replica in self.replicas) / serving if serving else math.inf
 
     def state(self) -> list[ReplicaState]:
         """Every replica as it stands now."""

@@ -37,7 +37,7 @@ PROVIDERS: Mapping[str, Provider] = {
     "ollama": Provider("http://127.0.0.1:11434", "ollama"),
     "ollama_chat": Provider("http://127.0.0.1:11434", "ollama"),
     "lm_studio": Provider("http://127.0.0.1:1234", "generic"),
-    "llamafile": Provider("http://127.0.0.1:8080", "llama.cpp"),
+    "llamafile": Provider("http://127.0.0.1:8080", "llama_server"),
     "openai_like": Provider(None, "generic"),
     "custom_openai": Provider(None, "generic"),
     "litellm_proxy": Provider(None, "generic"),
