@@ -146,6 +146,18 @@ async def test_limits_of_different_names_are_counted_apart(clock: Clock) -> None
     assert [(await model_request(app)).status for app in (one, two, one)] == [200, 200, 429]
 
 
+async def test_a_key_may_have_a_limit_of_its_own(clock: Clock) -> None:
+    """Beside those of everybody, and only where keys' own limits are to hold."""
+    fast, slow = Principal(1, "ann", key_id=7, requests_per_minute=2), Principal(1, "ann", key_id=8)
+    app = limiter(Limit("key", "requests", 3, 60), clock=clock, of_keys=True)
+    assert [(await model_request(app, fast)).status for _ in range(3)] == [200, 200, 429]
+    assert [(await model_request(app, slow)).status for _ in range(4)] == [200, 200, 200, 429]
+    clock.pass_by(60)
+    assert said(await model_request(app, fast)) == ("200", "2", "1", "1120", None)
+    elsewhere = limiter(clock=clock)
+    assert [(await model_request(elsewhere, fast)).status for _ in range(3)] == [200, 200, 200]
+
+
 async def test_a_customers_addresses_of_ipv6_are_one(clock: Clock) -> None:
     """Who has one has a network of them; an IPv4 client of a socket for both families is one of IPv4."""
     app = limiter(Limit("ip", "requests", 1), clock=clock)

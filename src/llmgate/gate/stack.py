@@ -224,7 +224,7 @@ def route_middleware(
     for name in route.middleware:
         match name:
             case "ratelimit":
-                layers.append(rate_limit(config, runtime, route.name))
+                layers.append(rate_limit(config, runtime, route.name, of_keys=True))
             case "quota":
                 layers.append(_quota(route, config, runtime, served))
             case "accounting":
@@ -248,8 +248,13 @@ def _named(route: Route) -> list[str]:
     return [path_pattern(base + each.path).pattern for each in route.allow if each.path != "*"]
 
 
-def rate_limit(config: Config, runtime: Runtime, *names: str, only_named: bool = False) -> Layer:
-    """The layer for those of gate.toml's [[limits]] that are for one of `names`, or, unless `only_named`, for all."""
+def rate_limit(
+    config: Config, runtime: Runtime, *names: str, only_named: bool = False, of_keys: bool = False
+) -> Layer:
+    """The layer for those of gate.toml's [[limits]] that are for one of `names`, or, unless `only_named`, for all.
+
+    With `of_keys`, for the limits that keys have of their own as well.
+    """
     return Layer(
         "ratelimit",
         _limited,
@@ -258,6 +263,7 @@ def rate_limit(config: Config, runtime: Runtime, *names: str, only_named: bool =
         slots=runtime.limits.slots,
         fail_open=runtime.limits.fail_open,
         ipv6_prefix=config.gate.ipv6_prefix,
+        of_keys=of_keys,
         clock=runtime.store.clock,
     )
 
@@ -267,8 +273,8 @@ def _is_for(limit: Limit, names: Sequence[str], *, only_named: bool) -> bool:
 
 
 def _limited(app: ASGIApp, *, limits: Sequence[ratelimit.Limit], **settings: Any) -> ASGIApp:
-    """No layer where there is no limit: it would cost every request something."""
-    return RateLimit(app, limits=limits, **settings) if limits else app
+    """No layer where there can be no limit: it would cost every request something."""
+    return RateLimit(app, limits=limits, **settings) if limits or settings["of_keys"] else app
 
 
 def _accounting(route: Route, config: Config, runtime: Runtime, served: Upstreams) -> Layer:

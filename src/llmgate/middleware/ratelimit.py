@@ -7,13 +7,13 @@ import logging
 import math
 import time
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from ..errors import Header, RateLimited, Refusal, StoreError, Unavailable, answer
-from ..exchange import Exchange, exchange_of
+from ..exchange import Exchange, Principal, exchange_of
 from ..ratelimit.memory import LocalSlots, MemoryStorage
 from ..ratelimit.strategies import FixedWindow, MovingWindow, Window, WindowItem
 
@@ -31,6 +31,8 @@ log = logging.getLogger("llmgate")
 Per = Literal["key", "user", "organization", "ip", "route", "gate"]
 What = Literal["requests", "tokens", "concurrent"]
 WHAT: tuple[What, ...] = ("requests", "tokens", "concurrent")
+OF_KEYS = "of keys"
+"""The name under which keys' own limits are counted, apart from those of gate.toml."""
 
 
 @lru_cache(4096)
@@ -86,6 +88,7 @@ class RateLimit:
     address as the server reports it, of IPv6 its first `ipv6_prefix` bits: who has one address has them all. A
     request counts on the limits before the one that refuses it. `storage` is where windows are: any asynchronous
     one of the `limits` library; while it does not answer, requests are refused with 503, unless `fail_open`.
+    With `of_keys`, what a key may ask in a minute (`Principal.requests_per_minute`) holds as well.
     Without `storage` and `slots`, the process counts for itself. Raises `ValueError` for a limit that cannot be kept.
     """
 
@@ -98,11 +101,14 @@ class RateLimit:
         slots: Slots | None = None,
         fail_open: bool = False,
         ipv6_prefix: int = 64,
+        of_keys: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
         self.collects_edits = getattr(app, "collects_edits", False)
         windows = MemoryStorage() if storage is None else storage
+        self._window_of = partial(_window, windows=windows) if of_keys else None
+        self._of_keys: dict[int, _OfRequests] = {}
         self._slots = slots or LocalSlots()
         self._ipv6_prefix = ipv6_prefix
         self._fail_open = fail_open
@@ -137,7 +143,7 @@ class RateLimit:
     async def _admit(self, scope: Scope, exchange: Exchange, taken: list[str]) -> _Stand | None:
         tightest: _Stand | None = None
         try:
-            for window in self._windows:
+            for window in self._windows_for(exchange.principal):
                 who = self._who(window.limit.per, scope, exchange)
                 if who is not None:
                     stand = await window.enter(who)
@@ -151,6 +157,16 @@ class RateLimit:
             if not self._fail_open:
                 raise Unavailable("Rate limits cannot be checked at the moment. Try again later.") from error
         return tightest
+
+    def _windows_for(self, principal: Principal | None) -> Sequence[_OfRequests]:
+        """The windows of everybody, and the one of a key that has a limit of its own."""
+        if self._window_of is None or principal is None or principal.requests_per_minute is None:
+            return self._windows
+        amount = principal.requests_per_minute
+        own = self._of_keys.get(amount)
+        if own is None:
+            own = self._of_keys[amount] = self._window_of(Limit("key", "requests", amount, name=OF_KEYS))
+        return [own, *self._windows]
 
     async def _take_slots(self, scope: Scope, exchange: Exchange, taken: list[str]) -> None:
         for limit in self._concurrent:

@@ -128,6 +128,16 @@ async def test_a_budget_is_exact_under_load(running: Running, token: str) -> Non
     assert len(good) >= 9 and 9 * COST <= spent <= 0.1  # the last ones were given fewer tokens
 
 
+async def test_a_key_asks_no_faster_than_it_may(running: Running, token: str) -> None:
+    body = {"token": token, "duration": 30, "rpm": 2}
+    await running.ask(ADMIN, "PUT", "/private-ai-keys/token/extend-token-life", body)
+    answers = [await running.chat(token) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[2].json()["error"]["type"] == "rate_limit_error" and answers[2].headers["retry-after"]
+    await running.ask(ADMIN, "PUT", "/private-ai-keys/token/extend-token-life", body | {"rpm": 3})
+    assert (await running.chat(token)).status_code == 200
+
+
 async def test_another_period_and_another_life(running: Running, token: str) -> None:
     (key,) = await running.ask(ANN, "GET", "/private-ai-keys")
     path = f"/private-ai-keys/{key['id']}"
