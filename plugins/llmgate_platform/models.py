@@ -157,6 +157,24 @@ class Catalog:
                 found.setdefault(base, []).append(job_id)
         return found
 
+    async def adapter(self, job_id: int, caller: Principal) -> tuple[ModelRow, ModelSettings]:
+        """The model that a job has made, if the caller may use it. Raises `Missing`."""
+        async with self._store.connect() as db:
+            model_id = await db.scalar(sa.select(models.c.id).where(models.c.job_id == job_id))
+        if model_id is None:
+            raise Missing
+        return await self.usable(model_id, caller)
+
+    async def adapters_of(self, caller: Principal) -> list[tuple[ModelRow, ModelSettings]]:
+        """What the caller's jobs have made, oldest first."""
+        mine = models.c.job_id.is_not(None) & (models.c.owner_id == caller.user_id)
+        async with self._store.connect() as db:
+            rows = [
+                ModelRow(*row)
+                for row in await db.execute(sa.select(*_COLUMNS).where(mine).order_by(models.c.id))
+            ]
+        return [(row, self.declared[row.base]) for row in rows if row.base in self.declared]
+
     async def withdrawn(self) -> list[int]:
         """The jobs whose models were deleted: their adapters are to be served no more."""
         gone = (jobs.c.status == "COMPLETED") & ~sa.exists().where(models.c.job_id == jobs.c.id)

@@ -40,6 +40,7 @@ from .models import Catalog, Models
 from .operations import Parts, operations
 from .serving.adapters import Keeper, Targets
 from .serving.keeper import keeping
+from .serving.layer import AdapterModels
 from .settings import Settings
 from .shapes import SURFACE, Problem, guides_shape
 from .statistics import Counts
@@ -61,6 +62,7 @@ NAME = "llmgate_platform"
 PLACE = f"plugins.{NAME}"
 PAGE = "/api-docs"
 LAYERS = ("quota", "accounting")
+LAYER = "adapters"
 LOOPBACK = ip_network("127.0.0.1/32")
 CHARGE_EVERY_S = 5.0
 STOP_WORKER_WITHIN_S = 20.0
@@ -103,8 +105,14 @@ class Platform:
             table = operations(
                 parts, partial(counted, gate.ledger, accounts), public_lists=settings.public_lists
             )
+            layer = partial(AdapterModels, catalog=catalog, targets=targets)
             surface = Surface(
-                SURFACE, table, error_shape=guides_shape, problem=Problem, title="LLM Platform API"
+                SURFACE,
+                table,
+                error_shape=guides_shape,
+                problem=Problem,
+                title="LLM Platform API",
+                middleware={LAYER: layer},
             )
             yield replace(surface, routes=_documentation(surface, gate.config))
 
@@ -194,8 +202,10 @@ def routes_of(settings: Settings, config: Config) -> Mapping[str, RouteSettings]
             problems.append(f'{place}.serve_with: the upstream "{base.upstream}" is no vLLM: {remedy}')
         if base.served_by == "vllm" and not upstream.lora:
             problems.append(
-                f"upstreams.{base.upstream}: it serves adapters of {base.name}: write lora = true"
+                f"{place}: upstreams.{base.upstream} serves adapters of {base.name}: write lora = true"
             )
+        if base.served_by == "vllm":
+            problems += _open_routes(base, config)
         route, problem = _route(base, config)
         if route is None:
             problems.append(f"{place}.route: {problem}")
@@ -224,6 +234,17 @@ def _route(base: ModelSettings, config: Config) -> tuple[RouteSettings | None, s
     if route.models is not None and base.served_by == "vllm":
         return None, f'the route "{route.name}" lists its models, which adapters are not: name another route'
     return route, ""
+
+
+def _open_routes(base: ModelSettings, config: Config) -> list[str]:
+    """What is wrong with routes that would let anybody use everybody's adapters, and free of charge."""
+    layer = f"{NAME}.{LAYER}"
+    return [
+        f'{PLACE}: routes: {route.name}: the upstream "{base.upstream}" serves adapters, each its owner\'s: '
+        f'put "{layer}" first into its middleware'
+        for route in config.routes
+        if route.upstream == base.upstream and layer not in route.middleware
+    ]
 
 
 def _bound(config: Config) -> Any:

@@ -77,7 +77,7 @@ async def test_only_ones_own_models_are_deleted(platform: PlatformGate) -> None:
         (lambda own, doc: own["models"][0].update(upstream="gpt"), 'models[0].upstream: no upstream "gpt"'),
         (lambda own, doc: own["models"][0].update(route="r"), 'models[0].route: there is no [[routes]] called "r"'),
         (
-            lambda own, doc: doc["routes"][0].update(middleware=["ratelimit"]),
+            lambda own, doc: doc["routes"][0].update(middleware=["llmgate_platform.adapters", "ratelimit"]),
             'models[0].route: the route "/v1" lacks quota and accounting: add to its middleware',
         ),
         (
@@ -87,6 +87,14 @@ async def test_only_ones_own_models_are_deleted(platform: PlatformGate) -> None:
         (
             lambda own, doc: doc["upstreams"]["llm"].update(dialect="generic"),
             'models[0].serve_with: the upstream "llm" is no vLLM: write serve_with = "llama.cpp" and gguf',
+        ),
+        (
+            lambda own, doc: doc["routes"][0].pop("middleware"),
+            'serves adapters, each its owner\'s: put "llmgate_platform.adapters" first into its middleware',
+        ),
+        (
+            lambda own, doc: doc["upstreams"]["llm"].pop("lora"),
+            "upstreams.llm serves adapters of SmolLM2 135M: write lora = true",
         ),
         (lambda own, doc: own["models"][0].update(serve_with="llama.cpp"), "needs gguf, the file that its server"),
         (lambda own, doc: own["models"].append(own["models"][0]), "models: two have the same name"),

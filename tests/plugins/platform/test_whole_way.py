@@ -109,6 +109,15 @@ async def test_trained_served_asked_evaluated_and_withdrawn(trained_on: OpenPlat
         assert LEARNT not in base.json()["text"]
         assert (await bob.generate(mine)).status_code == 404
 
+        name, by_ada = f"llmgate-job-{job['id']}", {"X-API-Key": ada.key}
+        listed = (await gate.http.get("/v1/models", headers=by_ada)).json()["data"]
+        assert listed[-1]["id"] == name
+        body = {"model": name, "prompt": "def f7(n):\n", "temperature": 0, "max_tokens": 20}
+        openai = await gate.http.post("/v1/completions", json=body, headers=by_ada)
+        assert openai.json()["choices"][0]["text"].startswith(LEARNT), openai.text
+        by_bob = {"X-API-Key": bob.key}
+        assert (await gate.http.post("/v1/completions", json=body, headers=by_bob)).status_code == 404
+
         before = (await ada.post("/models/1/evaluate", {"samples": 3}, timeout=120)).json()
         after = await ada.post(f"/models/{mine}/evaluate", {"samples": 3, "eval_name": "mine"}, timeout=120)
         assert after.status_code == 201, after.text
