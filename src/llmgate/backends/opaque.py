@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 def _words(text: str) -> frozenset[str]:
@@ -96,16 +96,16 @@ _EMPTY = frozenset({b"null", b"[]", b"{}", b'""', b"false"})
 def opaque_input(fields: Mapping[str, Raw]) -> Opaque:
     """The images, sounds, videos, files and references in `fields`, and whatever else is not known to be text."""
     parts = size = 0
-    for name, raw in fields.items():
-        if name in CONVERSATIONS or name in TEXTS:
-            found = _opaque_in(name, raw)
+    for name in fields:
+        if (look := _LOOKS.get(name)) is not None:
+            found = look(name, fields[name])
             parts += found.parts
             size += found.bytes
-        elif name in ELSEWHERE:
-            parts += bytes(raw) not in _EMPTY
-        elif name == "tools":
-            parts += _hosted(raw)
-    return Opaque(parts, size)
+    return Opaque(parts, size) if parts else _NOTHING
+
+
+def _elsewhere(_: str, raw: Raw) -> Opaque:
+    return _NOTHING if bytes(raw) in _EMPTY else Opaque(1)
 
 
 def _opaque_in(name: str, raw: Raw) -> Opaque:
@@ -125,12 +125,19 @@ def _opaque_in(name: str, raw: Raw) -> Opaque:
     return Opaque(found.parts, found.bytes)
 
 
-def _hosted(raw: Raw) -> int:
+def _hosted(_: str, raw: Raw) -> Opaque:
     try:
         tools = _tools(raw)
     except (msgspec.MsgspecError, RecursionError):
-        return 1
-    return sum(tool.type not in _HOSTED for tool in tools or ())
+        return Opaque(1)
+    return Opaque(sum(tool.type not in _HOSTED for tool in tools or ()))
+
+
+_LOOKS: Mapping[str, Callable[[str, Raw], Opaque]] = MappingProxyType(
+    dict.fromkeys(CONVERSATIONS | TEXTS, _opaque_in)
+    | dict.fromkeys(ELSEWHERE, _elsewhere)
+    | {"tools": _hosted}
+)
 
 
 class _Finder:

@@ -134,7 +134,8 @@ def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[st
         if is_error(members):
             return Reading(Usage(0, 0), Certainty.PARTIAL)
         return Reading(estimate(model_request, body_text_bytes(members), finished=True), Certainty.ESTIMATED)
-    guess = estimate(model_request, body_text_bytes(members), finished=False)
+    is_whole = report.input is not None and report.output is not None
+    guess = Usage(0, 0) if is_whole else estimate(model_request, body_text_bytes(members), finished=False)
     usage, known = weigh(report, guess, silent=model_request.endpoint in SILENT)
     if not dialect.sums_choices and len(choices := choices_of(members)) > 1:
         output_tokens = usage.output_tokens

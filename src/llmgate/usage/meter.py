@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..backends.dialect import Dialect
     from ..backends.request import ModelRequest
 
+_NOTHING: frozenset[str] = frozenset()
+_ONLY_USAGE = frozenset({USAGE})
 _EVENTS = b"text/event-stream"
 _TEXTS = (b"text/", b"application/json", b"application/x-ndjson")
 
@@ -75,6 +77,8 @@ def inject(dialect: Dialect, model_request: ModelRequest) -> dict[str, object]:
 
     The client's own stream options are kept.
     """
+    if not model_request.stream:
+        return {}
     asked = _asked_for(dialect, model_request)
     changes: dict[str, object] = {}
     if USAGE in asked:
@@ -128,11 +132,11 @@ def _plain_meter(dialect: Dialect, model_request: ModelRequest, kind: bytes) -> 
 def _asked_for(dialect: Dialect, model_request: ModelRequest) -> frozenset[str]:
     """The members of chunks for which the gate asks and the client has not."""
     if not model_request.stream:
-        return frozenset()
-    endpoint, asked = model_request.endpoint, set[str]()
+        return _NOTHING
+    endpoint, asked = model_request.endpoint, _NOTHING
     has_asked = model_request.wants_usage and (model_request.wants_continuous or not dialect.continuous)
     if endpoint in dialect.include_usage and not has_asked:
-        asked.add(USAGE)
+        asked = _ONLY_USAGE
     if endpoint in dialect.timings_per_token and not model_request.wants_timings:
-        asked.add(TIMINGS)
-    return frozenset(asked)
+        asked |= {TIMINGS}
+    return asked

@@ -107,11 +107,44 @@ class Report(Struct, frozen=True):
         return Usage(input_tokens, output_tokens, cached, reasoning)
 
 
+class _UsualDetails(Struct, gc=False):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class _Usual(Struct, gc=False):
+    """Usage as nearly all backends write it, which is read in one step."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: _UsualDetails | None = None
+    completion_tokens_details: _UsualDetails | None = None
+    cached_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None
+
+    def report(self) -> Report | None:
+        """What it says; None if it has to be read number by number."""
+        input_tokens, output_tokens = self.prompt_tokens, self.completion_tokens
+        cached = (self.prompt_tokens_details or _NO_DETAILS).cached_tokens
+        reasoning = (self.completion_tokens_details or _NO_DETAILS).reasoning_tokens
+        if cached is None:
+            cached = self.cached_tokens if self.cached_tokens is not None else self.prompt_cache_hit_tokens
+        in_bounds = 0 <= input_tokens <= _MAX_TOKENS and 0 <= output_tokens <= _MAX_TOKENS
+        if not in_bounds or self.total_tokens != input_tokens + output_tokens:
+            return None
+        if (cached or 0) < 0 or (reasoning or 0) < 0:
+            return None
+        return Report(input_tokens, output_tokens, cached or 0, reasoning or 0)
+
+
 class _Choice(Struct, gc=False):
     usage: Raw = Raw(NULL)
 
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
+_usual = msgspec.json.Decoder(_Usual).decode
+_NO_DETAILS = _UsualDetails()
 _number = msgspec.json.Decoder(int | float | str | None).decode
 _string = msgspec.json.Decoder(str).decode
 _choices = msgspec.json.Decoder(list[_Choice]).decode
@@ -155,6 +188,12 @@ def raw_usage(members: dict[str, Raw]) -> Raw | None:
 
 def report_of(raw: Raw | bytes | dict[str, Raw] | None) -> Report | None:
     """A usage object in the gate's words; None if it counts no tokens (null, or seconds of audio)."""
+    if raw is not None and not isinstance(raw, dict):
+        try:
+            if (report := _usual(raw).report()) is not None:
+                return report
+        except _UNREADABLE:
+            pass  # read number by number
     members = raw if isinstance(raw, dict) else members_of(raw)
     if not members:
         return None

@@ -147,16 +147,15 @@ class Tally:
         A finished stream without one event is how llama-cpp-python refuses (err_too_long_stream.txt):
         nothing was processed.
         """
-        text = sum(tokens_in(size) for size in self._text.values()) * BYTES_PER_TOKEN
         report = self._add_up()
         if report is None:
             if self.failed and not self._text:
                 return Reading(Usage(0, 0), Certainty.PARTIAL)
             if finished and not self._seen:
                 return Reading(Usage(0, 0), Certainty.ESTIMATED)
-            usage = estimate(self._request, text, finished=finished, chunks=self._chunks)
-            return Reading(usage, Certainty.ESTIMATED)
-        passed = estimate(self._request, text, finished=False, chunks=self._chunks)
+            return Reading(self._estimate(finished=finished), Certainty.ESTIMATED)
+        is_whole = report.input is not None and report.output is not None
+        passed = Usage(0, 0) if is_whole and not self._stale else self._estimate(finished=False)
         usage, known = weigh(report, passed, silent=self._request.endpoint in SILENT)
         if finished and self.complete and not self.failed and known:
             return Reading(usage, Certainty.EXACT)
@@ -164,6 +163,11 @@ class Tally:
         if not self.complete and usage.output_tokens < least:
             usage, known = msgspec.structs.replace(usage, output_tokens=least), False
         return Reading(usage, Certainty.PARTIAL if known else Certainty.ESTIMATED)
+
+    def _estimate(self, *, finished: bool) -> Usage:
+        """By the text that has passed, each choice rounded up for itself."""
+        text = sum(tokens_in(size) for size in self._text.values()) * BYTES_PER_TOKEN
+        return estimate(self._request, text, finished=finished, chunks=self._chunks)
 
     def _add_up(self) -> Report | None:
         if self._merged:
