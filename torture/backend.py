@@ -53,6 +53,11 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
 class _Message(msgspec.Struct):
     content: str
 
+    @property
+    def script(self) -> Script:
+        """What a prompt that comes by a surface says in the place of `metadata`."""
+        return msgspec.json.decode(self.content, type=Script)
+
 
 class _Options(msgspec.Struct, frozen=True):
     include_usage: bool = False
@@ -61,16 +66,21 @@ class _Options(msgspec.Struct, frozen=True):
 
 class _Chat(msgspec.Struct):
     messages: list[_Message]
-    metadata: Script
+    metadata: Script | None = None
     stream: bool = False
     stream_options: _Options = _Options()
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
 
     @property
+    def script(self) -> Script:
+        """How to answer."""
+        return self.metadata or self.messages[0].script
+
+    @property
     def output(self) -> int:
         """The tokens to make."""
-        limits = (self.metadata.tokens, self.max_tokens, self.max_completion_tokens)
+        limits = (self.script.tokens, self.max_tokens, self.max_completion_tokens)
         return min(limit for limit in limits if limit is not None)
 
 
@@ -143,7 +153,7 @@ class DynamicUpstream:
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(content), content))
             return True
         chat = msgspec.json.decode(body, type=_Chat)
-        script = chat.metadata
+        script = chat.script
         note = Report(headers["x-request-id"], script.tag, tokens_of(chat.messages), chat.output, final=True)
         pieces = stream(chat, note, random.Random(script.tag)) if chat.stream else plain(note)
         self._write(msgspec.structs.replace(note, input=0, output=0, final=False))

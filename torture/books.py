@@ -20,7 +20,7 @@ INPUT_PRICE, OUTPUT_PRICE = 1, 2
 """Millionths for each token, as gate.toml says."""
 BYTES_PER_TOKEN = 4
 """What an estimate takes a token to be (docs/guide/accounting.md)."""
-REFUSALS = frozenset({400, 408, 429, 502, 503, 504})
+REFUSALS = frozenset({400, 402, 408, 429, 502, 503, 504})
 """What a client with a good key may be answered instead of 200, if it stops in the middle of its request too."""
 SMALLEST: Mapping[Unit, int] = MappingProxyType(
     {Unit.TOKENS: 2, Unit.REQUESTS: 1, Unit.MONEY: INPUT_PRICE + OUTPUT_PRICE}
@@ -65,13 +65,15 @@ def spent(unit: Unit, record: UsageRecord) -> int:
     """What a record takes from a quota: failed requests are free, and so are lost ones without an answer."""
     if record.outcome in (Outcome.FAILED, Outcome.REFUSED):
         return 0
+    if record.outcome == Outcome.LOST and record.status == 0:
+        return 0
     match unit:
         case Unit.TOKENS:
-            return record.input_tokens + record.output_tokens
+            return record.input_tokens + record.output_tokens if record.booked is None else record.booked
         case Unit.MONEY:
             return INPUT_PRICE * record.input_tokens + OUTPUT_PRICE * record.output_tokens
         case Unit.REQUESTS:
-            return int(record.outcome != Outcome.LOST or record.status > 0)
+            return 1
 
 
 def _twice(evidence: Evidence) -> Iterator[str]:
@@ -140,7 +142,7 @@ def _records(evidence: Evidence) -> Iterator[str]:
 
 
 def _fault(record: UsageRecord, known: Sequence[Report], size: int | None, largest: int) -> str | None:
-    if record.outcome == Outcome.FAILED:
+    if record.outcome in (Outcome.FAILED, Outcome.REFUSED):
         return None if _tokens(record) == (0, 0) else "for a failed request"
     reported = {(report.input, report.output) for report in known}
     finals = {(report.input, report.output) for report in known if report.final}
@@ -152,7 +154,9 @@ def _fault(record: UsageRecord, known: Sequence[Report], size: int | None, large
     if _tokens(record) == (0, 0) and record.outcome == Outcome.LOST:
         return None
     most = _estimate(largest) if size is None else _estimate(size)
-    right = record.input_tokens <= most if size is None else record.input_tokens == most
+    right = record.input_tokens <= most  # less where the backend's tokenizer was asked
+    if record.booked is not None:  # the surface has written the prompt
+        right = record.input_tokens <= record.booked
     sent = max((report.sent for report in known), default=0)
     if right and record.output_tokens <= _estimate(sent):
         return None
@@ -162,8 +166,7 @@ def _fault(record: UsageRecord, known: Sequence[Report], size: int | None, large
 def _quota(quota: Quota, records: Iterable[UsageRecord]) -> Iterator[str]:
     mine = [record for record in records if quota.draws(record)]
     total = sum(spent(quota.unit, record) for record in mine)
-    guessed = sum(spent(quota.unit, record) for record in mine if record.certainty == Certainty.ESTIMATED)
-    if not total - guessed <= quota.used <= total:  # a guess never counts for more than was held for it
+    if quota.used != total:
         yield f"{quota.name}: the records come to {total} {quota.unit}, {quota.used} were charged"
     if quota.used > quota.limit:
         yield f"{quota.name}: {quota.used} of {quota.limit} {quota.unit} were spent"

@@ -17,6 +17,10 @@ STUCK_AFTER = 60.0
 """Seconds after which a request that has neither ended nor failed is a fault of the gate."""
 
 
+ORDER = 20
+"""Tokens of every order that a buyer gives to the surface, however many the answer has."""
+
+
 class End(StrEnum):
     """How a request ended, as its client saw it."""
 
@@ -56,10 +60,21 @@ class Plan:
     wants_usage: bool = False
     leave_after: int | None = None
     leaving: Leaving = Leaving.CLOSE
+    buyer: str = ""
+    """UUID of the user who consumes tokens by the surface; "" for who asks the route."""
+
+    @property
+    def path(self) -> str:
+        """Where it goes."""
+        return "/shop/api/v1/tokens/consume" if self.buyer else "/v1/chat/completions"
 
     @property
     def body(self) -> bytes:
         """The request's body."""
+        if self.buyer:
+            prompt = msgspec.json.encode(self.script).decode()
+            order = {"userId": self.buyer, "provider": "backend", "tokens": ORDER, "prompt": prompt}
+            return msgspec.json.encode(order)
         said: dict[str, object] = {"model": MODEL, "metadata": self.script, "stream": self.stream}
         said["messages"] = [{"role": "user", "content": "w " * self.words}]
         if self.max_tokens is not None:
@@ -72,7 +87,7 @@ class Plan:
     def request(self) -> bytes:
         """All of it, as it goes over the wire."""
         body = self.body
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer {self.secret}\r\n"
+        head = f"POST {self.path} HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer {self.secret}\r\n"
         kind = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         return (head + kind).encode() + body
 

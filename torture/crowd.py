@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .backend import Script
 from .clients import Client, Leaving, Plan, Sighting
@@ -19,14 +19,19 @@ class Crowd:
     sightings: list[Sighting] = field(default_factory=list)
     _clients: int = 0
 
-    async def visit(self, account: str, secret: str, until: asyncio.Event) -> None:
-        """One client of `account`, sending one request after the other `until` it is told to stop."""
+    async def visit(self, account: str, secret: str, until: asyncio.Event, *, buyer: str = "") -> None:
+        """One client of `account`, sending one request after the other `until` it is told to stop.
+
+        A `buyer` (the UUID of a user) consumes tokens by a surface instead.
+        """
         self._clients += 1
         name = f"{self.seed}/{self._clients}"
         rng, client, sent = random.Random(name), Client(self.port), 0
         while not until.is_set():
             sent += 1
             plan = draw(rng, account, secret, f"{name}/{sent}")
+            if buyer:
+                plan = replace(plan, buyer=buyer, stream=False)
             seen = await client.send(plan)
             self.sightings.append(seen)
             turned_down = seen.status != 200

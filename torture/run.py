@@ -16,20 +16,21 @@ from llmgate.cli.administration import Administration, administer
 from llmgate.config import load
 from llmgate.ledger import Allotment, Filter, Subject, Unit, UsageRecord
 from llmgate.ledger.journal import SUFFIX
+from llmgate.plugin.loader import migrations_of
 from llmgate.store import migrate
 from llmgate.store.schema import leases, workers
 
 from . import processes
 from .backend import Report, Script
 from .books import Evidence, Quota
-from .clients import End, Plan
+from .clients import ORDER, End, Plan
 from .crowd import Crowd
 from .processes import Program
 from .trouble import Database, Troubles
 
 QUIET_WITHIN = 30.0
 """Seconds in which a gate that nobody uses must hold nothing any more; leases of the dead last for 10 s."""
-MOST_TO_DRAIN = 300
+MAX_TO_DRAIN = 600
 REFUSALS = 3
 PAUSE = 1.1
 """Seconds; a worker that looked for the rest of a quota in vain looks again after one second."""
@@ -65,6 +66,8 @@ class Account:
     subject: Subject
     unit: Unit = Unit.TOKENS
     limit: int | None = None
+    buyer: str = ""
+    """UUID of a user who consumes tokens by a surface, and asks no route."""
 
     def draws(self, record: UsageRecord) -> bool:
         """Whether a record is of this account."""
@@ -92,7 +95,7 @@ async def run(scene: Scene, seed: str, size: Size) -> Result:
         async with asyncio.TaskGroup() as tasks:
             for account in accounts:
                 for _ in range(size.clients):
-                    tasks.create_task(crowd.visit(account.name, account.secret, over))
+                    tasks.create_task(crowd.visit(account.name, account.secret, over, buyer=account.buyer))
             await troubles.go_on(size.seconds)
             await troubles.kill_gate()  # the last death is in the middle of it, too
             over.set()
@@ -109,7 +112,8 @@ async def _started(scene: Scene, stack: AsyncExitStack) -> tuple[Program, list[P
     upstreams = processes.backends(scene.folder, 2)
     shared = [scene.shared] if scene.shared is not None else []
     gate = processes.gate(scene.folder, scene.store, scene.workers, upstreams, scene.shared)
-    await migrate(load(scene.folder / "gate.toml").store.url.reveal())
+    config = load(scene.folder / "gate.toml")
+    await migrate(config.store.url.reveal(), sets=migrations_of(config))
     for program in (*upstreams, *shared, gate):
         await program.start()
         stack.push_async_callback(program.stop)
@@ -117,7 +121,8 @@ async def _started(scene: Scene, stack: AsyncExitStack) -> tuple[Program, list[P
 
 
 async def _accounts(scene: Scene, tokens: int) -> list[Account]:
-    """Users without limits, with hard ones of each unit, a limited key, and an organization of two users."""
+    """Users without limits, with hard ones of each unit, a limited key, an organization of two users, and two users
+    who consume tokens by a surface."""
     limited = [(Unit.TOKENS, tokens), (Unit.TOKENS, tokens // 3), (Unit.REQUESTS, tokens // 50)]
     limited.append((Unit.MONEY, tokens * 2))
     accounts = []
@@ -132,6 +137,17 @@ async def _accounts(scene: Scene, tokens: int) -> list[Account]:
             accounts.append(Account(name, await _key(admin, owner.id), owner, unit, limit))
         key, secret = await admin.identity.keys.create((await user("holder", None)).id, "torture")
         accounts.append(Account("key", secret, Subject("key", key.id), Unit.TOKENS, tokens // 2))
+        for name in ("buyer-1", "buyer-2"):
+            person = await user(name, None)
+            accounts.append(
+                Account(
+                    name,
+                    await _key(admin, person.id),
+                    Subject("user", person.id),
+                    limit=max(1, tokens // ORDER) * ORDER,
+                    buyer=person.uuid,
+                )
+            )
         shared = await admin.identity.organizations.create("shared")
         for name in ("member-1", "member-2"):
             member = (await user(name, None)).id
@@ -152,10 +168,17 @@ async def _key(admin: Administration, user_id: int, organization_id: int | None 
 async def _drain(crowd: Crowd, account: Account, pause: float) -> None:
     """Spend what is left of a quota, with a `pause` (seconds) after a refusal: what has died holds none of it."""
     refusals = 0
-    for number in range(MOST_TO_DRAIN if account.limit is not None else 1):
+    for number in range(MAX_TO_DRAIN if account.limit is not None else 1):
         script = Script(f"{crowd.seed}/{account.name}/rest/{number}", tokens=150)
         seen = await crowd.model_request(
-            Plan(account.name, account.secret, script, words=1, stream=bool(number % 2))
+            Plan(
+                account.name,
+                account.secret,
+                script,
+                words=1,
+                stream=bool(number % 2) and not account.buyer,
+                buyer=account.buyer,
+            )
         )
         refusals = 0 if seen.end is End.FINISHED else refusals + 1
         if refusals == REFUSALS:

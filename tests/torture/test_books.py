@@ -118,9 +118,32 @@ def test_an_aborted_stream_is_charged_with_what_its_client_had_got_at_least() ->
     assert "its client had got 3" in "\n".join(audit(books))
 
 
-def test_a_guess_may_have_been_charged_with_less_than_it_says() -> None:
-    """It never counts for more than was held."""
+def test_a_guess_is_charged_in_full() -> None:
+    """Text that has passed is not cut to what was held for it."""
     record = changed(outcome="aborted", certainty="estimated", input_tokens=10, output_tokens=50, cost=110)
     seen = replace(SEEN, end=End.LEFT, tokens=0)
-    books = replace(RIGHT, records=record, sightings=[seen], quotas=[quota(used=20, limit=20)])
+    books = replace(RIGHT, records=record, sightings=[seen], quotas=[quota(used=60, limit=60)])
+    assert audit(books) == []
+    assert audit(replace(books, quotas=[quota(used=20, limit=20)])) != []
+
+
+@pytest.mark.parametrize(
+    ("fields", "used"),
+    [
+        ({}, 20),
+        ({"outcome": "aborted", "certainty": "estimated", "input_tokens": 9, "output_tokens": 0}, 20),
+        ({"outcome": "refused", "input_tokens": 0, "output_tokens": 0, "status": 402}, 0),
+        (
+            {"outcome": "lost", "certainty": "estimated", "input_tokens": 0, "output_tokens": 0, "status": 0},
+            0,
+        ),
+    ],
+)
+def test_what_a_surface_sells_by_number_is_charged_by_number(fields: dict[str, object], used: int) -> None:
+    """Twenty for each order that was answered or left, whatever the model made of it; nothing for others."""
+    made = RECORD.input_tokens + 2 * RECORD.output_tokens
+    cost = made if not fields else fields.get("input_tokens", 0)
+    record = changed(booked=20, cost=cost, **fields)
+    sightings = [replace(SEEN, end=End.FINISHED if not fields else End.CUT, tokens=4 if not fields else 0)]
+    books = replace(RIGHT, records=record, sightings=sightings, quotas=[quota(used=used, limit=max(used, 1))])
     assert audit(books) == []
