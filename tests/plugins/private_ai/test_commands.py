@@ -1,0 +1,35 @@
+"""`llmgate vector-databases`: databases without a key, and keys without a database, are found."""
+
+from pgvector_server import PASSWORD, PostgresServer
+
+from llmgate_private_ai.commands import check
+from llmgate_private_ai.vector_server import ServerAddress, VectorDatabase, VectorServer
+from plugins.private_ai.conftest import OpenGate
+
+ANN = "ann@example.com"
+
+
+async def test_what_servers_and_keys_do_not_agree_on(open_gate: OpenGate, postgres: PostgresServer) -> None:
+    async with open_gate(postgres=postgres) as running:
+        config = running.gate.services.config
+        await running.user(ANN)
+        body = {"name": "mine", "region_id": 1}
+        key = await running.ask(ANN, "POST", "/private-ai-keys/vector-db", body)
+        found = await check(config)
+        assert (found.lines, found.databases) == ([], 1)
+        server = VectorServer(ServerAddress(postgres.host, postgres.port, "postgres", PASSWORD))
+        stray = VectorDatabase.generate()
+        await server.create(stray)
+        await server.drop(key["database_name"], key["database_username"])
+        where = f"{postgres.host}:{postgres.port} (local)"
+        assert (await check(config)).lines == [
+            f"{where}: {stray.name} belongs to no key",
+            f"{where}: key {key['id']} has no database {key['database_name']}",
+        ]
+        await server.drop(stray.name, stray.username)
+
+
+async def test_a_server_that_is_away_is_said(open_gate: OpenGate) -> None:
+    async with open_gate() as running:
+        found = await check(running.gate.services.config)
+        assert found.lines == ["127.0.0.1:1 (local): the server cannot be reached (ConnectionRefusedError)"]
