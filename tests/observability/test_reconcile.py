@@ -11,7 +11,7 @@ from llmgate.backends.dialect import DIALECTS
 from llmgate.config import Config, Upstream, load
 from llmgate.errors import UpstreamFailed
 from llmgate.ledger import Reports, UsageRecord
-from llmgate.observability.reconcile import Tokens, comparable, compare, read_counters
+from llmgate.observability.reconcile import Tokens, comparable, compare, next_window, read_counters
 from llmgate.store import Store
 from llmgate.store.schema import usage
 
@@ -179,3 +179,33 @@ async def test_against_a_real_backend_nothing_drifts(llama: str, sqlite_url: str
         )
     assert comparison.ledger.output > 3
     assert comparison.drift == Tokens(0, 0)
+
+
+async def test_a_prompt_that_vllm_counts_once_for_each_choice_is_no_drift(store: Store, clock: Clock) -> None:
+    """Three choices of one prompt of 10 tokens: 30 there, 10 here, and 20 known to be the same ones again."""
+    metrics = iter(["vllm:prompt_tokens_total 0\nvllm:generation_tokens_total 0\n",
+                    "vllm:prompt_tokens_total 30\nvllm:generation_tokens_total 9\n"])  # fmt: skip
+    http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, text=next(metrics))))
+    repeated = iter([100.0, 120.0])
+
+    async def sleep(seconds: float) -> None:
+        await settle(store, clock.now + 1, 10, 9)
+        clock.pass_by(seconds)
+
+    comparison = await compare(
+        "up",
+        settings("vllm"),
+        Reports(store),
+        http,
+        window=10,
+        repeated=lambda _: next(repeated),
+        clock=clock,
+        sleep=sleep,
+    )
+    assert comparison.drift == Tokens(0, 0)
+
+
+@pytest.mark.parametrize(("now", "pause"), [(0.0, 300.0), (299.5, 0.5), (1_800_000_123.0, 177.0)])
+def test_workers_compare_the_same_windows_whenever_they_were_started(now: float, pause: float) -> None:
+    assert next_window(now, 300.0) == (pause, 294.0)
+    assert next_window(now, 4.0)[1] == 2.0

@@ -56,6 +56,8 @@ class Dialect:
     """Answers `{"count": n}` to a POST of a chat or completions body."""
     prompt_counter: str | None = None
     """Prometheus counter of prompt tokens; `cached_counter` has those it leaves out, of the cache, if any."""
+    counts_prompts_per_choice: bool = False
+    """That counter counts the prompt of a request with `n` > 1 once for each choice."""
     cached_counter: str | None = None
     output_counter: str | None = None
     """Prometheus counter of generated tokens."""
@@ -77,6 +79,7 @@ _VLLM = Dialect(
     count_path="/v1/messages/count_tokens",
     tokenize_path="/tokenize",
     prompt_counter="vllm:prompt_tokens_total",
+    counts_prompts_per_choice=True,
     output_counter="vllm:generation_tokens_total",
 )
 _LLAMA_SERVER = Dialect(

@@ -73,13 +73,19 @@ async def compare(
     http: httpx.AsyncClient,
     *,
     window: float,
+    repeated: Callable[[str], float] = lambda _: 0.0,
     clock: Callable[[], float] = time.time,
     sleep: Sleep = asyncio.sleep,
 ) -> Comparison:
-    """Count for `window` seconds on both sides. Raises `UpstreamFailed` where a replica cannot be asked."""
-    before, since = await _counted(name, settings, http), clock()
+    """Count for `window` seconds on both sides. Raises `UpstreamFailed` where a replica cannot be asked.
+
+    `repeated` says how many tokens of prompts an upstream was sent once and had to answer several times so far:
+    some backends count those again (`Dialect.counts_prompts_per_choice`).
+    """
+    again = repeated if DIALECTS[settings.dialect].counts_prompts_per_choice else lambda _: 0.0
+    before, since, before_again = await _counted(name, settings, http), clock(), again(name)
     await sleep(window)
-    after, until = await _counted(name, settings, http), clock()
+    after, until, after_again = await _counted(name, settings, http), clock(), again(name)
     if any(
         new < old for was, now in zip(before, after, strict=True) for old, new in zip(was, now, strict=True)
     ):
@@ -89,7 +95,10 @@ async def compare(
     grown = [
         Tokens(now.input - was.input, now.output - was.output) for was, now in zip(before, after, strict=True)
     ]
-    backend = Tokens(sum(each.input for each in grown), sum(each.output for each in grown))
+    backend = Tokens(
+        sum(each.input for each in grown) - int(after_again - before_again),
+        sum(each.output for each in grown),
+    )
     return Comparison(name, backend, Tokens(totals.input_tokens, totals.output_tokens))
 
 
@@ -97,17 +106,23 @@ async def compare(
 async def comparing(
     config: Config, reports: Reports, http: httpx.AsyncClient, instruments: Instruments
 ) -> AsyncIterator[None]:
-    """Compare one window after the other, and show the drift of the latest as a metric."""
+    """Compare one window after the other, and show the drift of the latest as a metric.
+
+    Windows begin at multiples of the interval on the clock: several workers compare the same ones, and agree.
+    """
     interval = config.reconcile.interval
     upstreams: Mapping[str, Upstream] = comparable(config) if interval is not None else {}
 
     async def watch(name: str, settings: Upstream, window: float) -> None:
         while True:
+            pause, counted = next_window(time.time(), window)
+            await asyncio.sleep(pause)
             try:
-                comparison = await compare(name, settings, reports, http, window=window)
+                comparison = await compare(
+                    name, settings, reports, http, window=counted, repeated=instruments.repeated
+                )
             except (UpstreamFailed, StoreError) as error:
                 log.warning("reconcile: %s", error)
-                await asyncio.sleep(window)
                 continue
             for direction, tokens in comparison.drift._asdict().items():
                 instruments.drift(name, direction, tokens)
@@ -119,6 +134,11 @@ async def comparing(
             stack.push_async_callback(_ended, task)
             stack.callback(task.cancel)
         yield
+
+
+def next_window(now: float, interval: float) -> tuple[float, float]:
+    """Seconds until the next multiple of `interval`, and for how long to count then: the one after begins in time."""
+    return interval - now % interval, max(interval / 2, interval - SETTLE_FOR - 1.0)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

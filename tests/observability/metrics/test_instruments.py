@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 
+from llmgate.backends.endpoint import Endpoint
+from llmgate.backends.request import parse_request
 from llmgate.exchange import Exchange
 from llmgate.observability.metrics import Instruments
 from llmgate.proxy.circuit_breaker import BreakerSettings
 from llmgate.proxy.engines.base import Origin
 from llmgate.proxy.replica import Replica, ReplicaState
 from llmgate.proxy.upstreams import Upstream
+from llmgate.usage.model import Certainty, Reading, Usage
 
 
 def upstream(*models: str, replicas: tuple[Replica, ...] = ()) -> Any:
@@ -80,3 +83,15 @@ def test_a_replica_that_refuses_the_key_is_shown() -> None:
     labels = {"upstream": "vllm", "replica": "http://a:8000"}
     assert instruments.registry.get_sample_value("llmgate_upstream_key_refused", labels) == 1
     assert instruments.registry.get_sample_value("llmgate_upstream_up", labels) == 1
+
+
+def test_prompts_that_were_answered_several_times_are_counted_for_the_comparison_with_backends() -> None:
+    instruments = Instruments()
+    instruments.watch(ledger(), [], set())
+    for body in (b'{"prompt":"a","n":3}', b'{"prompt":"a"}', b'{"prompt":["a","b"],"n":2}'):
+        exchange = Exchange("id", started=0.0, route="v1", upstream="vllm", status=200)
+        exchange.model_request = parse_request(Endpoint.COMPLETIONS, body)
+        exchange.reading = Reading(Usage(10, 5), Certainty.EXACT)
+        instruments.observe(exchange, ended=1.0)
+    assert instruments.repeated("vllm") == 10 * 2 + 0 + 10 * 1
+    assert instruments.repeated("other") == 0

@@ -90,6 +90,7 @@ class Instruments:
                 for direction in ("input", "output")
             ]
         )
+        self._repeated = cache(lambda upstream: self._number(f.REPEATED, upstream))
         self._refuse = cache(lambda *labels: self._number(f.REFUSED, *labels))
         self.log_dropped = cache(lambda log: self._number(f.LOG_DROPPED, log))
         self.connections_closed = cache(lambda reason: self._number(f.CONNECTIONS_CLOSED, reason))
@@ -109,6 +110,10 @@ class Instruments:
             taken, made = self._used(route, upstream, model, reading.certainty)
             taken.inc(reading.usage.input_tokens)
             made.inc(reading.usage.output_tokens)
+            request = exchange.model_request
+            if request is not None and request.choices > request.prompts > 0:
+                copies = request.choices // request.prompts
+                self._repeated(upstream).inc(reading.usage.input_tokens * (copies - 1))
 
     def watch(
         self,
@@ -137,6 +142,10 @@ class Instruments:
     def watch_connections(self, count: Callable[[], int]) -> None:
         """From now on show how many connections `count` says are open."""
         self._connections = count
+
+    def repeated(self, upstream: str) -> float:
+        """Tokens of prompts that were sent once and answered several times, of all workers of this host."""
+        return self.registry.get_sample_value(f"{f.REPEATED.name}_total", {"upstream": upstream}) or 0.0
 
     def drift(self, upstream: str, direction: str, tokens: float) -> None:
         """Show by how much the ledger and an upstream's own counters are apart."""
