@@ -58,6 +58,9 @@ KEPT = {
     "no_doubled_path": routes(upstream="openai", upstream_path="/"),
     "allow_below_path": routes(allow=["POST /chat/completions", "POST /v1beta/x"]),
     "no_loop": {"upstreams": {"vllm": {"urls": ["http://127.0.0.1:8001", "http://10.0.0.9:8000"]}}},
+    "proxy_needs_httpx": {
+        "upstreams": {"vllm": {"urls": ["http://a"], "engine": "httpx", "proxy": "http://proxy:3128"}}
+    },
     "one_value_for_a_header": {
         "upstreams": {"vllm": {"urls": ["http://a"], "headers": {"x-a": "1", "x-b": "two words"}}}
     },
@@ -166,6 +169,11 @@ BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
         "one_value_for_a_header",
         {"upstreams": {"vllm": {"urls": ["http://a"], "headers": {"x-a": "a\u00fc"}}}},
         "upstreams.vllm.headers.x-a: a header has visible ASCII characters and spaces only",
+    ),
+    (
+        "proxy_needs_httpx",
+        {"upstreams": {"vllm": {"urls": ["http://a"], "proxy": "http://proxy:3128"}}},
+        'upstreams.vllm.proxy: the engine that is fast knows no proxies: write engine = "httpx"',
     ),
     (
         "no_window_for_slots",

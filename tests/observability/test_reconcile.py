@@ -62,7 +62,11 @@ async def settle(store: Store, at: float, input_tokens: int, output_tokens: int)
         **counts,
     )
     async with store.begin() as db:
-        await db.execute(usage.insert().values({c.name: getattr(record, c.name) for c in usage.columns}))
+        await db.execute(
+            usage.insert().values(
+                {c.name: getattr(record, c.name) for c in usage.columns if hasattr(record, c.name)}
+            )
+        )
 
 
 def body(capture: str) -> str:

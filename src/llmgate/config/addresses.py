@@ -126,6 +126,24 @@ def parse_replica_url(text: str, sources: Sources) -> str:
     return text if text == ASGI_APP else parse_base_url(text, sources)
 
 
+def parse_origin(text: str, sources: Sources) -> str:
+    """A base URL without a path, in lower case, and without a port that goes without saying."""
+    url = parse_base_url(text.lower(), sources)
+    if urlsplit(url).path:
+        raise ValueError(f"{quoted(text)} has a path: browsers send the origin alone")
+    return re.sub(
+        r"(?<=^http:)(//[^/]*):80$|(?<=^https:)(//[^/]*):443$", lambda match: match[1] or match[2], url
+    )
+
+
+def parse_proxy_url(text: str, sources: Sources) -> SecretUrl:
+    """`http://...` or `https://...`, plain or named by `env:` or `file:`."""
+    text = secret_text(text, sources)
+    if text.partition("://")[0] not in {"http", "https"}:
+        raise ValueError
+    return _server_url(text, needs_path=False)
+
+
 def parse_store_url(text: str, sources: Sources) -> SecretUrl:
     """`sqlite:///PATH` or `postgresql://...`, plain or named by `env:` or `file:`."""
     text = secret_text(text, sources)

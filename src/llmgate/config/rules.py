@@ -192,6 +192,12 @@ def no_loop(config: Config, upstream: Upstream) -> Iterator[Finding]:
                 yield f"urls[{index}]", f"{address} is this gate itself: write the backend's own address"
 
 
+def proxy_needs_httpx(_: Config, upstream: Upstream) -> Iterator[Finding]:
+    """The fast engine speaks to the backend itself."""
+    if upstream.proxy is not None and upstream.engine != "httpx":
+        yield "proxy", 'the engine that is fast knows no proxies: write engine = "httpx"'
+
+
 def one_value_for_a_header(_: Config, upstream: Upstream) -> Iterator[Finding]:
     """Names of headers do not depend on case (RFC 9110, 5.1)."""
     names = [name.lower() for name in upstream.headers]
@@ -310,7 +316,14 @@ RULES: Rules = MappingProxyType(
     {
         Gate: (workers_share,),
         Tls: (whole_tls,),
-        Upstream: (key_fits_header, output_fits_context, inner_app_alone, no_loop, one_value_for_a_header),
+        Upstream: (
+            key_fits_header,
+            output_fits_context,
+            inner_app_alone,
+            no_loop,
+            proxy_needs_httpx,
+            one_value_for_a_header,
+        ),
         Route: (
             known_upstream,
             some_upstream,

@@ -26,7 +26,9 @@ from .values import (
     LimitsUrl,
     Model,
     Name,
+    Origin,
     Prefix,
+    ProxyUrl,
     QuotaWindow,
     ReplicaUrl,
     SmtpUrl,
@@ -326,6 +328,12 @@ class Upstream(Struct, frozen=True, kw_only=True):
     models: Annotated[
         Mapping[Model, Model], doc("Aliases: the name that callers use = the backend's own.")
     ] = field(default_factory=dict)
+    ca_file: Annotated[
+        Path | None, doc("Certificates in PEM that are trusted for it, beside those of the system.")
+    ] = None
+    proxy: Annotated[
+        ProxyUrl | None, doc('Proxy on the way to it; needs engine = "httpx". The environment names none.')
+    ] = None
     list_models: Annotated[
         bool,
         doc("Ask once a minute what it serves: for the metrics' names, and to see that api_key is good."),
@@ -405,6 +413,10 @@ class Route(Struct, frozen=True, kw_only=True):
         "quota",
         "accounting",
     )
+    cors_origins: Annotated[
+        Several[Origin],
+        doc("Origins of pages in browsers that may call it, such as https://chat.example.com."),
+    ] = ()
     quota_status: Annotated[Literal[402, 429], doc("Status of a spent quota.")] = 429
 
     def __post_init__(self) -> None:
@@ -466,6 +478,9 @@ class Limit(Struct, frozen=True, kw_only=True):
     routes: Annotated[
         Several[Text],
         doc("Names of the routes and plugins it holds for, or PLUGIN.GROUP of operations; none: all."),
+    ] = ()
+    exempt_keys: Annotated[
+        Several[Count], doc("Ids of keys that it does not hold for, as `llmgate key list` shows them.")
     ] = ()
 
     @property

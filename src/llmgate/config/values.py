@@ -21,6 +21,8 @@ from .addresses import (
     parse_base_url,
     parse_limits_url,
     parse_network,
+    parse_origin,
+    parse_proxy_url,
     parse_replica_url,
     parse_smtp_url,
     parse_store_url,
@@ -140,6 +142,13 @@ ReplicaUrl = Annotated[
     str, Parser('the URL of a server, such as http://127.0.0.1:8001, or "app:"', parse_replica_url)
 ]
 """The root of an HTTP server, or the app that the gate is put around."""
+ProxyUrl = Annotated[
+    SecretUrl,
+    Parser("http://HOST:PORT or https://, with USER:PASSWORD@ if it asks", parse_proxy_url, secret=True),
+]
+"""A forward proxy."""
+Origin = Annotated[str, Parser("the origin of a web page, such as https://chat.example.com", parse_origin)]
+"""What browsers send as Origin (RFC 6454): a scheme, a host, maybe a port, no path."""
 StoreUrl = Annotated[SecretUrl, Parser(_A_STORE, parse_store_url, secret=True)]
 """A database; the path of an SQLite file is absolute."""
 LimitsUrl = Annotated[

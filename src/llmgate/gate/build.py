@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import httpx
+
 from ..backends.dialect import DIALECTS
 from ..config import ASGI_APP, Address, Config, convert_table
 from ..errors import ConfigError, StoreError
@@ -25,6 +27,7 @@ from ..plugin.kit.mail import NoMailer, SmtpMailer
 from ..plugin.loader import Services, load_plugin, migrations_of
 from ..proxy.engines.httptools_engine import HttptoolsEngine
 from ..proxy.engines.httpx_engine import HttpxEngine
+from ..proxy.engines.transport import EngineTransport
 from ..proxy.health import HealthChecks
 from ..proxy.model_names import ModelNames
 from ..store.migrations import check
@@ -36,9 +39,12 @@ from .runtime import Runtime
 from .stack import front_of, health_of, relay_of, route_middleware, upstream_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from ..config import Name, PluginTable
+    from ..config import Name, PluginTable, SecretUrl
+    from ..config import Upstream as UpstreamSettings
     from ..plugin.kit.mail import Mailer
     from ..plugin.operation import Surface
     from ..proxy.engines.base import Engine
@@ -194,16 +200,25 @@ async def _watch_upstreams(
 
 
 async def _open_upstreams(config: Config, runtime: Runtime, stack: AsyncExitStack) -> dict[str, Upstream]:
-    engines: dict[str, Engine] = {}
-    for settings in config.upstreams.values():
-        if settings.engine not in engines:
-            engine: Engine = HttptoolsEngine() if settings.engine == "httptools" else HttpxEngine()
-            engines[settings.engine] = engine
-            stack.push_async_callback(engine.aclose)
-    return {
-        name: upstream_of(name, settings, engines[settings.engine], runtime.replicas)
-        for name, settings in config.upstreams.items()
-    }
+    engines: dict[tuple[str, Path | None, SecretUrl | None], Engine] = {}
+    upstreams = {}
+    for name, settings in config.upstreams.items():
+        kind = settings.engine, settings.ca_file, settings.proxy
+        if kind not in engines:
+            engines[kind] = _engine_of(settings)
+            stack.push_async_callback(engines[kind].aclose)
+        upstreams[name] = upstream_of(name, settings, engines[kind], runtime.replicas)
+        if settings.ca_file is not None or settings.proxy is not None:
+            own = httpx.AsyncClient(transport=EngineTransport(engines[kind]), trust_env=False)
+            upstreams[name].http = await stack.enter_async_context(own)
+    return upstreams
+
+
+def _engine_of(settings: UpstreamSettings) -> Engine:
+    if settings.engine == "httptools":
+        return HttptoolsEngine(ca_file=settings.ca_file)
+    proxy = None if settings.proxy is None else settings.proxy.reveal()
+    return HttpxEngine(ca_file=settings.ca_file, proxy=proxy)
 
 
 def identity_of(config: Config, store: Store) -> Identity:

@@ -22,7 +22,9 @@ def limit_of(limit: Limit) -> ratelimit.Limit:
     length = limit.window or "minute"
     window = WINDOWS[length] if isinstance(length, str) else length
     moving = limit.strategy == "moving"
-    return ratelimit.Limit(limit.per, what, amount, window, moving, name=",".join(limit.routes))
+    return ratelimit.Limit(
+        limit.per, what, amount, window, moving, ",".join(limit.routes), frozenset(limit.exempt_keys)
+    )
 
 
 def defaults_of(config: Config) -> list[Default]:

@@ -47,6 +47,9 @@ class ProxyMount(Mount):
         self.claims = [
             Claim(each.method, self.path + path) for each in settings.allow for path in _spellings(each.path)
         ]
+        if settings.cors_origins:
+            preflights = (Claim("OPTIONS", claim.path) for claim in self.claims if claim.method != "*")
+            self.claims = list(dict.fromkeys([*self.claims, *preflights]))
 
     @cached_property
     def _alone(self) -> Router:

@@ -34,6 +34,7 @@ from ..middleware import (
     StoredResponses,
     ratelimit,
 )
+from ..plugin.cross_origin import Cors, NoOptions
 from ..plugin.surface_app import own_origin, surface_layers
 from ..proxy import upstreams
 from ..proxy.asgi_upstream import ORIGIN, AsgiUpstream
@@ -57,6 +58,16 @@ if TYPE_CHECKING:
 
 METERED = frozenset({"quota", "accounting"})
 """Layers of gate.toml that count what models are made to do."""
+
+
+READABLE = (
+    "retry-after",
+    "x-gate-request-id",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+)
+"""Headers of answers that pages of other origins may read."""
 
 
 class Layer(Middleware):
@@ -128,6 +139,16 @@ def front_of(
     route: Route, config: Config, runtime: Runtime, identity: Identity, verifiers: Sequence[Verifier] = ()
 ) -> list[Middleware]:
     """What stands in front of a route of gate.toml."""
+    cors = Cors(route.cors_origins, credentials=False, exposed=READABLE) if route.cors_origins else None
+    return [
+        *([] if cors is None else [cors.middleware, Layer("", NoOptions)]),
+        *_front_of(route, config, runtime, identity, verifiers),
+    ]
+
+
+def _front_of(
+    route: Route, config: Config, runtime: Runtime, identity: Identity, verifiers: Sequence[Verifier]
+) -> list[Middleware]:
     return front(
         config,
         runtime,
@@ -314,9 +335,16 @@ def serving_of(upstream: upstreams.Upstream, settings: Upstream, runtime: Runtim
         upstream=upstream.name,
         dialect=dialect,
         context_length=settings.context_length,
-        context=ContextLengths(upstream, dialect, runtime.http),
+        context=ContextLengths(upstream, dialect, upstream.http or runtime.http),
         max_output_tokens=settings.max_output_tokens,
+<<<<<<< HEAD
         count=TokenCounter(upstream, dialect, runtime.http),
+=======
+        upstream=route.upstream,
+        count=TokenCounter(upstream, dialect, upstream.http or runtime.http),
+        refused_status=route.quota_status,
+        max_body=config.gate.max_body,
+>>>>>>> 917a32a (Routes say which pages in browsers may call them, limits which keys they do not hold for, upstreams their certificates and proxy; Anthropic's API has errors in its shape)
     )
 
 

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from ..errors import Forbidden, answer
+from ..errors import Forbidden, MethodNotAllowed, answer
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -57,6 +57,20 @@ class Cors:
             expose_headers=self.exposed,
             max_age=PREFLIGHT_MAX_AGE_S,
         )
+
+
+class NoOptions:
+    """Behind CORS, on a route that has no OPTIONS of its own: what is no preflight is 405."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and scope["method"] == "OPTIONS":
+            await answer(scope, send, MethodNotAllowed("OPTIONS is for browsers' preflights.", allowed=[]))
+        else:
+            await self.app(scope, receive, send)
 
 
 class SameOrigin:

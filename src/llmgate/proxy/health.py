@@ -124,7 +124,7 @@ async def probe(
 ) -> Probed:
     """Ask one replica, with the upstream's own key: whether it is well, and what it answered."""
     try:
-        response = await http.get(
+        response = await (upstream.http or http).get(
             replica.origin.url + settings.path,
             headers=upstream.own_headers(),
             timeout=settings.timeout,

@@ -97,7 +97,7 @@ class Listed(NamedTuple):
 async def ask_models(upstream: Upstream, replica: Replica, path: str, *, http: httpx.AsyncClient) -> Listed:
     """The models of one replica. Notes whether it takes the gate's own key."""
     try:
-        answer = await http.get(
+        answer = await (upstream.http or http).get(
             replica.origin.url + path,
             headers=upstream.own_headers(),
             timeout=TIMEOUT_S,

@@ -22,6 +22,7 @@ from .selection import BUSY, UNHEALTHY, LeastBusy, tier
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
+    import httpx
     from starlette.types import Receive
 
     from ..backends.dialect import Dialect
@@ -110,6 +111,8 @@ class Upstream:
         if not self.replicas:
             raise ConfigError([f'upstream "{name}" has no URL; give at least one'])
         self._selection = LeastBusy(self.replicas)
+        self.http: httpx.AsyncClient | None = None
+        """For the gate's own questions, where only its own certificates or proxy lead there."""
         self.model_names: frozenset[str] = frozenset()
         """What it says it serves, as far as it was asked (see `model_names`)."""
         self.model_cards: Mapping[str, Mapping[str, Any]] = {}
