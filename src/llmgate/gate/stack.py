@@ -337,14 +337,7 @@ def serving_of(upstream: upstreams.Upstream, settings: Upstream, runtime: Runtim
         context_length=settings.context_length,
         context=ContextLengths(upstream, dialect, upstream.http or runtime.http),
         max_output_tokens=settings.max_output_tokens,
-<<<<<<< HEAD
-        count=TokenCounter(upstream, dialect, runtime.http),
-=======
-        upstream=route.upstream,
         count=TokenCounter(upstream, dialect, upstream.http or runtime.http),
-        refused_status=route.quota_status,
-        max_body=config.gate.max_body,
->>>>>>> 917a32a (Routes say which pages in browsers may call them, limits which keys they do not hold for, upstreams their certificates and proxy; Anthropic's API has errors in its shape)
     )
 
 

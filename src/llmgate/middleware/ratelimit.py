@@ -145,13 +145,8 @@ class RateLimit:
     async def _admit(self, scope: Scope, exchange: Exchange, taken: list[str]) -> _Stand | None:
         tightest: _Stand | None = None
         try:
-<<<<<<< HEAD
             for window in self._windows_for(exchange.principal):
-                who = self._who(window.limit.per, scope, exchange)
-=======
-            for window in self._windows:
                 who = self._who(window.limit, scope, exchange)
->>>>>>> 917a32a (Routes say which pages in browsers may call them, limits which keys they do not hold for, upstreams their certificates and proxy; Anthropic's API has errors in its shape)
                 if who is not None:
                     stand = await window.enter(who)
                     if not stand.good:
