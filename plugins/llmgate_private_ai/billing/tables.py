@@ -1,4 +1,4 @@
-"""The tables of billing; a change here needs a revision in the plugin's `migrations`. Times are seconds since the epoch."""
+"""The tables of billing; a change needs a revision in the plugin's `migrations`. Times: seconds since the epoch."""
 
 from __future__ import annotations
 

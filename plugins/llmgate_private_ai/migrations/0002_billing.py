@@ -10,6 +10,7 @@ ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
+    """Three tables."""
     op.create_table(
         "private_ai_stripe_events",
         sa.Column("id", sa.Text, primary_key=True),
