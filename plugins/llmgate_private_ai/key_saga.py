@@ -73,9 +73,11 @@ class KeySaga:
             async with self._parts.gate.store.begin() as db:
                 if not await self._parts.keys.made(db, key_id):
                     raise RegionFailed("The key was given up before it was complete. Try again.")
+                await self._parts.webhooks.tell(db, order.payer, "key.created", id=key_id, name=order.name)
         except VectorServerFailed as error:
             await self._abandon(key_id)
             raise RegionFailed(f"Failed to create vector database: {error}") from error
+        self._parts.wake()  # whoever asked to hear of new keys does so now
         return await self._parts.keys.by_id(key_id)
 
     async def delete(self, key: PrivateKey) -> None:
@@ -183,6 +185,7 @@ class KeySaga:
             await self._parts.servers.at(region.server).drop(key.database_name, key.database_username)
         async with self._parts.gate.store.begin() as db:
             await self._parts.keys.remove(db, key.id)
+            await self._parts.webhooks.tell(db, key.payer, "key.deleted", id=key.id, name=key.name)
 
     async def _abandon(self, key_id: int) -> None:
         """Give up a creation: its token is revoked now, the rest is for the job. The time for an answer is short."""

@@ -15,6 +15,7 @@ from . import product_operations as products
 from . import region_operations as regions
 from . import sign_in, team_operations, tokens, users
 from .access import NOT_AUTHORIZED
+from .billing.operations import BillingOperations, billing_operations
 from .products import Product, ShownPricingTable, ShownProduct
 from .regions import ShownRegion, ShownToAdmin
 from .roles import Action
@@ -43,6 +44,7 @@ class Handlers:
     keys: keys.KeyOperations
     products: products.ProductOperations
     audit: log.Audit
+    billing: BillingOperations
 
 
 class Table:
@@ -107,6 +109,7 @@ def operations(does: Handlers, table: Table, *, passwordless: bool) -> list[AnyO
         *_regions(does.regions, table),
         *_keys(does.keys, table),
         *_products(does.products, table),
+        *billing_operations(does.billing, table, admin_group=ADMIN),
         *_audit(does.audit, table),
     ]
 

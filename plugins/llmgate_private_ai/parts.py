@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from llmgate.plugin.api import Services
 
+    from .billing.webhooks import Webhooks
     from .key_terms import KeyTerms
     from .keys import Keys
     from .mails import Mails
@@ -34,4 +35,5 @@ class Parts:
     keys: Keys
     terms: KeyTerms
     mails: Mails
+    webhooks: Webhooks
     wake: Callable[[], object]

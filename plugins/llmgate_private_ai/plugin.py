@@ -24,6 +24,10 @@ from llmgate.plugin.kit.periodic import periodic
 
 from .access import Access
 from .audit import Audit
+from .billing.inbox import StripeInbox
+from .billing.operations import BillingOperations
+from .billing.stripe_gateway import open_stripe
+from .billing.webhooks import Deliveries, Webhooks
 from .dashboard import DashboardSettings, dashboard_routes
 from .jobs import HOUR, Trials, Upkeep
 from .key_operations import KeyOperations
@@ -155,7 +159,8 @@ class PrivateAIDashboard:
         """The surface."""
         settings = _api_settings(gate, DASHBOARD)
         async with _open_api(settings, gate, name=DASHBOARD, prefix="/api") as surface:
-            pages = dashboard_routes(DashboardSettings(passwordless=settings.passwordless))
+            key = "" if settings.stripe is None else settings.stripe.publishable_key
+            pages = dashboard_routes(DashboardSettings(settings.passwordless, key))
             yield replace(surface, routes=pages, headers=(), cors=None)
 
 
@@ -180,6 +185,8 @@ async def _open_api(
         )
         audit = Audit(gate.store, prefix=gate.config.plugins[name].prefix + prefix)
         saga, sign = KeySaga(parts), SignIn(parts, codes, links)
+        stripe = await stack.enter_async_context(open_stripe(settings.stripe))
+        inbox, deliveries = StripeInbox(parts, stripe), Deliveries(gate.store, box, upstreams.http)
         does = Handlers(
             sign_in=sign,
             tokens=Tokens(gate.identity, parts.people),
@@ -189,6 +196,13 @@ async def _open_api(
             keys=KeyOperations(parts, saga, KeyUsage(gate.identity, gate.quotas, gate.reports)),
             products=ProductOperations(parts),
             audit=audit,
+            billing=BillingOperations(
+                parts,
+                stripe,
+                inbox,
+                secret="" if settings.stripe is None else settings.stripe.webhook_secret.reveal(),
+                wake=parts.wake,
+            ),
         )
         if not prefix:
             await _first_start(parts, sign)
@@ -198,6 +212,10 @@ async def _open_api(
                 ("private AI keys", saga.work_off, RETRY_EVERY),
                 ("private AI trials", Trials(parts, links, audit).run, HOUR),
                 ("private AI codes", upkeep.run, HOUR),
+                ("private AI billing", inbox.work_off, RETRY_EVERY),
+                ("private AI webhooks", deliveries.work_off, RETRY_EVERY),
+                ("private AI old events", inbox.forget, HOUR),
+                ("private AI old deliveries", deliveries.forget, HOUR),
             ):
                 runs = periodic(job, work, every=every, store=gate.store, alone=True)
                 wakes.append(await stack.enter_async_context(runs))
@@ -235,6 +253,7 @@ def make_parts(settings: Settings, gate: Services, wake: Callable[[], object]) -
         keys=keys,
         terms=KeyTerms(gate, keys, teams, regions, limited=settings.limits),
         mails=Mails(gate.mailer, dashboard=settings.dashboard_url),
+        webhooks=Webhooks(store, box),
         wake=wake,
     )
 

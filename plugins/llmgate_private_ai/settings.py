@@ -9,6 +9,7 @@ from msgspec import Meta, Struct, field
 
 from llmgate.plugin.api import BaseUrl, Count, DialectName, Model, Network, Seconds, Secret, Several
 
+from .billing.stripe_gateway import StripeSettings
 from .plans import Plan
 from .vector_server import AT_ONCE, TEMPLATE, TIMEOUT
 
@@ -64,6 +65,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         bool, Meta(description="Hold teams to their plans and trials; without it, keys live a year.")
     ] = False
     defaults: Annotated[Plan, Meta(description="What a team without a product may have.")] = Plan()
+    stripe: Annotated[
+        StripeSettings | None, Meta(description="Payments; without it, what needs them says so.")
+    ] = None
     regions: Annotated[
         tuple[SeededRegion, ...], Meta(description="Regions that are made while there is none.")
     ] = ()

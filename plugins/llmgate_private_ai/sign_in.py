@@ -117,7 +117,12 @@ class SignIn:
     async def register(self, call: Call[Registration]) -> ShownUser:
         """A new user, in no team."""
         wanted = call.body
-        return ShownUser.of(await self._register(address_of(wanted.email), wanted.password))
+        address = address_of(wanted.email)
+
+        async def announce(db: AsyncConnection, user_id: int) -> None:
+            await self._parts.webhooks.tell(db, None, "user.registered", id=user_id, email=address)
+
+        return ShownUser.of(await self._register(address, wanted.password, also=announce))
 
     async def log_in(self, call: Call[Login]) -> Reply:
         """A session for an address and a password."""

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from llmgate.plugin.api import NotFound, Refusal
+from llmgate.plugin.kit.periodic import backoff
 
-from ..periodic import backoff
 from .events import Change, Effect, Event, effect_of, parse
-from .stripe_gateway import NoStripe
 from .tables import stripe_events
 
 if TYPE_CHECKING:
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 
     from ..parts import Parts
     from ..teams import Team
-    from .stripe_gateway import StripeGateway
-    from .webhooks import Webhooks
+    from .stripe_gateway import NoStripe, StripeGateway
 
 log = logging.getLogger("llmgate.private_ai")
 
@@ -37,11 +35,10 @@ KEPT_FOR = 30 * 86_400.0
 class StripeInbox:
     """See the module's text."""
 
-    def __init__(self, parts: Parts, stripe: StripeGateway | NoStripe, webhooks: Webhooks) -> None:
+    def __init__(self, parts: Parts, stripe: StripeGateway | NoStripe) -> None:
         self._parts = parts
         self._store = parts.gate.store
         self._stripe = stripe
-        self._webhooks = webhooks
 
     async def take(self, event: Event, raw: bytes) -> bool:
         """Keep an event; False if it came before."""
@@ -63,6 +60,7 @@ class StripeInbox:
         while (row := await self._next()) is not None:
             try:
                 await self._do(parse(row.body.encode()))
+                self._parts.wake()  # whoever asked for this event is told now
             except Refusal as error:  # Stripe does not answer, say
                 log.warning("Stripe's event %s waits: %s", row.id, error)
                 await self._postpone(row.id, row.tries + 1, str(error))
@@ -99,7 +97,7 @@ class StripeInbox:
                 return
             if effect is not None and team is not None:
                 await self._apply(db, effect, team, products)
-            await self._webhooks.announce(db, None if team is None else team.id, event)
+            await self._parts.webhooks.announce(db, None if team is None else team.id, event)
             done = {"done_at": self._store.clock(), "error": None}
             await db.execute(stripe_events.update().where(stripe_events.c.id == event.id).values(done))
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..teams import Team
     from .inbox import StripeInbox
     from .stripe_gateway import NoStripe, StripeGateway
-    from .webhooks import Webhook, Webhooks
+    from .webhooks import Webhook
 
 log = logging.getLogger("llmgate.private_ai")
 
@@ -115,15 +115,13 @@ class BillingOperations:
         parts: Parts,
         stripe: StripeGateway | NoStripe,
         inbox: StripeInbox,
-        webhooks: Webhooks,
         *,
         secret: str,
-        wake: Callable[[], None],
+        wake: Callable[[], object],
     ) -> None:
         self._parts = parts
         self._stripe = stripe
         self._inbox = inbox
-        self._webhooks = webhooks
         self._secret = secret
         self._wake = wake
 
@@ -194,18 +192,18 @@ class BillingOperations:
             raise unfit(f"events: there is no {unknown[0]!r} (known: {known})", "events")
         team_id = self._whose(call.access, call.body.team_id)
         events = tuple(dict.fromkeys(call.body.events))
-        webhook, secret = await self._webhooks.create(team_id, call.body.url, events)
+        webhook, secret = await self._parts.webhooks.create(team_id, call.body.url, events)
         return ShownWebhook.of(webhook, secret)
 
     async def webhooks(self, call: Call[None, None, Caller]) -> list[ShownWebhook]:
         """Those of your team; for system admins all."""
-        found = await self._webhooks.all(call.access.team_id, every=_all(call.access))
+        found = await self._parts.webhooks.all(call.access.team_id, every=_all(call.access))
         return [ShownWebhook.of(one) for one in found]
 
     async def delete_webhook(self, call: Call[None, None, Caller]) -> None:
         """Tell a URL nothing more."""
         number = id_in(call.path["id"], "Webhook")
-        await self._webhooks.delete(number, call.access.team_id, every=_all(call.access))
+        await self._parts.webhooks.delete(number, call.access.team_id, every=_all(call.access))
 
     def _whose(self, caller: Caller, asked: int | None) -> int | None:
         if _all(caller):

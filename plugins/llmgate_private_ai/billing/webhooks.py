@@ -19,17 +19,15 @@ import msgspec
 import sqlalchemy as sa
 
 from llmgate.plugin.api import NotFound, Place
+from llmgate.plugin.kit.periodic import backoff
 
-from ..periodic import backoff
-from .events import CHANGES
+from .events import CHANGES, Event
 from .tables import deliveries, webhooks
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from llmgate.plugin.api import SealedBox, Store
-
-    from .events import Event
 
 log = logging.getLogger("llmgate.private_ai")
 
@@ -56,12 +54,11 @@ class Webhook:
 
 
 class Webhooks:
-    """The webhooks in `store`, and what is on its way to them by `http`, which asks no address that it must not."""
+    """The webhooks in `store`, and what is put on its way to them."""
 
-    def __init__(self, store: Store, box: SealedBox, http: httpx.AsyncClient) -> None:
+    def __init__(self, store: Store, box: SealedBox) -> None:
         self._store = store
         self._box = box
-        self._http = http
 
     async def create(self, team_id: int | None, url: str, events: tuple[str, ...]) -> tuple[Webhook, str]:
         """A new one and its secret, which nobody can read again."""
@@ -99,11 +96,15 @@ class Webhooks:
             await db.execute(deliveries.delete().where(deliveries.c.webhook_id == found))
             await db.execute(webhooks.delete().where(webhooks.c.id == found))
 
+    async def tell(self, db: AsyncConnection, team_id: int | None, kind: str, **data: object) -> None:
+        """Announce something of the gate's own, one of `OWN_EVENTS`; `data` holds no secret."""
+        event = Event(f"evt_{uuid.uuid4().hex}", kind, {"object": data}, self._store.clock())
+        await self.announce(db, team_id, event)
+
     async def announce(self, db: AsyncConnection, team_id: int | None, event: Event) -> None:
         """Put an event on its way to all who want it, as a part of the transaction `db`."""
-        mine = webhooks.c.team_id.is_(None)
-        if team_id is not None:
-            mine |= webhooks.c.team_id == team_id
+        theirs = webhooks.c.team_id == team_id  # null is equal to nothing
+        mine = sa.or_(webhooks.c.team_id.is_(None), theirs)
         rows = await db.execute(sa.select(*_COLUMNS).where(mine, webhooks.c.is_active))
         now = self._store.clock()
         body = msgspec.json.encode(
@@ -113,6 +114,15 @@ class Webhooks:
             if event.type in one.events:
                 row = {"webhook_id": one.id, "body": body, "due_at": now, "tries": 0}
                 await db.execute(deliveries.insert().values(row))
+
+
+class Deliveries:
+    """Sends what is on its way, by `http`, which asks no address that it must not."""
+
+    def __init__(self, store: Store, box: SealedBox, http: httpx.AsyncClient) -> None:
+        self._store = store
+        self._box = box
+        self._http = http
 
     async def work_off(self) -> None:
         """Send what is due; what fails is due again later, and given up after some twenty tries."""
