@@ -41,6 +41,7 @@ from .operations import Parts, operations
 from .serving.adapters import Keeper, Targets
 from .serving.keeper import keeping
 from .serving.layer import AdapterModels
+from .serving.vllm import ADAPTER_FIELD, adapter_name
 from .settings import Settings
 from .shapes import SURFACE, Problem, guides_shape
 from .statistics import Counts
@@ -258,6 +259,8 @@ def _evaluations(
     def engine_of(target: Target, base: ModelSettings) -> Engine:
         url, headers = targets.address(target, base)
         is_safe = target.dialect == "vllm" and base.served_by is None
+        if (job_id := target.extra.get(ADAPTER_FIELD)) is not None:
+            return Engine(gate.http, url, target.dialect, adapter_name(job_id), headers)
         return Engine(gate.http, url, target.dialect, target.model, headers, target.extra, is_safe)
 
     pythons = dict.fromkeys((sys.executable, settings.train_python or sys.executable))

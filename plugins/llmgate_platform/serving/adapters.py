@@ -16,7 +16,7 @@ from llmgate.plugin.api import HealthSettings, RouteSettings, Secret, Unavailabl
 
 from .llama import Announced, Servers, announcement_file, read_announcement
 from .targets import NOT_YET, Target, base_target
-from .vllm import Replica, adapter_name
+from .vllm import ADAPTER_FIELD, Replica
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import DynamicUpstream, DynamicUpstreams, Services, Store
@@ -60,7 +60,8 @@ class Targets:
         if row.job_id is None:
             return target
         if base.served_by == "vllm":
-            return Target(target.app, target.path, adapter_name(row.job_id), dialect)
+            # Asked for as its base, and priced so; the layer of the route puts its name in (see `layer`).
+            return Target(target.app, target.path, base.upstream_model, dialect, {ADAPTER_FIELD: row.job_id})
         announced, upstream = self._servers.get(base.name, (None, None))
         if announced is None or upstream is None or row.job_id not in announced.jobs:
             raise Unavailable(NOT_YET)

@@ -14,12 +14,12 @@ import msgspec
 from llmgate.plugin.api import Endpoint, NotFound, Refusal, answer, exchange_of
 
 from ..shapes import Missing
-from .vllm import adapter_name
+from .vllm import ADAPTER_FIELD, adapter_name
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from llmgate.plugin.api import Exchange, Principal
+    from llmgate.plugin.api import Exchange, ModelRequest, Principal
 
     from ..models import Catalog, ModelRow
     from ..settings import ModelSettings
@@ -46,8 +46,8 @@ class AdapterModels:
         exchange, path = exchange_of(scope), scope["path"].rstrip("/")
         request = exchange.model_request
         try:
-            if request is not None and (named := ADAPTER.fullmatch(request.model or "")):
-                await self._ask(int(named[1]), exchange, scope, receive, send)
+            if request is not None and (job_id := _asked_for(request)) is not None:
+                await self._ask(job_id, exchange, scope, receive, send)
             elif scope["method"] == "GET" and path.endswith("/models"):
                 await self._list(exchange, scope, receive, send)
             elif scope["method"] == "GET" and (named := ADAPTER.fullmatch(path.rpartition("/models/")[2])):
@@ -63,16 +63,18 @@ class AdapterModels:
         target = self._targets.of(row, base)
         exchange.model = base.upstream_model
         if base.served_by == "vllm":
-            await self.app(scope, receive, send)
+            exchange.edit({"model": adapter_name(job_id), ADAPTER_FIELD: msgspec.UNSET})
+            await self.app(exchange.hand_on(scope, self.app), exchange.receive, send)
             return
         request = exchange.model_request
         assert request is not None
         if request.endpoint not in PATHS:
             raise NotFound(f"Adapters answer at {' and '.join(PATHS.values())}.")
-        scope = exchange.edit(scope, {"model": target.model, **target.extra})
+        exchange.edit({"model": target.model, **target.extra})
         exchange.model_request = msgspec.structs.replace(request, model=target.model)
         path = PATHS[request.endpoint]
-        await target.app({**scope, "path": path, "raw_path": path.encode()}, exchange.receive, send)
+        scope = exchange.hand_on({**scope, "path": path, "raw_path": path.encode()}, target.app)
+        await target.app(scope, exchange.receive, send)
 
     async def _list(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]
@@ -112,6 +114,15 @@ class AdapterModels:
                 pass
         name = adapter_name(job_id)
         raise NotFound(f"The model `{name}` does not exist.", code="model_not_found", param="model")
+
+
+def _asked_for(request: ModelRequest) -> int | None:
+    """The job whose adapter a request asks for, by the model's name or as the platform itself does."""
+    own = bytes(request.fields.get(ADAPTER_FIELD, b""))
+    if own.isdigit():
+        return int(own)
+    named = ADAPTER.fullmatch(request.model or "")
+    return None if named is None else int(named[1])
 
 
 def _card(row: ModelRow, base: ModelSettings) -> dict[str, Any]:

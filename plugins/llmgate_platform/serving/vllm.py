@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llmgate.platform")
 
+ADAPTER_FIELD = "llmgate_adapter"
+"""Member of a body by which the platform asks for the adapter of a job; it goes no further than the gate."""
 LISTED_WITHIN_S = 5.0
 LOADED_WITHIN_S = 60.0
 

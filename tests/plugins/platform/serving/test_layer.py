@@ -56,7 +56,7 @@ async def test_an_adapter_is_a_model_of_its_owners(platform: PlatformGate, engin
 
 async def test_it_costs_what_its_base_costs(open_platform: OpenPlatform, engine: FakeVllm) -> None:
     def prices(document: Document) -> None:
-        document["prices"] = {"base": {"input": 1.0, "output": 2.0}}
+        document["prices"] = {"base": {"input": 1.0, "output": 2.0}, "*": {"input": 9.0, "output": 9.0}}
 
     async with open_platform(prices) as gate:
         ada, _ = await with_adapter(gate, engine)
@@ -65,6 +65,29 @@ async def test_it_costs_what_its_base_costs(open_platform: OpenPlatform, engine:
         records = await gate.running.gate.services.reports.records(Filter(user_id=1))
         costs = [(record.model, record.cost) for record in records if record.endpoint == "completions"]
         assert costs == [("base", 10 + 44), ("base", 1 + 44)]
+
+
+async def test_where_every_model_needs_a_price_adapters_have_that_of_their_base(
+    open_platform: OpenPlatform, engine: FakeVllm
+) -> None:
+    """By the platform's own API; OpenAI's clients need a price for "*" there."""
+
+    def prices(document: Document) -> None:
+        document["prices"] = {"base": {"input": 1.0, "output": 2.0}}
+
+    async with open_platform(prices) as gate:
+        ada, _ = await with_adapter(gate, engine)
+        assert (await ada.generate(2)).status_code == 200
+        assert "llmgate_adapter" not in engine.completions[-1]
+        assert (await ask(ada)).status_code == 404
+
+
+async def test_nobody_asks_for_anothers_adapter_as_the_platform_does(
+    platform: PlatformGate, engine: FakeVllm
+) -> None:
+    _, bob = await with_adapter(platform, engine)
+    assert (await ask(bob, "base", llmgate_adapter=1)).status_code == 404
+    assert engine.completions == []
 
 
 async def test_an_engine_that_fails_is_told_as_it_is(platform: PlatformGate, engine: FakeVllm) -> None:
