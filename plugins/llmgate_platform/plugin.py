@@ -244,7 +244,7 @@ def _open_routes(base: ModelSettings, config: Config) -> list[str]:
         f'{PLACE}: routes: {route.name}: the upstream "{base.upstream}" serves adapters, each its owner\'s: '
         f'put "{layer}" first into its middleware'
         for route in config.routes
-        if route.upstream == base.upstream and layer not in route.middleware
+        if base.upstream in route.served_by and layer not in route.middleware
     ]
 
 

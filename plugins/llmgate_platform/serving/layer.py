@@ -7,6 +7,7 @@ that there is no such model. What they use is priced as their base.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -63,7 +64,14 @@ class AdapterModels:
         target = self._targets.of(row, base)
         exchange.model = base.upstream_model
         if base.served_by == "vllm":
-            exchange.edit({"model": adapter_name(job_id), ADAPTER_FIELD: msgspec.UNSET})
+            name = adapter_name(job_id)
+            exchange.edit({"model": name, ADAPTER_FIELD: msgspec.UNSET})
+            # A route that chooses among upstreams writes the model's name itself, and charges for it.
+            here = [target for target in exchange.targets if target.upstream == base.upstream]
+            if exchange.targets and not here:
+                raise _unknown(name)
+            exchange.targets = tuple(replace(target, model=name) for target in here[:1])
+            exchange.charges_asked = True
             await self.app(exchange.hand_on(scope, self.app), exchange.receive, send)
             return
         request = exchange.model_request
@@ -71,7 +79,7 @@ class AdapterModels:
         if request.endpoint not in PATHS:
             raise NotFound(f"Adapters answer at {' and '.join(PATHS.values())}.")
         exchange.edit({"model": target.model, **target.extra})
-        exchange.model_request = msgspec.structs.replace(request, model=target.model)
+        exchange.model_request, exchange.targets = msgspec.structs.replace(request, model=target.model), ()
         path = PATHS[request.endpoint]
         scope = exchange.hand_on({**scope, "path": path, "raw_path": path.encode()}, target.app)
         await target.app(scope, exchange.receive, send)
@@ -112,8 +120,11 @@ class AdapterModels:
                 return await self._catalog.adapter(job_id, caller)
             except Missing:
                 pass
-        name = adapter_name(job_id)
-        raise NotFound(f"The model `{name}` does not exist.", code="model_not_found", param="model")
+        raise _unknown(adapter_name(job_id))
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"The model `{name}` does not exist.", code="model_not_found", param="model")
 
 
 def _asked_for(request: ModelRequest) -> int | None:

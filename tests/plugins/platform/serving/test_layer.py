@@ -82,6 +82,27 @@ async def test_where_every_model_needs_a_price_adapters_have_that_of_their_base(
         assert (await ask(ada)).status_code == 404
 
 
+async def test_a_route_that_chooses_among_upstreams_answers_with_the_adapter(
+    open_platform: OpenPlatform, engine: FakeVllm
+) -> None:
+    def several(document: Document) -> None:
+        document["upstreams"]["other"] = {"urls": ["http://127.0.0.1:9"]}
+        document["models"] = [{"name": "base", "targets": [{"upstream": "llm", "model": "base"}]}]
+        route = document["routes"][0]
+        del route["upstream"]
+        route["upstreams"] = ["llm", "other"]
+
+    async with open_platform(several) as gate:
+        ada, bob = await with_adapter(gate, engine)
+        answer = await ada.generate(2)
+        assert answer.status_code == 200, answer.text
+        assert engine.completions[-1]["model"] == NAME
+        assert (await bob.generate(1)).status_code == 200
+        assert engine.completions[-1]["model"] == "base"
+        records = await gate.running.gate.services.reports.records(Filter(user_id=1))
+        assert {record.model for record in records if record.endpoint == "completions"} == {"base"}
+
+
 async def test_nobody_asks_for_anothers_adapter_as_the_platform_does(
     platform: PlatformGate, engine: FakeVllm
 ) -> None:
