@@ -34,6 +34,14 @@ class Address:
     port: int = 0
     path: Path | None = None
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect to it; not said of a Unix socket, which no browser knows."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.rstrip(".").lower() == "localhost"
+
     def __str__(self) -> str:
         if self.path is not None:
             return f"unix:{self.path}"

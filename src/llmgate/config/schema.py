@@ -150,7 +150,8 @@ class Gate(Struct, frozen=True, kw_only=True):
         Several[HostPattern],
         doc(
             'Names that requests may give as Host, such as "gate.example.com" or "*.example.com"; others: 421. '
-            "None named: any, but at a loopback address only IP addresses, names without a dot and *.localhost."
+            "IP addresses are always taken. None named: any name, but at a loopback address only names without a "
+            "dot and *.localhost; a proxy before it that passes the public name on needs that name here."
         ),
     ] = ()
     socket_mode: Annotated[FileMode, doc("Mode of Unix sockets, in octal: who may connect.")] = "660"

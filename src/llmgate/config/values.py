@@ -125,8 +125,8 @@ FileMode = Annotated[str, Parser('an octal mode such as "660"', _matching("0?[0-
 HostPattern = Annotated[
     str,
     Parser(
-        'a host name or IP address without a port, "*.DOMAIN" or "*"',
-        _matching(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?|\[[0-9a-f:.]+\]"),
+        'a host name in lower case without a port, "*.DOMAIN" or "*"',
+        _matching(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?"),
     ),
 ]
 """Which hosts are meant, in lower case."""

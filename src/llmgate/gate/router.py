@@ -12,6 +12,7 @@ from starlette.convertors import CONVERTOR_TYPES
 from starlette.routing import Match, Mount, Route, WebSocketRoute
 
 from ..errors import ConfigError, MethodNotAllowed, NotFound, Refusal
+from ..middleware.allowed_hosts import misdirected, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
@@ -176,6 +177,14 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.close", "code": 1008, "reason": "this gate speaks HTTP"})
         return
     raise scope[REFUSAL]
+
+
+async def wrong_host(scope: Scope, receive: Receive, send: Send) -> None:
+    """The app of a request for a host that is not served here."""
+    if scope["type"] == "websocket":
+        await misdirected(scope, receive, send)
+        return
+    raise refusal(scope)
 
 
 def path_of(scope: Scope) -> str:

@@ -13,8 +13,8 @@ from ..plugin.surface_app import operations_of
 from ..proxy.asgi_upstream import ORIGIN
 from .application import Application
 from .mounts import GateRoute, PluginRoute
-from .router import not_found
-from .stack import front, health_path_of, proxy_headers, rate_limit, wrap
+from .router import not_found, wrong_host
+from .stack import allowed_hosts, front, health_path_of, proxy_headers, rate_limit, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,11 +55,13 @@ def applications_of(
     if config.gate.docs and surfaces:
         _add_docs(config, runtime, services, surfaces, routes)
     default = wrap(not_found, front(config, runtime, services.identity))
+    misdirected = wrap(wrong_host, front(config, runtime, services.identity))
     problems = [*_unknown_groups(config, surfaces)]
     applications = {}
     for address, claims in routes.items():
         try:
-            applications[address] = Application(claims, default=default, middleware=proxy_headers(config))
+            around = [*allowed_hosts(config, address, misdirected), *proxy_headers(config)]
+            applications[address] = Application(claims, default=default, middleware=around)
         except ConfigError as error:
             problems += [f"{problem} (on {address})" for problem in error.problems]
     if problems:

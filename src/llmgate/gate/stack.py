@@ -16,10 +16,11 @@ from ..backends.dialect import DIALECTS
 from ..backends.model_list import ModelCards
 from ..backends.serving import Serving
 from ..backends.token_counter import TokenCounter
-from ..config import Config, Limit, Name, Route, Upstream
+from ..config import Address, Config, Limit, Name, Route, Upstream
 from ..errors import ConfigError
 from ..middleware import (
     Accounting,
+    AllowedHosts,
     Authentication,
     BeginExchange,
     Errors,
@@ -34,6 +35,7 @@ from ..middleware import (
     StoredResponses,
     ratelimit,
 )
+from ..middleware.allowed_hosts import LOCAL_NAMES
 from ..plugin.cross_origin import Cors, NoOptions
 from ..plugin.surface_app import own_origin, surface_layers
 from ..proxy import upstreams
@@ -165,6 +167,17 @@ def proxy_headers(config: Config) -> list[Middleware]:
     """What stands in front of all routes of an address: who the client is, behind proxies that are trusted."""
     trusted, unix = config.gate.trusted_proxies, config.gate.trust_unix_sockets
     return [Layer("", ProxyHeaders, trusted=trusted, unix_sockets=unix)] if trusted or unix else []
+
+
+def allowed_hosts(config: Config, address: Address, refused: ASGIApp) -> list[Middleware]:
+    """What judges the names by which an address is asked. Any name will do where gate.toml names none, except at a
+    loopback address: only this machine reaches it, and with it every web page that is open there."""
+    hosts = config.gate.hosts
+    if hosts:
+        return [] if "*" in hosts else [Layer("", AllowedHosts, hosts=hosts, refused=refused)]
+    if not address.is_loopback:
+        return []
+    return [Layer("", AllowedHosts, hosts=LOCAL_NAMES, bare=True, refused=refused)]
 
 
 Upstreams = Mapping[Name, upstreams.Upstream]

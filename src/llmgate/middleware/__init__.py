@@ -1,6 +1,7 @@
 """The layers around a route. Each is a plain ASGI class that also works alone around any app."""
 
 from .accounting import Accounting
+from .allowed_hosts import AllowedHosts
 from .authentication import Authentication
 from .begin_exchange import BeginExchange
 from .errors import Errors
@@ -16,6 +17,7 @@ from .stored_responses import StoredResponses
 
 __all__ = [
     "Accounting",
+    "AllowedHosts",
     "Authentication",
     "BeginExchange",
     "Errors",
