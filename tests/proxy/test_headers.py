@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmgate.errors import BadRequest
 from llmgate.proxy.headers import (
     HOP_BY_HOP,
     NOT_FORWARDED,
@@ -131,3 +132,17 @@ def test_forwarded_headers_append_the_client() -> None:
 
 def test_without_a_client_address_nothing_is_claimed() -> None:
     assert forwarded_headers([], client=None, scheme="http") == [(b"x-forwarded-proto", b"http")]
+
+
+def test_via_tells_that_a_request_came_through_this_gate_too() -> None:
+    came = [(b"via", b"1.1 a"), (b"via", b"1.0 b (c)")]
+    sent = request_headers(came, request_id="1", via=b"here")
+    assert [pair for pair in sent if pair[0] == b"via"] == [*came, (b"via", b"1.1 here")]
+
+
+def test_a_request_that_comes_back_is_508() -> None:
+    """Not even `Connection: via` on the way hides that it was here."""
+    back = [(b"connection", b"via"), (b"via", b"1.1 a, 1.1 here, 1.1 b")]
+    with pytest.raises(BadRequest) as refused:
+        request_headers(back, request_id="1", via=b"here")
+    assert (refused.value.answer_status, refused.value.answer_code) == (508, "loop_detected")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..errors import BadRequest
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
@@ -32,7 +34,7 @@ CREDENTIAL_COOKIE = b"access_token"
 NOT_FORWARDED = HOP_BY_HOP | CREDENTIALS | {b"host", b"content-length", b"expect"}
 """Host and Content-Length are the engine's to write; Expect was answered by the gate's own server."""
 
-LOOKED_AT = frozenset({b"connection", b"cookie", b"x-request-id"})
+LOOKED_AT = frozenset({b"connection", b"cookie", b"x-request-id", b"via"})
 DROPPED = NOT_FORWARDED - LOOKED_AT
 """Request headers of which it is enough to know the name; and so it is for all that are not `LOOKED_AT`."""
 
@@ -40,19 +42,22 @@ PERSISTENCE = frozenset({b"keep-alive", b"close"})
 WITHOUT_LENGTH = frozenset({204, 304})
 
 
-def request_headers(
+def request_headers(  # noqa: PLR0912 - one pass over the headers, a branch for each kind
     headers: Iterable[Header],
     *,
     request_id: str,
     credential: Header | None = None,
     put: Sequence[Header] = (),
+    via: bytes = b"",
 ) -> list[Header]:
     """The headers to send upstream for a request with these ASGI `headers` (lower-case names).
 
     The caller's credentials are left out and `credential` put in; `x-request-id` is added where none is.
-    The headers in `put` replace those of the same names.
+    The headers in `put` replace those of the same names. `via`, the pseudonym of this gate, is appended to Via
+    (RFC 9110 7.6.3). Raises `BadRequest` (508) if it stands there already: the request has come back.
     """
     kept: list[Header] = []
+    passed: list[bytes] = []  # the gateways that it came through
     options: Collection[bytes] = ()
     has_id = False
     for pair in headers:
@@ -63,6 +68,9 @@ def request_headers(
             kept.append(pair)
         elif name == b"x-request-id":
             has_id = True
+            kept.append(pair)
+        elif name == b"via":
+            passed.append(pair[1])
             kept.append(pair)
         elif name == b"cookie":
             if cookies := _without_credential(pair[1]):
@@ -76,6 +84,10 @@ def request_headers(
         kept.append((b"x-request-id", request_id.encode("ascii")))
     if credential is not None:
         kept.append(credential)
+    if via:
+        if any(via in value for value in passed):
+            raise _loop()
+        kept.append((b"via", b"1.1 " + via))
     if put:
         names = {name for name, _ in put}
         kept = [pair for pair in kept if pair[0] not in names]
@@ -108,6 +120,11 @@ def forwarded_headers(headers: Iterable[Header], *, client: str | None, scheme: 
     added = [(b"x-forwarded-proto", scheme.encode("ascii"))]
     added += [(b"x-forwarded-host", value) for name, value in headers if name == b"host"]
     return [(b"x-forwarded-for", b", ".join(came)), *added] if came else added
+
+
+def _loop() -> BadRequest:
+    message = "This request has been here before: an upstream of this gate leads back to it."
+    return BadRequest(message, status=508, code="loop_detected")
 
 
 def _options(value: bytes) -> frozenset[bytes]:

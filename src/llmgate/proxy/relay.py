@@ -58,7 +58,7 @@ class Relay:
     those of `Outlet`. A body over `max_body` bytes is refused, or broken off where its length is only seen as it
     comes. Changes that the layers above have collected are written into it here (see `Exchange`). Where the exchange
     has targets, they are tried in their order until one answers, before the first byte; `others` has their upstreams
-    by name. Raises `AnswerCut` where an answer breaks off.
+    by name. `via` is this gate's name in Via: a request that comes back is 508. Raises `AnswerCut` where an answer breaks off.
     """
 
     collects_edits = True
@@ -73,12 +73,14 @@ class Relay:
         own_request_id: bool = False,
         others: Mapping[str, Outlet] = MappingProxyType({}),
         max_body: int = sys.maxsize,
+        via: bytes = b"",
     ) -> None:
         self._outlet = Outlet(upstream, forwarded, own_request_id)
         self._others = others
         self._strip_prefix = strip_prefix.rstrip("/").encode("ascii")
         self._upstream_path = upstream_path.rstrip("/").encode("ascii")
         self._max_body = max_body
+        self._via = via
         self._watch = DisconnectWatcher()
         self._upstream_path_of = lru_cache(PATHS)(self._judged)
 
@@ -130,6 +132,7 @@ class Relay:
             request_id=exchange.id,
             credential=outlet.upstream.credential,
             put=_put(scope, exchange, outlet),
+            via=self._via,
         )
         target = self._upstream_path_of(scope.get("raw_path") or quote(scope["path"]).encode("ascii"))
         if query := scope["query_string"]:

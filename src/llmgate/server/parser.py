@@ -114,7 +114,9 @@ class RequestParser:
         version = self._parser.get_http_version().encode()
         head = [b"%b %b HTTP/%b" % (self._parser.get_method(), self._url, version)]
         head += [b"%b: %b" % pair for pair in self._headers]
-        if _asks_for_websocket(self._headers) and self._sink.on_websocket(b"\r\n".join([*head, b"", rest])):
+        is_get = self._parser.get_method() == b"GET"
+        whole = b"\r\n".join([*head, b"", rest])
+        if is_get and _asks_for_websocket(self._headers) and self._sink.on_websocket(whole):
             return
         head[1:] = [b"%b: %b" % pair for pair in self._headers if pair[0] != b"upgrade"]
         self._parser = _parser(self)
@@ -259,4 +261,5 @@ def _expects(headers: list[Header]) -> bool:
 
 
 def _asks_for_websocket(headers: list[Header]) -> bool:
-    return any(name == b"upgrade" and value.lower() == b"websocket" for name, value in headers)
+    fields = dict(headers)
+    return fields.get(b"upgrade", b"").lower() == b"websocket" and b"sec-websocket-key" in fields
