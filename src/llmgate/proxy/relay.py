@@ -58,7 +58,8 @@ class Relay:
     those of `Outlet`. A body over `max_body` bytes is refused, or broken off where its length is only seen as it
     comes. Changes that the layers above have collected are written into it here (see `Exchange`). Where the exchange
     has targets, they are tried in their order until one answers, before the first byte; `others` has their upstreams
-    by name. `via` is this gate's name in Via: a request that comes back is 508. Raises `AnswerCut` where an answer breaks off.
+    by name. `via` is this gate's name in Via: a request that comes back is 508. Raises `AnswerCut` where an answer
+    breaks off.
     """
 
     collects_edits = True
