@@ -212,9 +212,9 @@ async def test_a_limit_has_the_name_that_each_backend_obeys(place: tuple[Path, P
     async with routed(*place, backends, models=FALLING_BACK, quotas=quotas) as gate:
         assert (await gate.chat("chat", stream=False)).status_code == 200
         first, second = backends["large"].asked[0], backends["openai"].asked[0]
-        assert [name for name in first if "max" in name] == ["max_completion_tokens"]
+        assert [name for name in first if "max" in name] == ["max_tokens"]
         assert [name for name in second if "max" in name] == ["max_completion_tokens"]
-        assert first["max_completion_tokens"] == second["max_completion_tokens"]
+        assert first["max_tokens"] == second["max_completion_tokens"]
 
 
 async def test_stream_options_are_those_that_the_answering_backend_knows(place: tuple[Path, Path]) -> None:

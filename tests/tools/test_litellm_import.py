@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmgate.config import check_file
 from llmgate.errors import ConfigError
 from llmgate.tools.litellm_import import Result, convert, render
 
@@ -159,3 +161,21 @@ def test_what_has_no_counterpart_is_said_with_its_place() -> None:
 def test_what_is_no_configuration_is_refused_with_its_place(document: object, place: str) -> None:
     with pytest.raises(ConfigError, match=place.replace("[", r"\[")):
         convert(document)
+
+
+def test_what_is_written_is_a_gate_toml_that_can_be_served(tmp_path: Path) -> None:
+    result = converted(
+        deployment("small", "hosted_vllm/tiny", api_base="http://one:8000/v1"),
+        deployment(
+            "large", "openai/gpt-4o", model_info={"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
+        ),
+        deployment("large", "hosted_vllm/huge", api_base="http://two:8000/v1"),
+        router_settings={"model_group_alias": {"gpt-4": "large"}, "redis_host": "cache"},
+        litellm_settings={
+            "fallbacks": [{"small": ["large"]}],
+            "default_internal_user_params": {"max_budget": 5, "budget_duration": "30d", "rpm_limit": 10},
+        },
+    )
+    file = tmp_path / "gate.toml"
+    file.write_text(render(result, source="config.yaml"))
+    assert check_file(file) == []
