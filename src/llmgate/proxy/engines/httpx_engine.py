@@ -56,6 +56,7 @@ class HttpxEngine:
         proxy: str | None = None,
     ) -> None:
         self._owned = client is None
+        self._by_proxy = proxy is not None
         self._client = client or httpx.AsyncClient(
             trust_env=False,
             verify=True if ca_file is None else trusting(ca_file),
@@ -73,7 +74,7 @@ class HttpxEngine:
             headers=[(b"host", origin.authority), *request.headers, *request.framing()],
             content=request.body,
             extensions={
-                "target": origin.path + request.target,
+                "target": self._target(origin, request),
                 "timeout": httpx.Timeout(None, connect=timeouts.connect).as_dict(),
             },
         )
@@ -89,6 +90,13 @@ class HttpxEngine:
             answer.abort()
             raise UpstreamBroke(f"{origin.url}: not HTTP/1.1: status {response.status_code}")
         return answer
+
+    def _target(self, origin: Origin, request: UpstreamRequest) -> bytes:
+        """What stands in the request line: for a proxy that forwards, all of the URL (RFC 9112 3.2.2)."""
+        target = origin.path + request.target
+        if self._by_proxy and origin.scheme == "http":
+            return b"http://" + origin.authority + target
+        return target
 
     async def aclose(self) -> None:
         """See `Engine.aclose`."""

@@ -16,8 +16,8 @@ def trusting(ca_file: Path) -> ssl.SSLContext:
     context = ssl.create_default_context()
     try:
         context.load_verify_locations(ca_file)
-    except (OSError, ValueError) as error:
-        is_tls = isinstance(error, ssl.SSLError) or not isinstance(error, OSError)
-        why = "no certificates in PEM" if is_tls else error.strerror
-        raise ConfigError([f"ca_file: {ca_file}: {why}"]) from error
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigError([f"ca_file: {ca_file}: no certificates in PEM"]) from error
+    except OSError as error:
+        raise ConfigError([f"ca_file: {ca_file}: {error.strerror}"]) from error
     return context
