@@ -33,7 +33,7 @@ async def dry_run(config: Config) -> AsyncIterator[Gate]:
         alone = replace(
             config,
             gate=replace(config.gate, access_log=False, workers=1),
-            store=Store(url=SecretUrl(url)),
+            store=Store(url=SecretUrl(url), sealing_keys=config.store.sealing_keys),
             limits_store=LimitsStore(),
         )
         async with (
