@@ -133,7 +133,8 @@ class Handlers:
             raise Unauthenticated(
                 "Only an access token can be refreshed. Log in again.", code="invalid_token"
             )
-        return await self._token(await self._users.by_id(call.principal.user_id))
+        session = await self._sessions.refresh(call.principal, keep_old=True)
+        return Reply(Token(session.token), 200, NO_STORE)
 
     async def me(self, call: AnyCall) -> Account:
         """Who calls."""

@@ -34,10 +34,12 @@ def auth_operations(does: auth.Auth) -> list[AnyOperation]:
         at("GET", "/me", does.me, "Your account.", credentials=BOTH,
            answers=answers(200, auth.Account)),
         at("POST", "/api-keys", does.create_key, "Make an API key.", body=auth.NewKey, credentials=BEARER,
+           session=True,
            answers=answers(201, auth.CreatedKey, 403)),
         at("GET", "/api-keys", does.list_keys, "Your API keys.", credentials=BEARER,
            answers=answers(200, list[auth.ListedKey])),
         at("DELETE", "/api-keys/{id}", does.delete_key, "Delete an API key.", credentials=BEARER,
+           session=True,
            answers=answers(204, None, 404)),
     ]  # fmt: skip
 
@@ -68,13 +70,13 @@ def inference_operations(chat: Callable[..., ASGIApp], available: inference.Mode
     of_stream = {**of_chat, 200: Media((EVENTS,))}
     return [
         at("POST", "/chat", None, "Chat.", app=chat(streams=False), body=inference.Chat,
-           credentials=BEARER, answers=of_chat),
+           credentials=BEARER, scope="models", answers=of_chat),
         at("POST", "/chat/api-key", None, "Chat, by API key.", app=chat(streams=False), body=inference.Chat,
-           credentials=KEY, answers=of_chat),
+           credentials=KEY, scope="models", answers=of_chat),
         at("POST", "/chat/stream", None, "Chat, as a stream of text.", app=chat(streams=True),
-           body=inference.Chat, credentials=BOTH, answers=of_stream),
+           body=inference.Chat, credentials=BOTH, scope="models", answers=of_stream),
         at("GET", "/models", available.list, "Models that can be asked.", query=inference.OfDeployment,
-           credentials=BOTH, answers=answers(200, inference.AvailableModels, 404, 500)),
+           credentials=BOTH, scope="models", answers=answers(200, inference.AvailableModels, 404, 500)),
     ]  # fmt: skip
 
 

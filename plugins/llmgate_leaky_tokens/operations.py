@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 from msgspec import Meta, Struct
@@ -70,6 +70,7 @@ def auth_operations(auth_: auth.Auth) -> list[AnyOperation]:
             {201: auth.CreatedKey},
             (403, 404),
             body=auth.NewKey,
+            session=True,
         ),
         _operation(
             f"GET {keys}",
@@ -86,6 +87,7 @@ def auth_operations(auth_: auth.Auth) -> list[AnyOperation]:
             {204: None},
             (403, 404),
             query=auth.OneKey,
+            session=True,
         ),
         _operation(
             f"GET {keys}/validate",
@@ -107,6 +109,7 @@ def auth_operations(auth_: auth.Auth) -> list[AnyOperation]:
             "Sign sessions with a new key.",
             {200: dict[str, Any]},
             roles=ADMINS,
+            session=True,
         ),
     ]
 
@@ -147,6 +150,7 @@ def token_operations(
             {200: quotas.UserQuota},
             (404,),
             body=quotas.UserLimit,
+            session=True,
             roles=ADMINS,
         ),
         _operation(
@@ -156,6 +160,7 @@ def token_operations(
             {200: quotas.OrganizationQuota},
             (404,),
             body=quotas.OrganizationLimit,
+            session=True,
             roles=ADMINS,
         ),
         _operation(
@@ -165,6 +170,7 @@ def token_operations(
             {200: consume.Consumed, 429: consume.Consumed | Problem},
             (402, 403, 404, 502),
             body=consume.Consumption,
+            scope="models",
         ),
     ]
 
@@ -243,6 +249,8 @@ def _operation(
     body: type[Any] | None = None,
     query: type[Any] | None = None,
     headers: Mapping[str, Any] = MappingProxyType({}),
+    scope: Literal["account", "models"] = "account",
+    session: bool = False,
 ) -> AnyOperation:
     """The operation for `request`, a method and a path; the first of `answers` is that of success."""
     method, _, path = request.partition(" ")
@@ -256,6 +264,8 @@ def _operation(
         headers=headers,
         answers={**answers, **dict.fromkeys(refusals, Problem), 503: CircuitOpen},
         credentials=credentials,
+        scope=scope,
+        session=session,
         required=required,
         roles=roles,
         summary=summary,

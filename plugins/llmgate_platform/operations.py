@@ -91,7 +91,7 @@ def _model_operations(parts: Parts, counted: Counted, read: Read) -> list[AnyOpe
         read("/models/{id}/metrics", does.metrics, "What evaluations of a model have found.",
              answers(200, list[models.ModelMetrics], 404)),
         at("POST", "/models/{id}/generate", parts.generate, "Generate text.",
-           answers(200, generate.Generated, 404, 502), body=generate.Generation),
+           answers(200, generate.Generated, 404, 502), body=generate.Generation, scope="models"),
         at("POST", "/models/{id}/evaluate", counted(parts.evaluations.evaluate), "Evaluate a model.",
            {**answers(201, evaluation.Evaluated, 404, 502), 202: evaluation.Started},
            body=evaluation.NewEvaluation),
