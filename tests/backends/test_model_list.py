@@ -62,6 +62,7 @@ async def test_one_model_comes_out_of_the_list() -> None:
     assert relay.asked == [("GET", "/v1/models", b"/v1/models")]
     assert await asked(relay, "/v1/models/small", "HEAD") == (200, b"")
     assert (await asked(relay, "/v1/models/none"))[0] == 404
+    assert (await asked(relay, "/v1/models/small/"))[0] == 200
 
 
 async def test_alias_has_a_card_of_its_own() -> None:

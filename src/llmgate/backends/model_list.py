@@ -47,7 +47,7 @@ class ModelCards:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI. Not a coroutine of its own: every request passes here, and few are for this."""
         if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
-            before, found, wanted = scope["path"].partition(LIST)
+            before, found, wanted = scope["path"].rstrip("/").partition(LIST)
             if found and self._catalog is not None and wanted[:1] in ("", "/"):
                 return self._from_catalog(scope, send, self._catalog, wanted[1:])
             if found and wanted.startswith("/"):
