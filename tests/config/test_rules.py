@@ -92,6 +92,7 @@ KEPT = {
         "plugins": {"audit": {}},
     },
     "moving_counts_requests": {"limits": [{"per": "key", "requests": 1, "strategy": "moving"}]},
+    "budget_holds_a_body": {"gate": {"max_body": 1000, "body_budget": 1000, "body_budget_per_key": 1000}},
     "moving_windows": {
         "limits": [{"per": "key", "requests": 1, "strategy": "moving"}],
         "limits_store": {"url": "redis+cluster://cache:6379"},
@@ -143,6 +144,11 @@ BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
         "served_targets",
         {"models": [{"name": "a", "targets": [{"upstream": "openai"}]}]},
         'models[0].targets[0].upstream: no route leads to "openai": add it to a route\'s upstreams',
+    ),
+    (
+        "budget_holds_a_body",
+        {"gate": {"max_body": 1000, "body_budget_per_key": 999}},
+        "gate.body_budget_per_key: less than max_body (1000): a body of that size would always be refused",
     ),
     (
         "allow_below_path",

@@ -45,6 +45,13 @@ def _counts_alone(store: LimitsStore) -> bool:
     return store.url is None or store.url.scheme == "memory"
 
 
+def budget_holds_a_body(_: Config, gate: Gate) -> Iterator[Finding]:
+    """A body that is allowed has to fit."""
+    for key in ("body_budget", "body_budget_per_key"):
+        if getattr(gate, key) < gate.max_body:
+            yield key, f"less than max_body ({gate.max_body}): a body of that size would always be refused"
+
+
 def moving_windows(config: Config, limit: Limit) -> Iterator[Finding]:
     """memcached counts, and keeps no lists of times."""
     url = config.limits_store.url
@@ -314,7 +321,10 @@ def money_has_prices(config: Config, quota: Quota) -> Iterator[Finding]:
 
 RULES: Rules = MappingProxyType(
     {
-        Gate: (workers_share,),
+        Gate: (
+            workers_share,
+            budget_holds_a_body,
+        ),
         Tls: (whole_tls,),
         Upstream: (
             key_fits_header,

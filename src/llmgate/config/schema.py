@@ -86,6 +86,15 @@ class Gate(Struct, frozen=True, kw_only=True):
         doc("Server processes. More than one needs PostgreSQL and a [limits_store] for all."),
     ] = 1
     max_body: Annotated[Bytes, doc("Largest request body, in bytes; over it: 413.")] = 16_777_216
+    body_budget: Annotated[
+        Bytes,
+        doc(
+            "Bytes of request bodies (of over 64 kB each) that each worker has in memory at once; over it: 503."
+        ),
+    ] = 536_870_912
+    body_budget_per_key: Annotated[
+        Bytes, doc("Of these, for one key, or one user or address without a key; over it: 429.")
+    ] = 134_217_728
     max_header: Annotated[Bytes, doc("Largest request head, in bytes; over it: 431.")] = 65_536
     max_connections: Annotated[
         Count,

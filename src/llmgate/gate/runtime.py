@@ -15,6 +15,7 @@ import httpx
 
 from ..ledger import Ledger
 from ..ledger.sqlite import SqliteCommitter
+from ..middleware.read_body import BodyBudget
 from ..observability.access_log import AccessLog
 from ..observability.log_writer import LogWriter
 from ..observability.metrics import Instruments, SharedValues
@@ -45,6 +46,8 @@ class Runtime:
     limits: LimitsStore
     inner: ASGIApp | None = None
     """The app that the gate is put around, if any. `http` reaches it at `proxy.asgi_upstream.ORIGIN`."""
+    body_budget: BodyBudget = field(default_factory=BodyBudget)
+    """What request bodies take of this process's memory."""
     replicas: Replicas = field(default_factory=Replicas)
     """What is known of the upstreams' replicas: a reload forgets nothing."""
 

@@ -33,9 +33,9 @@ from ..middleware import (
     ProxyHeaders,
     Quota,
     RateLimit,
+    ReadBody,
     RequestId,
     StoredResponses,
-    ratelimit,
 )
 from ..middleware.allowed_hosts import LOCAL_NAMES
 from ..plugin.cross_origin import Cors, NoOptions
@@ -245,7 +245,25 @@ def route_middleware(
     """What stands around the relay, inside of authentication. Raises `ConfigError` for unknown layers."""
     catalog = catalog_of(route, config, served)
     aliases = aliases_of(config.upstreams[route.served_by[0]]) if catalog is None else {}
-    layers: list[Middleware] = [
+    named = [_layer(name, route, config, runtime, served, surfaces) for name in route.middleware]
+    unread = _before_the_body(route.middleware)
+    checks: list[Middleware] = []
+    if any(operation.path == "*" for operation in route.allow) and not METERED.isdisjoint(route.middleware):
+        checks.append(Layer("", MeteredOnly, named=_named(route)))
+    if not any(operation.path.startswith("/responses/{") for operation in route.allow):
+        checks.append(Layer("", StoredResponses))
+    if any(config.upstreams[name].lora for name in route.served_by):
+        checks.append(Layer("", FatalParameters))
+    return [
+        *named[:unread],
+        Layer(
+            "",
+            ReadBody,
+            max_body=config.gate.max_body,
+            budget=runtime.body_budget,
+            limit=config.gate.body_budget,
+            caller_limit=config.gate.body_budget_per_key,
+        ),
         Layer(
             "",
             Models,
@@ -257,28 +275,37 @@ def route_middleware(
             charges_asked=route.charge == "asked",
             billable=billable_by(config, [served[name] for name in route.served_by]),
             max_body=config.gate.max_body,
-        )
-    ]
-    if any(operation.path == "*" for operation in route.allow) and not METERED.isdisjoint(route.middleware):
-        layers.insert(0, Layer("", MeteredOnly, named=_named(route)))
-    if not any(operation.path.startswith("/responses/{") for operation in route.allow):
-        layers.append(Layer("", StoredResponses))
-    if any(config.upstreams[name].lora for name in route.served_by):
-        layers.append(Layer("", FatalParameters))
-    for name in route.middleware:
-        match name:
-            case "ratelimit":
-                layers.append(rate_limit(config, runtime, route.name, of_keys=True))
-            case "quota":
-                layers.append(_quota(route, config, runtime, served))
-            case "accounting":
-                layers.append(_accounting(route, config, runtime, served))
-            case _:
-                layers.append(_offered(route, name, surfaces))
-    return [
-        *layers,
+        ),
+        *checks,
+        *named[unread:],
         Layer("", ModelCards, aliases=aliases, allowed=route.models, catalog=catalog, cards=_cards(served)),
     ]
+
+
+def _before_the_body(names: Sequence[str]) -> int:
+    """How many layers of a route come before its body is read: all up to the last of the rate limits.
+
+    What refuses by the number of requests, or of those at once, needs no body, and a body takes memory.
+    """
+    return max((index + 1 for index, name in enumerate(names) if name == "ratelimit"), default=0)
+
+
+def _layer(  # noqa: PLR0917 - one case for each name that gate.toml has
+    name: str,
+    route: Route,
+    config: Config,
+    runtime: Runtime,
+    served: Upstreams,
+    surfaces: Mapping[Name, Surface],
+) -> Layer:
+    match name:
+        case "ratelimit":
+            return rate_limit(config, runtime, route.name, of_keys=True)
+        case "quota":
+            return _quota(route, config, runtime, served)
+        case "accounting":
+            return _accounting(route, config, runtime, served)
+    return _offered(route, name, surfaces)
 
 
 def _cards(served: Upstreams) -> Callable[[str, str], Mapping[str, Any] | None]:

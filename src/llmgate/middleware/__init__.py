@@ -12,6 +12,7 @@ from .models import Models
 from .proxy_headers import ProxyHeaders
 from .quota import Quota
 from .ratelimit import RateLimit
+from .read_body import ReadBody
 from .request_id import RequestId
 from .stored_responses import StoredResponses
 
@@ -28,6 +29,7 @@ __all__ = [
     "ProxyHeaders",
     "Quota",
     "RateLimit",
+    "ReadBody",
     "RequestId",
     "StoredResponses",
 ]
