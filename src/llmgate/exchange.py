@@ -122,7 +122,10 @@ class Exchange:
     _body_waits: bool = False
     _edits: list[Edit] = field(default_factory=list, repr=False)
     _dialect: Dialect = field(default=DIALECTS["generic"], repr=False)
-    _from_server: Receive | None = field(default=None, repr=False)
+    _sources: list[Receive] = field(default_factory=list, repr=False)
+    """What the body was read from: the server's word, and what foreign layers have put in its place since."""
+    _asked: int = 0
+    """How many of them, from the last on, are being asked now: one that was put in place asks the one before it."""
 
     async def read(
         self,
@@ -139,7 +142,7 @@ class Exchange:
         path does not. A compressed body is decoded, and `scope` changed to say so. Raises `PayloadTooLarge` over
         `limit` bytes, `BadRequest`, and `ClientGone` if the client leaves.
         """
-        if self.model_request is not None and receive in (self.receive, self._from_server):
+        if self.model_request is not None and (receive == self.receive or receive in self._sources):
             return self.model_request
         content_type, coding = _about_body(scope)
         body = await read_body(receive, limit)
@@ -150,7 +153,8 @@ class Exchange:
         if self.model_request is None or (request.model and request.model != self.model_request.model):
             self.model = _name(request.model)
         self.model_request = request
-        self._body, self._body_waits, self._from_server = body, True, receive
+        self._body, self._body_waits = body, True
+        self._sources.append(receive)
         return request
 
     def edit(self, edit: Mapping[str, object] | Edit, dialect: Dialect | None = None) -> None:
@@ -212,8 +216,13 @@ class Exchange:
             if not self._edits and len(self.targets) < 2 and self.model_request is not None:
                 self.model_request.fields.clear()  # nobody will write it anew, and an answer may stream for an hour
             return {"type": "http.request", "body": body, "more_body": False}
-        assert self._from_server is not None, "receive() follows read()"
-        return await self._from_server()
+        assert self._sources, "receive() follows read()"
+        source = self._sources[max(0, len(self._sources) - 1 - self._asked)]
+        self._asked += 1
+        try:
+            return await source()
+        finally:
+            self._asked -= 1
 
     def _changes(self, dialect: Dialect) -> dict[str, object]:
         changes: dict[str, object] = {}

@@ -1,7 +1,6 @@
 """How much, how fast, and what is said about it."""
 
 import asyncio
-import dataclasses
 
 import pytest
 from limits.aio.storage import MemoryStorage
@@ -185,18 +184,6 @@ async def test_a_clock_that_is_set_back_locks_nobody_out(moving: bool) -> None:
     assert (await model_request(app)).header("retry-after") == "60"
     timer.pass_by(60.001)
     assert (await model_request(app)).status == 200
-
-
-async def test_a_key_is_held_to_the_number_of_its_own(clock: Clock) -> None:
-    """Also where gate.toml has no limits; other keys of the user are not."""
-    app = limiter(clock=clock)
-    held = dataclasses.replace(ANN, requests_per_minute=2)
-    answers = [said(await model_request(app, held)) for _ in range(3)]
-    assert [answer[0] for answer in answers] == ["200", "200", "429"]
-    assert answers[0][1:4] == ("2", "1", "1060")
-    assert said(await model_request(app, ANNS_OTHER_KEY)) == ("200", None, None, None, None)
-    clock.pass_by(60)
-    assert (await model_request(app, held)).status == 200
 
 
 class Uses:

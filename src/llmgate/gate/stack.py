@@ -36,6 +36,7 @@ from ..middleware import (
     ReadBody,
     RequestId,
     StoredResponses,
+    ratelimit,
 )
 from ..middleware.allowed_hosts import LOCAL_NAMES
 from ..plugin.cross_origin import Cors, NoOptions

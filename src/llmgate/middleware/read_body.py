@@ -95,7 +95,7 @@ class ReadBody:
                 return
             except ClientGone:
                 return
-            await self.app(scope, exchange.receive, counted.send_of(send))
+            await self.app(exchange.hand_on(scope, self.app), exchange.receive, counted.send_of(send))
         finally:
             counted.release()
 
