@@ -49,13 +49,14 @@ from .settings import ModelSettings, Settings
 from .shapes import answers, guides_shape
 from .sign_in import SignIn
 from .tables import MIGRATIONS, secrets
+from .team_metrics import TEXT, TeamMetrics
 from .team_operations import TeamOperations
 from .teams import Teams
 from .tokens import Tokens
 from .users import UserOperations
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import SealedBox, Services, Store
+    from llmgate.plugin.api import AnyOperation, SealedBox, Services, Store
 
 NAME = "llmgate_private_ai"
 MODELS = "llmgate_private_ai_models"
@@ -220,9 +221,12 @@ async def _open_api(
                 runs = periodic(job, work, every=every, store=gate.store, alone=True)
                 wakes.append(await stack.enter_async_context(runs))
         table = Table(Access(parts.people), prefix=prefix)
+        declared = operations(does, table, passwordless=settings.passwordless)
+        if settings.team_metrics_token is not None and not prefix:
+            declared.append(_team_metrics(parts, settings.team_metrics_token.reveal()))
         yield Surface(
             name.removeprefix("llmgate_"),
-            operations=operations(does, table, passwordless=settings.passwordless),
+            operations=declared,
             error_shape=guides_shape,
             problem=Detail,
             title="Private AI",
@@ -231,6 +235,16 @@ async def _open_api(
             cors=Cors(tuple(settings.cors_origins), exposed=("X-Total-Count",)),
             observe=audit.observe,
         )
+
+
+def _team_metrics(parts: Parts, token: str) -> AnyOperation:
+    return Operation(
+        method="GET",
+        path="/metrics/teams",
+        app=TeamMetrics(parts, token),
+        answers=answers(200, Media((TEXT,)), 401),
+        summary="Metrics of teams and keys, for Prometheus.",
+    )
 
 
 def make_parts(settings: Settings, gate: Services, wake: Callable[[], object]) -> Parts:

@@ -68,6 +68,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     stripe: Annotated[
         StripeSettings | None, Meta(description="Payments; without it, what needs them says so.")
     ] = None
+    team_metrics_token: Annotated[
+        Secret | None,
+        Meta(
+            description="What scrapers of /metrics/teams send as bearer; without it, there is no such path."
+        ),
+    ] = None
     regions: Annotated[
         tuple[SeededRegion, ...], Meta(description="Regions that are made while there is none.")
     ] = ()

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from pgvector_server import PostgresServer
-from plugins.private_ai.conftest import OpenGate
-from plugins.private_ai.gate import ADMIN, COST, Running
 from stores import postgres_database
 
 from llmgate.store import CORE, migrate
 from llmgate_private_ai.tables import MIGRATIONS
+from plugins.private_ai.conftest import OpenGate
+from plugins.private_ai.gate import ADMIN, COST, Running
 
 ANN = "ann@example.com"
 
