@@ -1,8 +1,8 @@
 """Where the gate keeps what must outlive it: one schema on SQLite or PostgreSQL, migrated forward."""
 
 from .change_stamp import ChangeStamp, FileChangeStamp, LocalChangeStamp
-from .engine import Store
 from .migrations import CORE, Migrations, migrate, pending
+from .store import Store
 
 __all__ = [
     "CORE",
