@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmgate.backends.endpoint import Endpoint
+from llmgate.usage import stripping as stripping_module
 from llmgate.usage.model import Certainty, Reading, Usage
+from llmgate.usage.report import members_of
 from llmgate.usage.stripping import skim, without_member
 
 from .streams import LLAMA, OPENAI, chunk, event, meter
@@ -214,3 +216,20 @@ def test_a_usage_event_is_dropped_however_it_writes_that_it_has_no_choice(choice
     """Clients fall over `choices[0]` (case usage-event-with-null-choices)."""
     stripping = meter(OPENAI)
     assert stripping.feed(b'data: {"choices":%b,"usage":{"prompt_tokens":1}}\n\n' % choices) == b""
+
+
+def test_an_event_full_of_members_of_that_name_is_looked_at_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Work does not grow with the square of what a backend sends; such an event passes as it is."""
+    looks = []
+
+    def counting(data: bytes | None) -> dict | None:
+        looks.append(data)
+        return members_of(data)
+
+    monkeypatch.setattr(stripping_module, "members_of", counting)
+    nested = b"".join(b'{"a":0,"usage":{"x":{}}},' for _ in range(1000))
+    odd = b'data: {"a":[' + nested + b'0], "usage":{"x":{}}, "z":0}\n\n'
+    assert without_member(odd, "usage", b'{"x":{}}') == odd
+    assert len(looks) == stripping_module.MAX_NESTED

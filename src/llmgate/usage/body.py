@@ -53,7 +53,18 @@ class BodyMeter:
     Usage stands at the tail (vllm/embed_apikey/embeddings.txt) or the head (llama_server/emb_single.txt).
     """
 
-    __slots__ = ("_dialect", "_head", "_is_text", "_pieces", "_request", "_size", "_tail", "model", "streams")
+    __slots__ = (
+        "_dialect",
+        "_head",
+        "_is_text",
+        "_pieces",
+        "_request",
+        "_size",
+        "_tail",
+        "failed",
+        "model",
+        "streams",
+    )
     strips = finished = False
     awaits_usage = True
 
@@ -61,6 +72,7 @@ class BodyMeter:
         self, dialect: Dialect, model_request: ModelRequest, *, is_text: bool, streams: bool = False
     ) -> None:
         self.streams = streams
+        self.failed = False  # an error, under a status that says otherwise; known once it was read
         self.model: str | None = None
         self._dialect = dialect
         self._request = model_request
@@ -85,17 +97,12 @@ class BodyMeter:
         """Nothing is held."""
         return b""
 
-    @property
-    def failed(self) -> bool:
-        """Whether the body is an error, under a status that says otherwise."""
-        members = members_of(b"".join(self._pieces))
-        return members is not None and is_error(members)
-
     def reading(self, finished: bool) -> Reading:
         """What the answer used; from a body that was cut, what its end or beginning still tells."""
         whole = b"".join(self._pieces)
         members = members_of(whole)
         if members is not None:
+            self.failed = is_error(members)
             self.model = string_of(members.get("model"))
             return body_reading(self._dialect, self._request, members)
         tail, head = self._tail or whole, self._head or whole

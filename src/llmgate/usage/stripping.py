@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..backends.dialect import Dialect
     from ..backends.request import ModelRequest
 
+MAX_NESTED = 32
+"""Members of one name in an event that are looked at, each of which takes another look at the event."""
 USAGE, TIMINGS = "usage", "timings"
 _KEY = b'"usage"'
 _CHUNK = b"data: {"
@@ -124,7 +126,9 @@ def without_member(event: bytes, name: str, value: bytes) -> bytes:
     if event.endswith(last_member):
         return event[: -len(last_member)] + b"}\n\n"
     at = event.find(key)
-    while at >= 0:
+    for _ in range(MAX_NESTED):
+        if at < 0:
+            break
         stripped = _cut_member(event, key, at, value)
         if stripped is not None and (left := members_of(data_of(stripped))) is not None and name not in left:
             return stripped
