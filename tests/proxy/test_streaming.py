@@ -8,7 +8,7 @@ import pytest
 from servers import PATIENCE, Peer, ScriptedUpstream, until
 
 from llmgate.errors import ClientGone, PayloadTooLarge
-from llmgate.proxy import streaming as passage
+from llmgate.proxy import streaming
 from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
 from llmgate.proxy.relay import Relay
 from llmgate.proxy.streaming import Upload
@@ -47,7 +47,7 @@ async def ignore(message: object) -> None:
 
 async def test_body_is_not_kept_while_the_answer_streams(engine: HttptoolsEngine) -> None:
     """An answer can take minutes, and a prompt megabytes."""
-    streaming, go = asyncio.Event(), asyncio.Event()
+    begun, go = asyncio.Event(), asyncio.Event()
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -58,14 +58,14 @@ async def test_body_is_not_kept_while_the_answer_streams(engine: HttptoolsEngine
 
     async def send(message: dict[str, object]) -> None:
         if message["type"] == "http.response.body":
-            streaming.set()
+            begun.set()
 
     prompt = bytes(1 << 20)
     alone = sys.getrefcount(prompt)
     async with ScriptedUpstream(script) as server, asyncio.timeout(PATIENCE):
         relay = Relay(Upstream("vllm", [server.url], engine=engine))
         under_way = asyncio.ensure_future(relay(dict(SCOPE), body(prompt).get, send))
-        await streaming.wait()
+        await begun.wait()
         assert sys.getrefcount(prompt) == alone
         go.set()
         await under_way
@@ -75,7 +75,7 @@ async def test_short_request_is_never_watched(
     engine: HttptoolsEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody asks for its client's next message, and nothing of it is left when it is over."""
-    monkeypatch.setattr(passage, "POLL_INTERVAL_S", PATIENCE)
+    monkeypatch.setattr(streaming, "POLL_INTERVAL_S", PATIENCE)
     asked = 0
     messages = body(b"{}")
 
@@ -99,7 +99,7 @@ async def test_looks_end_with_the_last_request(
     engine: HttptoolsEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An idle gate does nothing."""
-    monkeypatch.setattr(passage, "POLL_INTERVAL_S", 0)
+    monkeypatch.setattr(streaming, "POLL_INTERVAL_S", 0)
     go = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -120,9 +120,9 @@ async def test_looks_end_with_the_last_request(
 async def test_upload_yields_what_comes_until_it_is_taken() -> None:
     messages = body(*PIECES)
     upload = Upload(messages.get_nowait(), messages.get, 3)
-    assert not upload.taken
+    assert not upload.exhausted
     assert [piece async for piece in upload] == list(PIECES)
-    assert upload.taken
+    assert upload.exhausted
     assert [piece async for piece in upload] == []
 
 
@@ -139,4 +139,4 @@ async def test_upload_says_that_its_client_is_gone() -> None:
     upload = Upload({"type": "http.request", "body": b"a", "more_body": True}, messages.get, 9)
     with pytest.raises(ClientGone):
         _ = [piece async for piece in upload]
-    assert not upload.taken
+    assert not upload.exhausted

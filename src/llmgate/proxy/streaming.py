@@ -39,31 +39,31 @@ task that waits for its client to leave; a client that leaves earlier is noticed
 
 
 class Upload:
-    """A request body that comes in pieces, to be iterated over once. `taken`: its last piece was.
+    """A request body that comes in pieces, to be iterated over once. `exhausted`: its last piece was.
 
     Raises `ClientGone` where the client leaves before the end, `PayloadTooLarge` over `most` bytes.
     """
 
-    __slots__ = ("_left", "_most", "_next", "_receive", "taken")
+    __slots__ = ("_left", "_most", "_next", "_receive", "exhausted")
 
     def __init__(self, first: Message, receive: Receive, most: int) -> None:
         self._most = self._left = most
         self._next: Message | None = first
         self._receive = receive
-        self.taken = False
+        self.exhausted = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        if self.taken:
+        if self.exhausted:
             raise StopAsyncIteration
         message, self._next = self._next, None
         if message is None:
             message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        self.taken = not message.get("more_body", False)
+        self.exhausted = not message.get("more_body", False)
         piece: bytes = message.get("body", b"")
         self._left -= len(piece)
         if self._left < 0:
@@ -72,26 +72,26 @@ class Upload:
 
 
 class DisconnectWatcher:
-    """Over the clients of all passages of a relay that nothing watches yet: one timer for all of them."""
+    """Over the clients of all requests of a relay that nothing watches yet: one timer for all of them."""
 
     def __init__(self) -> None:
         self._waiting: set[ProxiedRequest] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, passage: ProxiedRequest) -> None:
+    def add(self, request: ProxiedRequest) -> None:
         """It is under way."""
-        self._waiting.add(passage)
+        self._waiting.add(request)
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(POLL_INTERVAL_S, self._look, loop)
+            self._timer = loop.call_later(POLL_INTERVAL_S, self._poll, loop)
 
-    def discard(self, passage: ProxiedRequest) -> None:
+    def discard(self, request: ProxiedRequest) -> None:
         """It is over."""
-        self._waiting.discard(passage)
+        self._waiting.discard(request)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._waiting = {passage for passage in self._waiting if not passage.watch(loop)}
-        self._timer = loop.call_later(POLL_INTERVAL_S, self._look, loop) if self._waiting else None
+    def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._waiting = {request for request in self._waiting if not request.watch(loop)}
+        self._timer = loop.call_later(POLL_INTERVAL_S, self._poll, loop) if self._waiting else None
 
 
 class ProxiedRequest:
@@ -102,10 +102,10 @@ class ProxiedRequest:
     """
 
     __slots__ = (
+        "_disconnected",
         "_drained",
         "_events",
         "_exchange",
-        "_gone",
         "_lease",
         "_receive",
         "_send",
@@ -122,7 +122,7 @@ class ProxiedRequest:
         self._upload: Upload | None = None
         self._lease: Lease | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._gone = False
+        self._disconnected = False
         self._drained: asyncio.TimerHandle | None = None
         self._events: EventStream | None = None
 
@@ -139,7 +139,12 @@ class ProxiedRequest:
             self._exchange.release()
             await self._forward(lease.response, upstream.timeouts.heartbeat)
         except asyncio.CancelledError:
-            if self._lease is not None or not self._gone or self._task is None or self._task.uncancel():
+            if (
+                self._lease is not None
+                or not self._disconnected
+                or self._task is None
+                or self._task.uncancel()
+            ):
                 raise  # not the watch but the server ends this request
         finally:
             watch.discard(self)
@@ -197,11 +202,11 @@ class ProxiedRequest:
             headers.append((b"x-gate-model", quote(self._exchange.answering, safe=PLAIN).encode("ascii")))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         more = True
-        while more and (not self._gone or self._exchange.drain > 0):
+        while more and (not self._disconnected or self._exchange.drain > 0):
             try:
                 piece = await reader.read()
             except UpstreamError as error:
-                if self._gone:
+                if self._disconnected:
                     return
                 logger.warning(
                     "request %s, upstream %s: cut: %s", self._exchange.id, self._exchange.upstream, error
@@ -212,15 +217,15 @@ class ProxiedRequest:
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Wait for the client to leave. False while its body comes: whoever reads that notices when it stops."""
-        if self._upload is not None and not self._upload.taken:
+        if self._upload is not None and not self._upload.exhausted:
             return False
-        self._watcher = loop.create_task(self._await_leaving())
+        self._watcher = loop.create_task(self._await_disconnect())
         return True
 
-    async def _await_leaving(self) -> None:
+    async def _await_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._gone = self._exchange.client_left = True
+        self._disconnected = self._exchange.client_left = True
         if self._lease is not None and self._exchange.drain > 0:
             loop = asyncio.get_running_loop()
             self._drained = loop.call_later(self._exchange.drain, self._lease.close)

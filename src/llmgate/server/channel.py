@@ -12,8 +12,8 @@ import msgspec
 
 from ..errors import ConfigError
 
-LARGEST = 65_536
-MOST_SOCKETS = 250  # Linux passes on 253 at once
+MAX_MESSAGE_BYTES = 65_536
+MAX_SOCKETS = 250  # Linux passes on 253 at once
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
@@ -75,7 +75,7 @@ class Channel:
         finally:
             loop.remove_reader(self._end)
         try:
-            content, descriptors, _, _ = socket.recv_fds(self._end, LARGEST, MOST_SOCKETS)
+            content, descriptors, _, _ = socket.recv_fds(self._end, MAX_MESSAGE_BYTES, MAX_SOCKETS)
         except ConnectionError as error:
             raise EOFError from error
         if not content:

@@ -28,9 +28,9 @@ from .tls import speaks_tls, tls_context
 
 log = logging.getLogger("llmgate")
 
-FIXED = ("store", "limits_store", "gate.workers")
+FIXED_SETTINGS = ("store", "limits_store", "gate.workers")
 """What a reload does not touch."""
-COLLECTIONS = (10_000, 3, 2)
+GC_THRESHOLDS = (10_000, 3, 2)
 """When the collector looks at young, middle and old objects. By Python's own numbers it took 3 % of the time of
 plain requests. The old ones are looked at as often as by those, after some 60,000 objects that stay: what a
 circle may keep from being freed, such as the body of a request, is no more than it was."""
@@ -48,7 +48,7 @@ async def serve(path: Path, config: Config, *, ready: Callable[[], None]) -> Non
         await process.stopped()
 
 
-WORTH_SAYING = 0.9
+WARN_BELOW = 0.9
 """Of the connections that gate.toml allows; that the system allows fewer than this is said at the start."""
 
 Listen = Callable[[Address, Config], Listener]
@@ -104,7 +104,7 @@ class Process:
 
     async def __aexit__(self, *_: object) -> None:
         for address in list(self._listeners):
-            self._dismiss(address)
+            self._stop_listening(address)
         async with self._reloading:
             if self._generation is not None:
                 self._spawn(_retire(*self._generation))
@@ -122,7 +122,7 @@ class Process:
         await self._switch(config)
         gc.collect()
         gc.freeze()  # what is there now stays: the collector need not look at it again
-        gc.set_threshold(*COLLECTIONS)
+        gc.set_threshold(*GC_THRESHOLDS)
 
     async def reload(self) -> None:
         """Take over gate.toml as it is now. A file with problems changes nothing; open streams go on."""
@@ -132,7 +132,9 @@ class Process:
             try:
                 config = load(self._path)
                 fixed = [
-                    name for name in FIXED if attrgetter(name)(config) != attrgetter(name)(self.gate.config)
+                    name
+                    for name in FIXED_SETTINGS
+                    if attrgetter(name)(config) != attrgetter(name)(self.gate.config)
                 ]
                 await self._switch(config)
             except (ConfigError, StoreError) as error:
@@ -172,7 +174,7 @@ class Process:
             raise
         old, self._generation = self._generation, (gate, stack)
         for address in self._listeners.keys() - wanted:
-            self._dismiss(address)
+            self._stop_listening(address)
         self._listeners |= {listener.address: listener for listener in fresh}
         limits = self._limits(config.gate, len(wanted))
         for address, listener in self._listeners.items():
@@ -188,7 +190,7 @@ class Process:
     def _limits(self, gate: GateSettings, addresses: int) -> ConnectionLimits:
         """What the file says, as far as the system lets this process have so many descriptors."""
         found = servable(self._descriptors) // addresses
-        if found < gate.max_connections * WORTH_SAYING:
+        if found < gate.max_connections * WARN_BELOW:
             log.warning(
                 "%d file descriptors serve %d connections at each address, not gate.max_connections (%d): raise the "
                 "limit (ulimit -Hn, LimitNOFILE=) or lower the setting",
@@ -198,7 +200,7 @@ class Process:
             )
         return ConnectionLimits.of_gate(gate, descriptors=self._descriptors, addresses=addresses)
 
-    def _dismiss(self, address: Address) -> None:
+    def _stop_listening(self, address: Address) -> None:
         listener = self._listeners.pop(address)
         self._leaving.add(listener)
         self._spawn(self._leave(listener))

@@ -28,11 +28,11 @@ from .tls import tls_context
 
 log = logging.getLogger("llmgate")
 
-WORKER = (sys.executable, "-m", "llmgate.server")
-STEADY = 10.0
+WORKER_COMMAND = (sys.executable, "-m", "llmgate.server")
+STEADY_AFTER_S = 10.0
 """Seconds that a worker must have run for its death to be no sign of a lasting fault."""
-LONGEST_PAUSE = 30.0
-KILL_AFTER = 15.0
+MAX_PAUSE_S = 30.0
+KILL_AFTER_S = 15.0
 """Seconds over the grace of open requests after which a worker that does not end is killed."""
 
 
@@ -75,7 +75,7 @@ class Supervisor:
     """Keeps workers alive; an async context manager that ends them all. `command` starts one."""
 
     def __init__(
-        self, path: Path, config: Config, counters: Path, *, command: Sequence[str] = WORKER
+        self, path: Path, config: Config, counters: Path, *, command: Sequence[str] = WORKER_COMMAND
     ) -> None:
         self._path = path
         self._config = config
@@ -99,7 +99,7 @@ class Supervisor:
             self.stop()
         await asyncio.gather(*self._keepers)
         for address in list(self._sockets):
-            self._let_go(address)
+            self._release(address)
 
     async def start(self) -> None:
         """Bind, and start all workers. Raises `ConfigError` if that fails."""
@@ -131,7 +131,7 @@ class Supervisor:
                     Reload(list(map(str, fresh))), [self._sockets[address][index] for address in fresh]
                 )
         for address in self._sockets.keys() - addresses_of(config):
-            self._let_go(address)
+            self._release(address)
 
     def stop(self) -> None:
         """Tell every worker to stop; the second time, not to wait for open streams."""
@@ -155,8 +155,8 @@ class Supervisor:
             if self._stop.is_set():
                 return
             lasted = time.monotonic() - began
-            pause = 0.0 if lasted > STEADY else min(LONGEST_PAUSE, 2 * pause + 0.5)
-            why = worker.problem or _how(status)
+            pause = 0.0 if lasted > STEADY_AFTER_S else min(MAX_PAUSE_S, 2 * pause + 0.5)
+            why = worker.problem or _described(status)
             log.error("worker %d ended: %s; a new one starts in %g s", worker.child.pid, why, pause)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), pause)
@@ -170,8 +170,8 @@ class Supervisor:
         await asyncio.wait([ending, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if not ending.done():
-            patience = self._config.gate.shutdown_grace + KILL_AFTER
-            await asyncio.wait([ending], timeout=patience)
+            timeout = self._config.gate.shutdown_grace + KILL_AFTER_S
+            await asyncio.wait([ending], timeout=timeout)
             if not ending.done():
                 log.error("worker %d does not end and is killed", child.pid)
                 _signal(child, signal.SIGKILL)
@@ -196,7 +196,7 @@ class Supervisor:
     def _bind(self, address: Address, config: Config) -> list[socket.socket]:
         return bind_for(address, self._count, beside=addresses_of(config), mode=config.gate.socket_mode)
 
-    def _let_go(self, address: Address) -> None:
+    def _release(self, address: Address) -> None:
         for sock in self._sockets.pop(address):
             sock.close()
         if address.path is not None:
@@ -208,5 +208,5 @@ def _signal(child: Child, number: signal.Signals) -> None:
         child.send_signal(number)
 
 
-def _how(status: int) -> str:
+def _described(status: int) -> str:
     return signal.Signals(-status).name if status < 0 else f"status {status}"

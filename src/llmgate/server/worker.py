@@ -63,17 +63,17 @@ async def _work(channel: Channel) -> None:
         ):
             await process.start(config)
             channel.send(Ready())
-            obeying = asyncio.create_task(_obey(channel, process, inherited))
+            following = asyncio.create_task(_follow(channel, process, inherited))
             await process.stopped()
-            obeying.cancel()
+            following.cancel()
     except (ConfigError, StoreError) as error:
         with suppress(OSError):  # the supervisor is gone: there is nobody to tell
             channel.send(Failed(str(error).splitlines()))
         sys.exit(2)
 
 
-async def _obey(channel: Channel, process: Process, inherited: Inherited) -> None:
-    """Reload when the supervisor says so, and stop when it is gone."""
+async def _follow(channel: Channel, process: Process, inherited: Inherited) -> None:
+    """Reload when the supervisor asks for it, and stop when it is gone."""
     while True:
         try:
             message, sockets = await channel.receive()
