@@ -138,22 +138,24 @@ async def show_quotas(
 
 @command.command()
 @click.argument("quota_id", type=int, metavar="ID")
+@json_option
 @administration
-async def reset(gate: Administration, quota_id: int) -> None:
+async def reset(gate: Administration, quota_id: int, *, as_json: bool) -> None:
     """Forget what was used of the quota ID in this window."""
     with or_look_at(f"quota {quota_id}", "llmgate quota show"):
         await gate.quotas.reset(quota_id)
-    click.echo(f"Quota {quota_id} starts from zero now.")
+    say(f"Quota {quota_id} starts from zero now.", {"id": quota_id}, as_json=as_json)
 
 
 @command.command()
 @click.argument("quota_id", type=int, metavar="ID")
+@json_option
 @administration
-async def remove(gate: Administration, quota_id: int) -> None:
+async def remove(gate: Administration, quota_id: int, *, as_json: bool) -> None:
     """Take away the quota ID. What gate.toml gives to everybody holds again."""
     with or_look_at(f"quota {quota_id}", "llmgate quota show"):
         await gate.quotas.remove(quota_id)
-    click.echo(f"Removed quota {quota_id}.")
+    say(f"Removed quota {quota_id}.", {"id": quota_id}, as_json=as_json)
 
 
 async def _anchor(gate: Administration, subject: Subject, allotment: Allotment) -> float:

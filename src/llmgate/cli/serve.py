@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from ..config import load_with_warnings, located
 from ..gate.routes import addresses_of
 from ..plugin.warnings import warnings_of
 from ..server import serve
-from ..server.log import log_to_stderr
+from ..server.log import LEVELS, LOG_LEVEL, log_to_stderr
 from .options import gate_file
 
 if TYPE_CHECKING:
@@ -22,13 +23,23 @@ if TYPE_CHECKING:
 @click.option(
     "--workers", type=click.IntRange(1, 1024), metavar="N", help="Server processes, in place of gate.workers."
 )
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    envvar=LOG_LEVEL,
+    default="info",
+    show_default=True,
+    show_envvar=True,
+    help="Least level of the gate's own messages.",
+)
 @gate_file
-def command(path: Path, *, workers: int | None) -> None:
+def command(path: Path, *, workers: int | None, log_level: str) -> None:
     """Serve the gate that gate.toml describes.
 
     The store is made or migrated first. SIGHUP reads gate.toml again, SIGTERM and Ctrl-C let open
     requests finish and stop.
     """
+    os.environ[LOG_LEVEL] = log_level  # for workers, too
     log_to_stderr()
     config, warnings = load_with_warnings(path, workers=workers)
     for warning in located(path, [*warnings, *warnings_of(config)]):

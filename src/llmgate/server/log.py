@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 
+from ..errors import ConfigError
 from ..observability.log_writer import LogWriter
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -32,11 +34,19 @@ class BackgroundHandler(logging.Handler):
         super().close()
 
 
+LOG_LEVEL = "LLMGATE_LOG_LEVEL"
+"""Names the least level of the gate's own messages in the environment, which workers inherit."""
+LEVELS = ("debug", "info", "warning", "error")
+
+
 def log_to_stderr() -> None:
     """What the gate reports goes to stderr, of its libraries only warnings; stdout has the access log."""
+    level = os.environ.get(LOG_LEVEL, "info").lower()
+    if level not in LEVELS:
+        raise ConfigError([f"{LOG_LEVEL}: expected {', '.join(LEVELS)}, found {level!r}"])
     handler = BackgroundHandler(LogWriter(sys.stderr.buffer))
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT, handlers=[handler])
-    logging.getLogger("llmgate").setLevel(logging.INFO)
+    logging.getLogger("llmgate").setLevel(level.upper())
 
 
 def count_dropped(on_drop: Callable[[], None]) -> None:
