@@ -23,7 +23,6 @@ from ..errors import ConfigError, StoreError
 from ..identity import Identity, PasswordRules
 from ..ledger import Quotas, Reports
 from ..observability.reconcile import comparing
-from ..plugin.kit.mail import NoMailer, SmtpMailer
 from ..plugin.loader import Services, load_plugin, migrations_of
 from ..proxy.engines.httptools_engine import HttptoolsEngine
 from ..proxy.engines.httpx_engine import HttpxEngine
@@ -144,9 +143,21 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
         yield Gate(config, apps, services)
 
 
+class _Unasked:
+    """The mailer of a gate without plugins, which nobody can ask."""
+
+    async def send(self, mail: object) -> None:
+        """See `Mailer`."""
+        raise ConfigError(["mail: there is no mail server: write url and from in [mail]"])
+
+
 def _mailer_of(config: Config) -> Mailer:
     """What sends mail, as [mail] says. Raises `ConfigError`."""
     mail = config.mail
+    if not config.plugins and mail.url is None:
+        return _Unasked()  # the real one loads all that plugins may use
+    from ..plugin.kit.mail import NoMailer, SmtpMailer  # noqa: PLC0415 - for plugins alone
+
     if mail.url is None:
         return NoMailer()
     try:
