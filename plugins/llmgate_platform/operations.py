@@ -111,7 +111,7 @@ def _training_operations(does: training.Training, counted: Counted, read: Read) 
              answers(200, training.JobProgress, 404)),
         *(
             at(f"/training/{{id}}/{verb}", does.steer(wanted), f"{verb.capitalize()} a training job.",
-               answers(200, training.Changed, 404))
+               answers(200, training.Changed, 400, 404))
             for verb, wanted in (("pause", Wanted.PAUSE), ("resume", Wanted.RESUME), ("cancel", Wanted.CANCEL))
         ),
     ]  # fmt: skip
