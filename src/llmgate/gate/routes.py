@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from starlette.middleware import Middleware
     from starlette.routing import BaseRoute
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..config import Name
     from ..middleware.authentication import Verifier
@@ -54,19 +54,40 @@ def applications_of(
     _add_probes(config, runtime, services, routes)
     if config.gate.docs and surfaces:
         _add_docs(config, runtime, services, surfaces, routes)
-    default = wrap(not_found, front(config, runtime, services.identity))
     misdirected = wrap(wrong_host, front(config, runtime, services.identity))
     problems = [*_unknown_groups(config, surfaces)]
     applications = {}
     for address, claims in routes.items():
         try:
             around = [*allowed_hosts(config, address, misdirected), *proxy_headers(config)]
-            applications[address] = Application(claims, default=default, middleware=around)
+            lost = _lost(config, runtime, services, surfaces, address)
+            applications[address] = Application(claims, default=lost, middleware=around)
         except ConfigError as error:
             problems += [f"{problem} (on {address})" for problem in error.problems]
     if problems:
         raise ConfigError(problems)
     return applications
+
+
+def _lost(
+    config: Config, runtime: Runtime, services: Services, surfaces: Mapping[Name, Surface], address: Address
+) -> ASGIApp:
+    """What answers where no route does: what begins as a surface's paths do, in that surface's words."""
+    plain = wrap(not_found, front(config, runtime, services.identity))
+    beginnings: dict[str, ASGIApp] = {}
+    for name, surface in surfaces.items():
+        table = config.plugins[name]
+        if address in _addresses(config, table.listen):
+            app = wrap(not_found, front(config, runtime, services.identity, route=name, surface=surface))
+            firsts = {operation.path.split("/")[1] for operation in surface.operations}
+            beginnings |= {f"{table.prefix}/{first}/": app for first in firsts if "{" not in first}
+
+    async def lost(scope: Scope, receive: Receive, send: Send) -> None:
+        path = f"{scope['path']}/"
+        app = next((app for beginning, app in beginnings.items() if path.startswith(beginning)), plain)
+        await app(scope, receive, send)
+
+    return lost
 
 
 def addresses_of(config: Config) -> set[Address]:

@@ -153,10 +153,11 @@ async def test_a_model_of_ones_own_is_ones_own(platform: PlatformGate) -> None:
     assert (await bob.generate(made.json()["id"])).status_code == 404
 
 
-@pytest.mark.xfail(reason="what no route takes is not yet answered in the surface's words", strict=True)
 async def test_unknown_paths_and_methods(platform: PlatformGate) -> None:
     lost = await platform.http.get(f"{API}/nothing")
     assert (lost.status_code, lost.json()) == (404, {"error": "Resource not found"})
     wrong = await platform.http.put(f"{API}/health")
     assert (wrong.status_code, wrong.json()) == (405, {"error": "Method not allowed"})
     assert wrong.headers["allow"]
+    elsewhere = await platform.http.get("/v1/nothing")
+    assert elsewhere.json()["error"]["code"] == "not_found"  # as OpenAI's API says it
