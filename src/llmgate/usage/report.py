@@ -1,21 +1,32 @@
 """Usage as backends report it: where it stands, under which names, and what can be read of it.
 
-Vendors differ, so the names are data. A number that is none (a fraction, a negative one, one beyond all
-answers) counts as not reported, and says nothing about the numbers beside it.
+Vendors differ, so places and names are data (`vendors`). A number that is none (a fraction, a negative one, one
+beyond all answers) counts as not reported, and says nothing about the numbers beside it.
 
-Sources: the references of OpenAI, Anthropic, Google (Gemini, and its OpenAI-compatible endpoint), Mistral, Cohere,
-Amazon Bedrock, DeepSeek, xAI, Moonshot, Groq, Ollama; vLLM and llama.cpp from captured answers.
 """
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Raw, Struct
 
 from .model import Usage
+from .vendors import (
+    CACHED,
+    INPUT,
+    INPUT_DETAILS,
+    LEFT_OUT,
+    NESTED,
+    OUTPUT,
+    OUTPUT_DETAILS,
+    PLACE_NAMES,
+    PLACES,
+    REASONING,
+    SUMS,
+    TOTAL,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,66 +37,6 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueEr
 _FAILURES = frozenset({b'"error"', b'"response.failed"'})
 _MAX_TOKENS = 2**40
 """More tokens than any answer has: a backend that reports them reports nothing."""
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-_INPUT = (
-    "prompt_tokens",
-    "input_tokens",
-    "promptTokenCount",
-    "prompt_token_count",
-    "inputTokens",
-    "inputTokenCount",
-    "prompt_eval_count",
-)
-_OUTPUT = [
-    "completion_tokens",
-    "output_tokens",
-    "predicted_n",
-    "candidatesTokenCount",
-    "candidates_token_count",
-    "outputTokens",
-    "outputTokenCount",
-    "eval_count",
-    "generated_tokens",
-]
-_TOTAL = ("total_tokens", "totalTokenCount", "total_token_count", "totalTokens")
-_LEFT_OUT: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "input_tokens": ("cache_read_input_tokens", "cache_creation_input_tokens"),  # Anthropic
-        "inputTokens": ("cacheReadInputTokens", "cacheWriteInputTokens"),  # Amazon Bedrock
-    }
-)
-"""Input that a count of input leaves out: that of the cache."""
-_SUMS = (("prompt_n", "cache_n"), ("prompt_cache_hit_tokens", "prompt_cache_miss_tokens"))
-"""Counts whose sum is the input where no name of `_INPUT` is there: llama.cpp's timings, DeepSeek."""
-_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
-_CACHED = (
-    "cached_tokens",
-    "cache_read_input_tokens",
-    "prompt_cache_hit_tokens",
-    "cachedContentTokenCount",
-    "cached_content_token_count",
-    "cacheReadInputTokens",
-    "cache_n",
-)
-_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
-_REASONING = "reasoning_tokens thoughtsTokenCount thoughts_token_count".split()  # noqa: SIM905
-_NESTED = ("tokens", "billed_units")
-"""Cohere has its counts one level down."""
-_PLACES = (
-    ("usageMetadata",),  # Gemini
-    ("usage_metadata",),
-    ("x_groq", "usage"),  # Groq's streams
-    ("meta",),  # Cohere's ranking
-    ("amazon-bedrock-invocationMetrics",),
-    ("timings",),  # llama.cpp: counts the same tokens, asked for or not (llama_server/chat_stream.txt)
-)
-"""Where usage stands if not in `usage`."""
-_PLACE_NAMES = frozenset(place[0] for place in _PLACES)
 _NOTHING = frozenset({NULL, b"{}"})
 
 
@@ -172,8 +123,8 @@ def raw_usage(members: dict[str, Raw]) -> Raw | None:
     usage = members.get("usage")
     if usage is not None and bytes(usage) not in _NOTHING:
         return usage
-    if not _PLACE_NAMES.isdisjoint(members):
-        for place in _PLACES:
+    if not PLACE_NAMES.isdisjoint(members):
+        for place in PLACES:
             found = _at(members, place)
             if found is not None and report_of(found) is not None:
                 return found
@@ -197,19 +148,19 @@ def report_of(raw: Raw | bytes | dict[str, Raw] | None) -> Report | None:
     members = raw if isinstance(raw, dict) else members_of(raw)
     if not members:
         return None
-    for name in _NESTED:
+    for name in NESTED:
         if name in members and (report := report_of(members[name])) is not None:
             return report
-    input_tokens, output_tokens = _input(members), _first(members, _OUTPUT)
-    if (total := _first(members, _TOTAL)) is not None:
+    input_tokens, output_tokens = _input(members), _first(members, OUTPUT)
+    if (total := _first(members, TOTAL)) is not None:
         input_tokens, output_tokens = _completed(input_tokens, output_tokens, total)
     if input_tokens is None and output_tokens is None:
         return None
     return Report(
         input_tokens,
         output_tokens,
-        _in_details(members, _INPUT_DETAILS, _CACHED),
-        _in_details(members, _OUTPUT_DETAILS, _REASONING),
+        _in_details(members, INPUT_DETAILS, CACHED),
+        _in_details(members, OUTPUT_DETAILS, REASONING),
     )
 
 
@@ -253,10 +204,10 @@ def _first(members: Mapping[str, Raw], names: Iterable[str]) -> int | None:
 
 
 def _input(members: Mapping[str, Raw]) -> int | None:
-    for name in _INPUT:
+    for name in INPUT:
         if name in members and (number := number_of(members[name])) is not None:
-            return number + sum(number_of(members.get(other)) or 0 for other in _LEFT_OUT.get(name, ()))
-    for names in _SUMS:
+            return number + sum(number_of(members.get(other)) or 0 for other in LEFT_OUT.get(name, ()))
+    for names in SUMS:
         if names[0] in members:
             return sum(number_of(members.get(name)) or 0 for name in names)
     return None
