@@ -1,0 +1,75 @@
+"""Which workers live: by heartbeats on PostgreSQL, by the lock of their journal on SQLite."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from llmgate.ledger.journal import present
+from llmgate.ledger.workers import EXPIRES_AFTER_S, FENCED_AFTER_S, WorkerExpired, Workers
+from llmgate.store import Store
+from llmgate.store.schema import workers
+
+from .ledgers import Timer
+
+
+async def listed(store: Store) -> set[str]:
+    async with store.connect() as db:
+        return set(await db.scalars(sa.select(workers.c.id)))
+
+
+async def silence(store: Store, worker: str) -> None:
+    """As if it had sent no heartbeat for too long."""
+    async with store.begin() as db:
+        seen = workers.c.seen_at - EXPIRES_AFTER_S - 1
+        await db.execute(sa.update(workers).where(workers.c.id == worker).values(seen_at=seen))
+
+
+async def test_a_worker_is_listed_while_it_is_entered(store: Store, tmp_path: Path) -> None:
+    async with Workers(store, tmp_path, "a"), Workers(store, tmp_path, "b") as second:
+        assert await listed(store) == {"a", "b"}
+        async with store.begin() as db:
+            assert await second.count(db) == 2
+    assert await listed(store) == set()
+    assert present(tmp_path) == set(), "nor does a journal stay behind"
+
+
+async def test_who_is_silent_for_too_long_is_evicted_and_comes_back_under_a_new_name(
+    store: Store, tmp_path: Path
+) -> None:
+    """So that nothing done under the old name touches its new leases."""
+    async with Workers(store, tmp_path, "a") as one, Workers(store, tmp_path, "b") as other:
+        if not one.uses_heartbeat:
+            pytest.skip("on SQLite the locks of journals tell who lives")
+        await silence(store, "a")
+        await other.heartbeat()
+        assert await listed(store) == {"b"}
+        with pytest.raises(WorkerExpired):
+            await one.heartbeat()
+        await one.rejoin()
+        assert one.worker_id != "a"
+        assert await listed(store) == {"b", one.worker_id}
+        await one.heartbeat()
+
+
+async def test_leases_are_not_trusted_for_as_long_as_others_wait(store: Store, tmp_path: Path) -> None:
+    """A worker stops deciding before anybody else may take what it has."""
+    assert FENCED_AFTER_S < EXPIRES_AFTER_S
+    timer = Timer()
+    async with Workers(store, tmp_path, "a", timer=timer) as one:
+        timer.now += FENCED_AFTER_S
+        assert one.lease_valid is not one.uses_heartbeat
+        await one.heartbeat()
+        assert one.lease_valid
+
+
+async def test_a_worker_without_a_journal_has_died(store: Store, tmp_path: Path) -> None:
+    """On SQLite: its journal was dealt with, and it is still on the list."""
+    async with Workers(store, tmp_path, "a") as one:
+        if one.uses_heartbeat:
+            pytest.skip("on PostgreSQL heartbeats tell who lives")
+        async with store.begin() as db:
+            row = {"id": "gone", "host": "h", "pid": 1, "started_at": 0.0, "seen_at": 0.0}
+            await db.execute(sa.insert(workers).values(row))
+        await one.evict_without_journal()
+        assert await listed(store) == {"a"}
