@@ -17,7 +17,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
 
-from llmgate.plugin.api import ClientGone, Demand, Endpoint, Prices, QuotaExhausted, Reply, Subject
+from llmgate.plugin.api import ClientGone, Demand, Endpoint, Prices, QuotaExhausted, QuotaHeld, Reply, Subject
 
 from .words import InsufficientQuota, Tokens, moment
 
@@ -156,6 +156,9 @@ class Consume:
                     order.call, order.wanted.prompt, order.wanted.tokens
                 )
                 await charge.settle(status=200)
+        except QuotaHeld:
+            await charge.refuse(429)
+            raise
         except QuotaExhausted as error:
             await charge.refuse(402)
             raise InsufficientQuota from error

@@ -401,3 +401,20 @@ async def test_the_time_of_the_last_consumption_is_when_the_quota_was_updated(
         "updatedAt": "2026-02-05T12:30:00Z",
     }
     assert math.isclose(clock.now, 1_770_292_800 + 1860)
+
+
+async def test_tokens_that_are_only_held_are_not_told_as_spent(
+    running: Running, providers: Providers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """429 with Retry-After while another order holds them; the guide's 402 is for what is gone."""
+    monkeypatch.setattr("llmgate.ledger.reservations.HELD_TRIES", 2)
+    account = await running.account()
+    await running.give(account, 60)
+    providers.open.clear()
+    first = asyncio.create_task(running.consume(account, 50))
+    await until(lambda: providers.requests)
+    held = await running.consume(account, 50)
+    assert (held.status_code, held.headers["retry-after"]) == (429, "1")
+    providers.open.set()
+    assert (await first).status_code == 200
+    assert (await running.consume(account, 50)).status_code == 402
