@@ -73,20 +73,20 @@ def of_gate(tmp_path: Path, sqlite_url: str) -> tuple[Path, Path]:
     return tmp_path, Path(sqlite_url.removeprefix("sqlite:///"))
 
 
-def gate(tmp_path: Path, store: Path, backend: Streaming, dialect: str):
-    return running(tmp_path, store, backend, settings={"dialect": dialect})
+def gate(tmp_path: Path, store: Path, backend: Streaming, dialect: str, **settings: object):
+    return running(tmp_path, store, backend, settings={"dialect": dialect, **settings})
 
 
 @pytest.fixture
 def noticed(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Set when the gate has noticed that its client has left."""
-    event, await_leaving = asyncio.Event(), ProxiedRequest._await_leaving
+    event, await_disconnect = asyncio.Event(), ProxiedRequest._await_disconnect
 
     async def watched(request: ProxiedRequest) -> None:
-        await await_leaving(request)
+        await await_disconnect(request)
         event.set()
 
-    monkeypatch.setattr(ProxiedRequest, "_await_leaving", watched)
+    monkeypatch.setattr(ProxiedRequest, "_await_disconnect", watched)
     return event
 
 
@@ -283,3 +283,14 @@ async def test_a_slash_at_the_end_is_the_same_endpoint(of_gate: tuple[Path, Path
             await client.until(b"0\r\n\r\n")
         await served.quiet()
         assert await served.records() == [("finished", 5, 1, "exact")]
+
+
+async def test_an_estimate_keeps_to_the_limit_that_the_gate_has_written(
+    of_gate: tuple[Path, Path], noticed: asyncio.Event
+) -> None:
+    """Forty bytes would be ten tokens, and the backend was told to stop at three."""
+    backend = Streaming([delta("antidisestablishmentarianism "), delta("at the last")], [])
+    async with gate(*of_gate, backend, "llama_cpp_python", max_output_tokens=3) as served:
+        await leave(served, backend, "/v1/chat/completions", noticed)
+        (record,) = await served.records()
+        assert (record[0], record[2], record[3]) == ("aborted", 3, "estimated")

@@ -7,6 +7,8 @@ import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from ..backends.endpoint import Endpoint
 from ..backends.request import endpoint_of
 from ..errors import AnswerCut, ClientGone, Refusal, StoreError, Unavailable, answer
@@ -154,7 +156,7 @@ class _Metered:
         kind, coding = _about(headers)
         meter = self._meter = meter_for(
             self._layer.dialect_of(exchange.upstream),
-            self._request,
+            _limited(self._request, exchange.output_limit),
             status=exchange.status,
             content_type=kind,
             content_encoding=coding,
@@ -258,6 +260,15 @@ class _Metered:
         except StoreError as error:
             # Nobody waits for this answer any more; the record is kept and written later.
             log.warning("request %s: %s", self._exchange.id, error)
+
+
+def _limited(model_request: ModelRequest, most: int | None) -> ModelRequest:
+    """The request with the limits that it went up with: the gate bounds each choice by `most` tokens, if at all."""
+    if most is None or most < 1:
+        return model_request
+    given = model_request.limits.items()
+    limits = {name: min(number, most) if number > 0 else most for name, number in given}
+    return replace(model_request, limits=limits or {"max_tokens": most})
 
 
 def _about(headers: Iterable[Header]) -> tuple[bytes | None, bytes]:
