@@ -66,3 +66,24 @@ def test_a_plain_gate_loads_nothing_that_it_does_not_use(folder: Path) -> None:
     loaded = set(done.stdout.split())
     assert "llmgate.middleware.quota" in loaded
     assert sorted(loaded & NOT_LOADED.keys()) == []
+
+
+USED_WHEN_READY = {
+    "aiosqlite": "the store is SQLite",
+    "argon2": "passwords",
+    "httpx": "probes, lists and whatever the gate itself asks",
+    "limits.aio.strategies": "rate limits",
+    "prometheus_client": "metrics",
+    "starlette.applications": "the gate is a Starlette application",
+    "uvicorn.server": "the server",
+}
+"""The stack that the gate stands on, and what for; `jwt` is loaded with the first session."""
+
+
+@pytest.mark.usefixtures("llmgate")
+def test_the_gate_stands_on_the_stack_that_was_chosen(folder: Path) -> None:
+    """In a process that serves, not in a list of dependencies."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED_WHEN_READY], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert sorted(USED_WHEN_READY.keys() - set(done.stdout.split())) == []
