@@ -27,7 +27,9 @@ from ..proxy.engines.httptools_engine import HttptoolsEngine
 from ..proxy.engines.transport import EngineTransport
 from ..proxy.health import HealthChecks
 from .from_config import known_models
-from .stack import health_of, relay_of, route_middleware, upstream_of, wrap
+from .route_stack import relay_of, route_middleware
+from .stack import wrap
+from .upstreams import health_of, upstream_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

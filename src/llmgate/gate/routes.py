@@ -14,7 +14,8 @@ from ..proxy.asgi_upstream import ORIGIN
 from .application import Application
 from .mounts import GateRoute, PluginRoute
 from .router import not_found, wrong_host
-from .stack import allowed_hosts, front, health_path_of, proxy_headers, rate_limit, wrap
+from .stack import allowed_hosts, front, proxy_headers, rate_limit, wrap
+from .upstreams import health_path_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

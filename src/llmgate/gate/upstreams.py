@@ -1,0 +1,79 @@
+"""Upstreams of gate.toml in the words of the proxy, and what layers have to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..backends.context_length import ContextLengths
+from ..backends.dialect import DIALECTS
+from ..backends.serving import Serving
+from ..backends.token_counter import TokenCounter
+from ..config import Name, Upstream
+from ..proxy import upstreams
+from ..proxy.asgi_upstream import ORIGIN
+from ..proxy.circuit_breaker import BreakerSettings
+from ..proxy.engines.base import Timeouts
+from ..proxy.health import HealthSettings
+from .from_config import aliases_of
+
+if TYPE_CHECKING:
+    from ..proxy.engines.base import Engine
+    from ..proxy.replica import Replicas
+    from .runtime import Runtime
+
+
+Upstreams = Mapping[Name, upstreams.Upstream]
+
+
+def serving_of(upstream: upstreams.Upstream, settings: Upstream, runtime: Runtime) -> Serving:
+    """What the layers have to know of an upstream."""
+    dialect = upstream.dialect
+    return Serving(
+        upstream=upstream.name,
+        dialect=dialect,
+        context_length=settings.context_length,
+        context=ContextLengths(upstream, dialect, upstream.http or runtime.http),
+        max_output_tokens=settings.max_output_tokens,
+        count=TokenCounter(upstream, dialect, upstream.http or runtime.http),
+    )
+
+
+def upstream_of(
+    name: str, settings: Upstream, engine: Engine, known: Replicas | None = None
+) -> upstreams.Upstream:
+    """An upstream as `settings` describe it, on `engine`; `known` are the replicas of the process."""
+    return upstreams.Upstream(
+        name,
+        [ORIGIN] if settings.is_asgi_app else settings.urls,
+        engine=engine,
+        timeouts=Timeouts(
+            settings.connect_timeout,
+            settings.first_byte_timeout,
+            settings.idle_timeout,
+            settings.heartbeat_interval,
+        ),
+        api_key=settings.api_key.reveal() if settings.api_key is not None else None,
+        api_key_header=settings.api_key_header,
+        headers={name: value.reveal() for name, value in settings.headers.items()},
+        models=aliases_of(settings),
+        breaker=BreakerSettings(
+            settings.breaker.failures, settings.breaker.open_for, frozenset(settings.breaker.statuses)
+        ),
+        retry_statuses=settings.retry_statuses,
+        known=known,
+        dialect=DIALECTS[settings.dialect],
+    )
+
+
+def health_of(settings: Upstream) -> HealthSettings | None:
+    """How the replicas of an upstream are probed; None if they are not."""
+    health, path = settings.health, health_path_of(settings)
+    if not health.enabled or path is None:
+        return None
+    return HealthSettings(path, health.interval, health.timeout, health.rise, health.fall)
+
+
+def health_path_of(settings: Upstream) -> str | None:
+    """Where an upstream says how it is; None if it is not known to."""
+    return settings.health.path or DIALECTS[settings.dialect].health_path
