@@ -31,6 +31,10 @@ class Pending(IntEnum):
     BODY = 2
 
 
+NOTHING, HEAD, BODY = Pending
+"""At hand: to look a member up in its class takes longer than all that is done by it."""
+
+
 class Body(Protocol):
     """Whom a request's body goes to."""
 
@@ -67,7 +71,7 @@ class RequestParser:
     )  # fmt: skip
 
     def __init__(self, sink: RequestSink, max_header: int, template: Scope) -> None:
-        self.pending = Pending.NOTHING
+        self.pending = NOTHING
         self.part = 0
         self.body: Body | None = None
         self.body_bytes = 0
@@ -88,14 +92,14 @@ class RequestParser:
     def feed(self, data: bytes) -> None:
         """Read on. Raises `Refusal` for what is no request, or too large for one."""
         self._data = data
-        if self.pending is Pending.NOTHING:
+        if self.pending is NOTHING:
             self._begin_head()
-        elif self.pending is Pending.HEAD:
+        elif self.pending is HEAD:
             self._head_reads.append(data)
         self._unproductive += len(data)
         self._parse(data)
         self._data = b""
-        if self._unproductive > self._max_header and self.pending is not Pending.NOTHING:
+        if self._unproductive > self._max_header and self.pending is not NOTHING:
             raise self._too_large()
 
     def _parse(self, data: bytes) -> None:
@@ -123,7 +127,7 @@ class RequestParser:
         self._parse(b"\r\n".join([*head, b"", rest]))
 
     def _begin_head(self) -> None:
-        self.pending = Pending.HEAD
+        self.pending = HEAD
         self.part += 1
         self._unproductive = 0
         self._head_reads = [self._data]
@@ -145,7 +149,7 @@ class RequestParser:
         """A request begins, maybe right behind another one."""
         self._url = b""
         self._headers = []
-        self._mixed = self.pending is not Pending.HEAD
+        self._mixed = self.pending is not HEAD
         if self._mixed:
             self._begin_head()
 
@@ -179,7 +183,7 @@ class RequestParser:
         self._headers = []
         self._head_reads.clear()
         self._unproductive = 0
-        self.pending = Pending.BODY
+        self.pending = BODY
         self.part += 1
         try:
             self.body = self._sink.on_request(
@@ -194,15 +198,16 @@ class RequestParser:
         """A piece of the body, without its chunking."""
         size = len(body)
         self.body_bytes += size
-        self._unproductive = max(0, self._unproductive - (1 + FRAMING_PER_BYTE) * size)
+        unproductive = self._unproductive - (1 + FRAMING_PER_BYTE) * size
+        self._unproductive = unproductive if unproductive > 0 else 0
         if self.body is not None:
             self.body.feed(body)
 
     def on_message_complete(self) -> None:
         """The request is whole, unless the parser believes that another protocol follows."""
-        if self.pending is not Pending.BODY:
+        if self.pending is not BODY:
             return
-        self.pending = Pending.NOTHING
+        self.pending = NOTHING
         if self.body is not None:
             self.body.feed_eof()
             self.body = None

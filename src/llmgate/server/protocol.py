@@ -19,7 +19,7 @@ from .connection import ClientConnection
 from .connections import Connections
 from .cycle import Cycle
 from .limits import limits_of
-from .parser import Pending, RequestParser
+from .parser import HEAD, NOTHING, RequestParser
 from .wire import access_line, address_of, refusal_bytes
 
 if TYPE_CHECKING:
@@ -110,13 +110,13 @@ class HttpProtocol(ClientConnection):
         except Refusal as refusal:
             self._refuse(refusal)
             return
-        if parser.pending is Pending.NOTHING:
+        if parser.pending is NOTHING:
             if self._running is None:  # the rest of a request that was answered before its end
                 self.read_deadline = self.loop.time() + self._limits.keep_alive
             else:
                 self.read_deadline = inf
         elif parser.part != part:
-            if parser.pending is Pending.HEAD:
+            if parser.pending is HEAD:
                 self.read_deadline = self.loop.time() + self._limits.header_timeout
             else:
                 self.body_wanted()
@@ -177,7 +177,7 @@ class HttpProtocol(ClientConnection):
             self.body_wanted()
         else:
             self._connections.idle(self)
-            idle = self._parser.pending is Pending.NOTHING
+            idle = self._parser.pending is NOTHING
             seconds = self._limits.keep_alive if idle else self._limits.header_timeout
             self.read_deadline = self.loop.time() + seconds
         if not self.reading:
@@ -225,7 +225,7 @@ class HttpProtocol(ClientConnection):
         elif running is not None:
             if parser.body is running and running.body_due:
                 deadline = self._body_clock.check(now, parser.body_bytes, reading=self.reading)
-        elif parser.pending is Pending.HEAD:
+        elif parser.pending is HEAD:
             deadline = None
         else:
             self._close()
