@@ -6,9 +6,11 @@ from shutil import copy
 
 import httpx
 import pytest
-from gates import answers, running
-from servers import Peer
+from gates import ANSWER, answers, running
+from servers import Peer, until
 from stores import migrated_file
+
+from llmgate.gate.build import open_gate
 
 __all__ = ["migrated_file"]
 
@@ -118,3 +120,33 @@ async def test_a_key_that_the_backend_refuses_is_502_for_the_caller(store: Path,
         ready = await http.get(f"{gate.url}/readyz")
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_unauthorized")
     assert (ready.status_code, ready.json()["upstreams"]) == (503, {"vllm": "key refused"})
+
+
+async def test_a_busy_replica_that_is_late_with_its_health_serves_and_a_reload_forgets_nothing(
+    store: Path, tmp_path: Path
+) -> None:
+    """The cases busy-replica-late-with-health and reload-and-a-dead-replica, on one gate and its successor."""
+
+    async def script(peer: Peer) -> None:
+        while True:
+            head, _ = await peer.request()
+            if head.startswith(b"GET /health "):
+                await peer.gone()
+                return
+            await peer.answer(ANSWER, headers=b"content-type: application/json\r\n")
+
+    health = {"enabled": True, "interval": 0.01, "timeout": 0.05, "fall": 2}
+    async with (
+        running(tmp_path, store, script, settings={"health": health}) as gate,
+        httpx.AsyncClient(trust_env=False) as http,
+    ):
+        [replica] = gate.gate.services.upstreams["vllm"].replicas
+        await until(lambda: not replica.healthy)
+        ask = {"headers": {"authorization": f"Bearer {gate.key}"}, "json": {"model": "m", "messages": []}}
+        answer = await http.post(f"{gate.url}/v1/chat/completions", **ask)
+        ready = await http.get(f"{gate.url}/readyz")
+        assert answer.status_code == 200
+        assert (ready.status_code, ready.json()["upstreams"]) == (200, {"vllm": "degraded"})
+        async with open_gate(gate.gate.config, gate.runtime) as again:
+            assert again.services.upstreams["vllm"].replicas == [replica]
+            assert not replica.healthy
