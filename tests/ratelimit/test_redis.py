@@ -252,51 +252,6 @@ async def test_giving_a_slot_back_never_fails(prefix: str) -> None:
         await shared.slots.release("user")
 
 
-async def test_a_question_that_nobody_waits_for_any_more_mixes_no_answers_up(
-    redis: RedisPipe, prefix: str
-) -> None:
-    await redis.run("SET", f"{prefix}:a", "1", "EX", 60)
-    given_up = asyncio.create_task(redis.run("GET", f"{prefix}:a"))
-    await asyncio.sleep(0)
-    given_up.cancel()
-    assert await redis.run("ECHO", "mine") == b"mine"
-
-
-async def test_what_redis_refuses_is_an_error_with_its_words(redis: RedisPipe) -> None:
-    with pytest.raises(StoreError, match="unknown command"):
-        await redis.run("LLMGATE")
-    assert await redis.run("PING") == b"PONG"
-
-
-async def test_a_script_that_redis_has_forgotten_is_sent_again(redis: RedisPipe, prefix: str) -> None:
-    from llmgate.ratelimit.redis import Script
-
-    script = Script(f"return '{prefix}'")
-    assert await redis.eval(script, "k") == prefix.encode()
-    assert await redis.eval(script, "k") == prefix.encode()
-
-
-async def test_a_password_is_sent_and_a_wrong_one_refused() -> None:
-    pipe = RedisPipe(REDIS.replace("redis://", "redis://:geheim@"), timeout=LONG)
-    with pytest.raises(StoreError, match=r"AUTH|WRONGPASS"):
-        await pipe.run("PING")
-    await pipe.aclose()
-
-
-async def test_what_is_no_redis_is_dropped() -> None:
-    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        writer.close()
-
-    server = await asyncio.start_server(greet, "127.0.0.1", 0)
-    pipe = RedisPipe(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=LONG)
-    with pytest.raises(StoreError):
-        await pipe.run("PING")
-    await pipe.aclose()
-    server.close()
-    await server.wait_closed()
-
-
 @pytest.mark.parametrize(("fail_open", "status"), [(False, 503), (True, 200)])
 async def test_without_redis_requests_are_refused_or_go_through_as_the_operator_chose(
     prefix: str, fail_open: bool, status: int

@@ -10,13 +10,12 @@ import asyncio
 import logging
 import secrets
 from collections import defaultdict
-from hashlib import sha1
 from itertools import count
-from typing import Final, cast
+from typing import cast
 
 from ..errors import StoreError
 from .leaky_bucket import Level
-from .redis_pipe import RedisPipe
+from .redis_pipe import RedisPipe, Script
 from .strategies import Window, WindowStorage
 
 log = logging.getLogger("llmgate")
@@ -26,14 +25,6 @@ TIMEOUT_S = 0.5
 LEASE_S = 15.0
 """Seconds after which the slots of a worker that does not renew them are free: it died, or is cut off."""
 RENEW_INTERVAL_S = 5.0
-
-
-class Script:
-    """A Lua script, which Redis keeps under its digest."""
-
-    def __init__(self, source: str) -> None:
-        self.source: Final = source
-        self.digest: Final = sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
 _NOW = "local now = redis.call('TIME'); now = now[1] + now[2] / 1000000\n"

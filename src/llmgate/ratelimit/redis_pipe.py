@@ -11,7 +11,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from hashlib import sha1
+from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 import hiredis
@@ -19,13 +20,18 @@ import hiredis
 from ..errors import StoreError
 from .availability import Availability
 
-if TYPE_CHECKING:
-    from .redis import Script
-
 log = logging.getLogger("llmgate")
 
 Word = bytes | str | int | float
 Reply = int | bytes | list["Reply"] | None
+
+
+class Script:
+    """A Lua script, which Redis keeps under its digest."""
+
+    def __init__(self, source: str) -> None:
+        self.source: Final = source
+        self.digest: Final = sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
 class RedisPipe:
