@@ -19,8 +19,7 @@ from llmgate.plugin.api import (
     Unauthenticated,
     Unit,
 )
-
-from .settings import Limit
+from llmgate.plugin.kit.formats import NO_STORE, TokenCount
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 
 GUIDES_RULES = PasswordRules(min_length=1, max_bytes=72)
 """The guide's own rule for passwords, on top of those in gate.toml."""
-
-NO_STORE = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
-"""Goes with every token (RFC 6749, 5.1)."""
 
 
 class Credentials(Struct, frozen=True):
@@ -50,7 +46,7 @@ class Credentials(Struct, frozen=True):
 class Registration(Credentials, frozen=True):
     """Body of `POST /auth/register`."""
 
-    token_limit: Limit | None = None
+    token_limit: TokenCount | None = None
 
 
 class LoginForm(Credentials, frozen=True):
@@ -62,7 +58,7 @@ class LoginForm(Credentials, frozen=True):
 class TokenLimit(Struct, frozen=True):
     """Body of `PUT /users/me/token-limit`."""
 
-    token_limit: Limit
+    token_limit: TokenCount
 
 
 class Account(Struct, frozen=True):

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-Limit = Annotated[int, Meta(ge=0, le=2**53)]
-"""Tokens: at most what every JSON reader takes for a whole number (RFC 8259, 6)."""
+from llmgate.plugin.kit.formats import TokenCount
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -21,11 +20,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["open", "closed"],
         Meta(description="closed: accounts are made by `llmgate user add` alone."),
     ] = "open"
-    token_limit: Annotated[Limit, Meta(description="Tokens for who registers without naming a limit.")] = (
-        10_000
-    )
+    token_limit: Annotated[
+        TokenCount, Meta(description="Tokens for who registers without naming a limit.")
+    ] = 10_000
     max_token_limit: Annotated[
-        Limit | None,
+        TokenCount | None,
         Meta(description="Most tokens that users may ask for; without it, any number, as in the guide."),
     ] = None
     may_raise: Annotated[

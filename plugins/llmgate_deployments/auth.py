@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta, Struct
 
 from llmgate.plugin.api import ADMIN, Forbidden, NotFound, Reply
-
-from .shapes import id_of, iso, iso_or_none
+from llmgate.plugin.kit.formats import NO_STORE, id_in_path, naive_iso
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Call, Clock, Identity, Key, User
 
 KEY_PREFIX = "bku_"
 DAY = 86_400
-NO_STORE = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
-"""Goes with every credential that is handed out (RFC 6749, 5.1)."""
 
 
 class Credentials(Struct, frozen=True):
@@ -137,7 +134,9 @@ class Auth:
         key, secret = await self._keys.create(
             call.principal.user_id, wanted.name, prefix=KEY_PREFIX, expires_at=expires_at
         )
-        created = CreatedKey(key.id, key.name, secret, True, iso_or_none(key.expires_at), iso(key.created_at))
+        created = CreatedKey(
+            key.id, key.name, secret, True, naive_iso(key.expires_at), naive_iso(key.created_at)
+        )
         return Reply(created, 201, NO_STORE)
 
     async def list_keys(self, call: Call) -> list[ListedKey]:
@@ -146,7 +145,7 @@ class Auth:
 
     async def delete_key(self, call: Call) -> Reply:
         """End one of the caller's keys, at once."""
-        key = await self._keys.by_id(id_of(call, "API key"))
+        key = await self._keys.by_id(id_in_path(call, "API key"))
         if key.user_id != call.principal.user_id or key.revoked_at is not None:
             raise NotFound("There is no such API key.")
         await self._keys.revoke(key.id)
@@ -159,11 +158,13 @@ class Auth:
             key.name,
             key.masked,
             active,
-            iso_or_none(key.expires_at),
-            iso(key.created_at),
-            iso_or_none(key.last_used_at),
+            naive_iso(key.expires_at),
+            naive_iso(key.created_at),
+            naive_iso(key.last_used_at),
         )
 
 
 def _account(user: User) -> Account:
-    return Account(user.id, user.username, user.email, user.is_active, user.is_admin, iso(user.created_at))
+    return Account(
+        user.id, user.username, user.email, user.is_active, user.is_admin, naive_iso(user.created_at)
+    )

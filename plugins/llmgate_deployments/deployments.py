@@ -9,8 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
 
 from llmgate.plugin.api import Reply, UpstreamFailed, name_of
-
-from .shapes import Line, Prose, id_of, iso
+from llmgate.plugin.kit.formats import Line, Prose, id_in_path, naive_iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,20 +86,20 @@ class Deployments:
 
     async def get(self, call: Call) -> ShownDeployment:
         """One deployment."""
-        return _shown(await self._fleet.by_id(id_of(call, "deployment")))
+        return _shown(await self._fleet.by_id(id_in_path(call, "deployment")))
 
     async def change(self, call: Call[DeploymentChange]) -> ShownDeployment:
         """Change a deployment."""
-        return _shown(await self._fleet.update(id_of(call, "deployment"), _values(call.body)))
+        return _shown(await self._fleet.update(id_in_path(call, "deployment"), _values(call.body)))
 
     async def delete(self, call: Call) -> Reply:
         """Delete a deployment; what it was used for stays in the books."""
-        await self._fleet.delete(id_of(call, "deployment"))
+        await self._fleet.delete(id_in_path(call, "deployment"))
         return Reply(None, 204)
 
     async def health(self, call: Call) -> Health:
         """Ask a deployment now."""
-        deployment = await self._fleet.by_id(id_of(call, "deployment"))
+        deployment = await self._fleet.by_id(id_in_path(call, "deployment"))
         if not deployment.is_active:
             return self._health(deployment, "inactive")
         serving = await self._fleet.one(deployment.id)
@@ -119,7 +118,7 @@ class Deployments:
         milliseconds: float | None = None,
         models: list[str] | None = None,
     ) -> Health:
-        now = iso(self._clock())
+        now = naive_iso(self._clock())
         return Health(deployment.id, deployment.name, status, milliseconds, models or [], now)
 
 
@@ -140,6 +139,6 @@ def _shown(deployment: Deployment) -> ShownDeployment:
         deployment.deployment_type,
         deployment.description,
         deployment.is_active,
-        iso(deployment.created_at),
-        iso(deployment.updated_at),
+        naive_iso(deployment.created_at),
+        naive_iso(deployment.updated_at),
     )

@@ -8,10 +8,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from llmgate.plugin.api import AnswerCut, UpstreamFailed, read_body, read_json
+from llmgate.plugin.kit.formats import Line
 
 from .fleet import API
 from .passages import ProxiedRequest, Streamed, Whole
-from .shapes import Line
 
 if TYPE_CHECKING:
     from starlette.types import Message as AsgiMessage

@@ -9,8 +9,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
 
 from llmgate.plugin.api import ADMIN, Conflict, NotFound, Reply, name_of
+from llmgate.plugin.kit.formats import Line, Prose, id_in_path, naive_iso
 
-from .shapes import Line, Prose, id_of, iso
 from .tables import models, versions
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Models:
 
     async def change(self, call: Call[ModelChange]) -> ShownModel:
         """Change a model."""
-        return await self._registry.update(id_of(call, "model"), _values(call.body))
+        return await self._registry.update(id_in_path(call, "model"), _values(call.body))
 
     async def everything(self, call: Call[None, Which]) -> list[ShownModel]:
         """The models that the caller may see, oldest first."""
@@ -187,7 +187,7 @@ class Models:
 
     async def get(self, call: Call) -> ShownModel:
         """One model."""
-        model = await self._registry.by_id(id_of(call, "model"))
+        model = await self._registry.by_id(id_in_path(call, "model"))
         if not model.is_public and ADMIN not in call.principal.roles:
             raise _no_model()
         return model
@@ -196,7 +196,7 @@ class Models:
         """Keep the file as a new version of a model; content that it has already is the version that it was."""
         if self._uploads is None:
             raise NotFound("This gate keeps no model files: its operator has set no models_folder.")
-        model = await self._registry.by_id(id_of(call, "model"))
+        model = await self._registry.by_id(id_in_path(call, "model"))
         stored = await self._uploads.receive(call)
         version, is_new = await self._registry.add_version(model.id, stored)
         return Reply(version, 201 if is_new else 200)
@@ -215,13 +215,13 @@ def _values(body: NewModel | ModelChange) -> dict[str, Any]:
 
 def _model(row: sa.Row[Any]) -> ShownModel:
     values = row._asdict()
-    times = {name: iso(values[name]) for name in ("created_at", "updated_at")}
+    times = {name: naive_iso(values[name]) for name in ("created_at", "updated_at")}
     return ShownModel(**{**values, **times})
 
 
 def _version(row: sa.Row[Any]) -> ShownVersion:
     values = row._asdict()
-    return ShownVersion(**{**values, "created_at": iso(values["created_at"])})
+    return ShownVersion(**{**values, "created_at": naive_iso(values["created_at"])})
 
 
 def _no_model() -> NotFound:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta, Struct
 
 from llmgate.plugin.api import Filter, Outcome
+from llmgate.plugin.kit.formats import id_in_path, naive_iso
 
 from .fleet import UPSTREAM, deployment_of
-from .shapes import id_of, iso
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Call, Clock, Reports, Totals, UsageRecord
@@ -105,7 +105,7 @@ class Monitoring:
     async def deployment_metrics(self, call: Call[None, Week]) -> Metrics:
         """One deployment, also one that was deleted since: what it did stays in the books."""
         wanted = call.query
-        deployment_id = id_of(call, "deployment")
+        deployment_id = id_in_path(call, "deployment")
         upstream = f"{UPSTREAM}{deployment_id}"
         metrics = await self._metrics(wanted.days, upstream)
         if not metrics.total_requests:
@@ -153,7 +153,7 @@ class Monitoring:
             totals.output_tokens,
             _shares(await self._reports.grouped("model", which)),
             _shares(await self._reports.grouped("upstream", which)),
-            _shares([(iso(day)[:10], share) for day, share in by_day]),
+            _shares([(naive_iso(day)[:10], share) for day, share in by_day]),
         )
 
     def _since(self, days: int) -> float:
@@ -167,7 +167,7 @@ def _shares(groups: list[tuple[str, Totals]]) -> list[Share]:
 def _entry(record: UsageRecord) -> LogEntry:
     return LogEntry(
         record.request_id,
-        iso(record.at),
+        naive_iso(record.at),
         record.user_id,
         deployment_of(record.upstream),
         record.model,

@@ -7,9 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmgate.plugin.api import EVENTS, MULTIPART, Media, Operation
+from llmgate.plugin.kit.formats import RowId
 
 from . import auth, deployments, inference, models, monitoring, passages
-from .shapes import Id, answers
+from .shapes import answers
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -125,7 +126,7 @@ def _operation(
         method=method,
         path=BASE + folder + path,
         handler=handler,
-        parameters={"id": Id},
+        parameters={"id": RowId},
         summary=summary,
         **rest,  # type: ignore[arg-type]
     )

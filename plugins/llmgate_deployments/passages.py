@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from llmgate.plugin.api import AnswerCut, Header, Refusal, UpstreamFailed, answer, exchange_of
+from llmgate.plugin.kit.formats import naive_iso
 
-from .shapes import iso
 from .translation import Texts, content_of, refusal_of
 
 if TYPE_CHECKING:
@@ -107,7 +107,9 @@ class Whole(ProxiedRequest):
         except UpstreamFailed as refusal:
             await self._refuse(refusal)
             return
-        said = Answer(content, self._model, self._deployment_id, reason, self._usage(), iso(self._clock()))
+        said = Answer(
+            content, self._model, self._deployment_id, reason, self._usage(), naive_iso(self._clock())
+        )
         encoded = msgspec.json.encode(said)
         await self._begin((b"content-type", b"application/json"), (b"content-length", b"%d" % len(encoded)))
         await self._pass({"type": "http.response.body", "body": encoded})

@@ -14,8 +14,7 @@ import sqlalchemy as sa
 from msgspec import Meta, Struct
 
 from llmgate.plugin.api import usage_table, users_table
-
-from .words import moment
+from llmgate.plugin.kit.formats import rfc3339
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Call, Store
@@ -146,7 +145,7 @@ class Analytics:
             .order_by(latest.c.at.desc())
         )
         items = [
-            UsageEvent(EventKey(wanted.provider, moment(row.at)), row.uuid, row.booked, bool(row.allowed))
+            UsageEvent(EventKey(wanted.provider, rfc3339(row.at)), row.uuid, row.booked, bool(row.allowed))
             for row in rows
         ]
         return RecentUsage(wanted.provider, len(items), items)
@@ -187,8 +186,8 @@ class Analytics:
         tokens, total, allowed = (int(getattr(rows[0], f"all_{name}")) if rows else 0 for name in _SUMS)
         return Report(
             provider=wanted.provider,
-            window_start=moment(since),
-            window_end=moment(now),
+            window_start=rfc3339(since),
+            window_end=rfc3339(now),
             total_events=total,
             allowed_events=allowed,
             denied_events=total - allowed,
@@ -211,8 +210,8 @@ class Analytics:
         # Where nothing was consumed before, nothing is known to be usual.
         return Anomaly(
             provider=wanted.provider,
-            current_window_start=moment(since),
-            current_window_end=moment(now),
+            current_window_start=rfc3339(since),
+            current_window_end=rfc3339(now),
             current_tokens=current,
             baseline_average=round(baseline, 2),
             ratio=round(ratio, 2),

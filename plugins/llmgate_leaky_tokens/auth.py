@@ -9,8 +9,9 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from llmgate.plugin.api import ADMIN, BadRequest, Conflict, Forbidden, NotFound, Reply, Unauthenticated
+from llmgate.plugin.kit.formats import NO_STORE, rfc3339
 
-from .words import moment, roles_of
+from .words import roles_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from llmgate.plugin.api import Call, Identity, Key, User
     from llmgate.plugin.kit.access import Access
-
-NO_STORE = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
-"""Goes with everything that holds a credential (RFC 6749, 5.1)."""
 
 
 class Login(Struct, frozen=True):
@@ -153,7 +151,7 @@ class Auth:
         wanted = call.body
         user = await self._users.authenticate(wanted.username, wanted.password, client=call.client)
         session = await self._sessions.issue(user)
-        answer = LoggedIn(**_person(user, session.token), expires_at=moment(session.expires_at))
+        answer = LoggedIn(**_person(user, session.token), expires_at=rfc3339(session.expires_at))
         return Reply(answer, 200, NO_STORE)
 
     async def create_key(self, call: Call[NewKey]) -> Reply:
@@ -166,14 +164,14 @@ class Auth:
             prefix=f"leaky_{user.uuid}_",
             expires_at=None if wanted.expires_at is None else wanted.expires_at.timestamp(),
         )
-        created = CreatedKey(key.uuid, user.uuid, key.name, moment(key.created_at), _end(key), secret)
+        created = CreatedKey(key.uuid, user.uuid, key.name, rfc3339(key.created_at), _end(key), secret)
         return Reply(created, 201, NO_STORE)
 
     async def list_keys(self, call: Call[None, OfUser]) -> list[ListedKey]:
         """The keys of the user that are not revoked."""
         user = await self._access.user(call.principal, call.query.user_id)
         keys = await self._keys.of_user(user.id)
-        return [ListedKey(key.uuid, key.name, moment(key.created_at), _end(key)) for key in keys]
+        return [ListedKey(key.uuid, key.name, rfc3339(key.created_at), _end(key)) for key in keys]
 
     async def revoke_key(self, call: Call[None, OneKey]) -> None:
         """End a key of the user for good, at once."""
@@ -214,9 +212,9 @@ def _person(user: User, token: str) -> dict[str, Any]:
         "email": user.email,
         "token": token,
         "roles": roles_of(user.roles),
-        "created_at": moment(user.created_at),
+        "created_at": rfc3339(user.created_at),
     }
 
 
 def _end(key: Key) -> str | None:
-    return None if key.expires_at is None else moment(key.expires_at)
+    return None if key.expires_at is None else rfc3339(key.expires_at)

@@ -17,9 +17,20 @@ from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
 
-from llmgate.plugin.api import ClientGone, Demand, Endpoint, Prices, QuotaExhausted, QuotaHeld, Reply, Subject
+from llmgate.plugin.api import (
+    BadRequest,
+    ClientGone,
+    Demand,
+    Endpoint,
+    Prices,
+    QuotaExhausted,
+    QuotaHeld,
+    Reply,
+    Subject,
+)
+from llmgate.plugin.kit.formats import rfc3339
 
-from .words import InsufficientQuota, Tokens, moment
+from .words import InsufficientQuota, Tokens
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Bucket, Buckets, Call, Charge, Ledger, Level, Principal
@@ -108,6 +119,7 @@ class Consume:
         buckets: Buckets,
         bucket: Bucket,
         prices: Prices,
+        max_prompt: int,
         clock: Callable[[], float],
     ) -> None:
         self._access = access
@@ -117,12 +129,15 @@ class Consume:
         self._buckets = buckets
         self._bucket = bucket
         self._prices = prices
+        self._max_prompt = max_prompt
         self._clock = clock
 
     async def __call__(self, call: Call[Consumption]) -> Consumed | Reply:
         """Take the tokens and answer the prompt, or say why not."""
         wanted = call.body
         self._quotas.provider(wanted.provider)
+        if len(wanted.prompt.encode()) > self._max_prompt:
+            raise BadRequest(f"prompt: expected at most {self._max_prompt} bytes", param="prompt")
         payer = await self._access.payer(call.principal, wanted.user_id, wanted.org_id)
         order = Order(call, payer, wanted)
         call.exchange.upstream = wanted.provider
@@ -193,6 +208,6 @@ class Consume:
             used=used,
             remaining=capacity - used,
             wait_seconds=wait,
-            timestamp=moment(self._clock()),
+            timestamp=rfc3339(self._clock()),
             provider_response=said or ProviderResponse(),
         )

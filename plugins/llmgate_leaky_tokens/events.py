@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from llmgate.plugin.kit.formats import rfc3339
 from llmgate.plugin.kit.outbox import Outbox, add_event
 from llmgate.plugin.kit.periodic import periodic
 from llmgate.plugin.kit.redis_stream import open_redis_stream
@@ -12,7 +13,6 @@ from llmgate.plugin.kit.webhooks import Webhook
 
 from .consume import SURFACE
 from .tables import OUTBOX
-from .words import moment
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -67,8 +67,8 @@ async def announce(db: AsyncConnection, purchase: Purchase) -> None:
         "tokens": purchase.tokens,
         "status": purchase.status,
         "failure": purchase.failure,
-        "createdAt": moment(purchase.created_at),
-        "updatedAt": moment(purchase.updated_at),
+        "createdAt": rfc3339(purchase.created_at),
+        "updatedAt": rfc3339(purchase.updated_at),
     }
     kind = f"purchase.{purchase.status.lower()}"
     await add_event(db, OUTBOX, purchase.id, kind, payload, at=purchase.updated_at)

@@ -10,9 +10,10 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 from llmgate.plugin.api import ADMIN, AnyOperation, Handler, Operation, __version__
+from llmgate.plugin.kit.formats import rfc3339
 
 from . import analytics, auth, consume, purchase, quotas
-from .words import CircuitOpen, Problem, moment
+from .words import CircuitOpen, Problem
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Call
@@ -36,7 +37,7 @@ def status_handler(clock: Callable[[], float]) -> Handler:
     """The handler of `GET /api/v1/tokens/status`."""
 
     async def status(_: Call) -> ServiceStatus:
-        return ServiceStatus("leaky-tokens", "UP", moment(clock()), __version__)
+        return ServiceStatus("leaky-tokens", "UP", rfc3339(clock()), __version__)
 
     return status
 

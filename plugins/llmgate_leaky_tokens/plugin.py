@@ -53,7 +53,9 @@ class LeakyTokens:
         async with AsyncExitStack() as stack:
             clock = gate.store.clock
             access = Access(gate.identity)
-            quotas = ProviderQuotas(gate.quotas, _providers(settings, gate))
+            quotas = ProviderQuotas(
+                gate.quotas, _providers(settings, gate), only_own=settings.spends == "own"
+            )
             purchases = Purchases(gate.store)
             payment = await _open_payment(settings, stack)
             steps = Steps(purchases, payment, quotas, patience=settings.payment_patience, clock=clock)
@@ -118,6 +120,7 @@ def _consume(settings: Settings, gate: Services, access: Access, quotas: Provide
         buckets=gate.buckets,
         bucket=Bucket(settings.bucket_capacity, settings.bucket_leak),
         prices=gate.prices,
+        max_prompt=settings.max_prompt,
         clock=gate.store.clock,
     )
 

@@ -9,9 +9,10 @@ from uuid import UUID
 from msgspec import UNSET, Struct, UnsetType
 
 from llmgate.plugin.api import ADMIN, Forbidden
+from llmgate.plugin.kit.formats import rfc3339
 
 from .saga import APPROVED, REJECTED, Purchase, Purchases, Status, checked_key
-from .words import Lot, moment
+from .words import Lot
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Call, Identity
@@ -82,7 +83,7 @@ class PurchaseOperations:
         payer = await self._access.payer(call.principal, wanted.user_id, wanted.org_id)
         purchase = await self._purchases.start(payer, wanted.provider, wanted.tokens, key)
         self._wake()
-        return Started(purchase.id, purchase.status, moment(purchase.created_at))
+        return Started(purchase.id, purchase.status, rfc3339(purchase.created_at))
 
     async def show(self, call: Call) -> PurchaseState:
         """Where a purchase of the caller stands."""
@@ -121,7 +122,7 @@ class PurchaseOperations:
             tokens=purchase.tokens,
             idempotency_key=purchase.idempotency_key,
             status=purchase.status,
-            created_at=moment(purchase.created_at),
-            updated_at=moment(purchase.updated_at),
+            created_at=rfc3339(purchase.created_at),
+            updated_at=rfc3339(purchase.updated_at),
             client_secret=purchase.client_secret or UNSET,
         )

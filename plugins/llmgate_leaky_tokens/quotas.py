@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType
 
 from llmgate.plugin.api import Allotment, BadRequest, Filter, NotFound, Subject, Unit, Window
-
-from .words import moment
+from llmgate.plugin.kit.formats import TokenCount, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from llmgate.plugin.kit.access import Access
 
     from .providers import Provider
-
-Limit = Annotated[int, Meta(ge=0, le=2**53)]
-"""Tokens: at most what every JSON reader takes for a whole number (RFC 8259, 6)."""
 
 
 class UserQuery(Struct, frozen=True, rename="camel"):
@@ -42,13 +38,13 @@ class OrganizationQuery(Struct, frozen=True, rename="camel"):
 class UserLimit(UserQuery, frozen=True):
     """Body of `PUT /api/v1/tokens/quota`."""
 
-    total_tokens: Limit
+    total_tokens: TokenCount
 
 
 class OrganizationLimit(OrganizationQuery, frozen=True):
     """Body of `PUT /api/v1/tokens/quota/org`."""
 
-    total_tokens: Limit
+    total_tokens: TokenCount
 
 
 class UserQuota(Struct, frozen=True, rename="camel"):
@@ -74,11 +70,15 @@ class OrganizationQuota(Struct, frozen=True, rename="camel"):
 
 
 class ProviderQuotas:
-    """The core's token quotas as they hold for `providers`."""
+    """The core's token quotas as they hold for `providers`.
 
-    def __init__(self, quotas: Quotas, providers: Mapping[str, Provider]) -> None:
+    With `only_own`, tokens that somebody has for all upstreams together give nothing here; as limits they hold.
+    """
+
+    def __init__(self, quotas: Quotas, providers: Mapping[str, Provider], *, only_own: bool = False) -> None:
         self._quotas = quotas
         self._providers = providers
+        self._only_own = only_own
 
     def provider(self, name: str) -> Provider:
         """The provider called `name`. Raises `BadRequest` naming those that there are."""
@@ -94,10 +94,13 @@ class ProviderQuotas:
             balance
             for balance in await self._quotas.of(subject)
             if balance.allotment.unit is Unit.TOKENS
-            and balance.allotment.upstream in ("", provider)
+            and balance.allotment.upstream in self._upstreams(provider)
             and balance.allotment.model in ("", model)
         ]
         return min(covering, key=lambda balance: balance.remaining, default=None)
+
+    def _upstreams(self, provider: str) -> tuple[str, ...]:
+        return (provider,) if self._only_own else ("", provider)
 
     async def set(self, subject: Subject, provider: str, limit: int) -> None:
         """Give the subject this many tokens for the provider; what was used stays used."""
@@ -174,7 +177,7 @@ class QuotaOperations:
     async def _updated(self, balance: Balance, spending: Filter) -> str:
         """When the terms last changed or something was last spent, whichever is later."""
         last = await self._reports.records(spending, limit=1)
-        return moment(max([balance.updated_at, *(record.at for record in last)]))
+        return rfc3339(max([balance.updated_at, *(record.at for record in last)]))
 
 
 def allotment(provider: str, limit: int = 0) -> Allotment:
@@ -183,4 +186,4 @@ def allotment(provider: str, limit: int = 0) -> Allotment:
 
 
 def _reset(balance: Balance) -> str | UnsetType:
-    return UNSET if balance.allotment.window == Window.NONE else moment(balance.window_end)
+    return UNSET if balance.allotment.window == Window.NONE else rfc3339(balance.window_end)

@@ -34,6 +34,20 @@ class Settings(Struct, frozen=True, kw_only=True):
     bucket_leak: Annotated[
         float, Meta(gt=0, le=1e9), doc("Tokens that run out of a bucket every second.")
     ] = 10.0
+    spends: Annotated[
+        Literal["any", "own"],
+        doc(
+            "own: only what was given or bought for the provider itself, where other surfaces give tokens, too; "
+            "any: also what somebody has for all upstreams."
+        ),
+    ] = "any"
+    max_prompt: Annotated[
+        int,
+        Meta(ge=1, le=16 * 1024**2),
+        doc(
+            "Bytes of a consumption's prompt; what is sold are the tokens of answers, and prompts come with them."
+        ),
+    ] = 8192
     payment: Annotated[
         Literal["manual", "instant", "stripe"],
         doc("manual: an administrator approves purchases; instant: they cost nothing; stripe: cards."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Iterable
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from llmgate.plugin.api import Answer, ErrorShape, QuotaExhausted, RateLimited, Refusal, UpstreamFailed
+from llmgate.plugin.kit.formats import rfc3339
 
 Tokens = Annotated[int, Meta(ge=1, le=10_000)]
 """What one consumption may ask for."""
@@ -57,11 +57,6 @@ class ProviderUnavailable(UpstreamFailed):
         self.service = provider
 
 
-def moment(seconds: float) -> str:
-    """Seconds since the epoch as the guide writes times: UTC, whole seconds, Z."""
-    return dt.datetime.fromtimestamp(int(seconds), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def roles_of(roles: Iterable[str]) -> list[str]:
     """The gate's roles as the guide has them: everybody is a USER."""
     return ["USER", *sorted(role.upper() for role in roles if role.upper() != "USER")]
@@ -71,7 +66,7 @@ def guides_shape(clock: Callable[[], float]) -> ErrorShape:
     """Errors with `message` and `timestamp`, those of status 503 with `service` and `status` as well."""
 
     def shape(refusal: Refusal) -> Answer:
-        now = moment(clock())
+        now = rfc3339(clock())
         body: Struct
         if refusal.answer_status == 503:
             service = getattr(refusal, "service", "gateway")

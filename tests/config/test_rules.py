@@ -91,6 +91,11 @@ KEPT = {
         "limits": [{"per": "key", "requests": 1, "routes": ["/v1", "audit"]}],
         "plugins": {"audit": {}},
     },
+    "limited_addresses": {
+        "limits": [{"per": "ip", "requests": 1, "routes": ["audit.writes"], "listen": ["127.0.0.1:8000"]}],
+        "gate": {"listen": ["127.0.0.1:8000", "127.0.0.1:8001"]},
+        "plugins": {"audit": {}},
+    },
     "moving_counts_requests": {"limits": [{"per": "key", "requests": 1, "strategy": "moving"}]},
     "budget_holds_a_body": {"gate": {"max_body": 1000, "body_budget": 1000, "body_budget_per_key": 1000}},
     "moving_windows": {
@@ -316,6 +321,20 @@ BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
         "known_routes",
         {"limits": [{"per": "key", "requests": 1, "routes": ["v1"]}]},
         'limits[0].routes: no route or plugin "v1" (known: /v1)',
+    ),
+    (
+        "limited_addresses",
+        {
+            "limits": [{"per": "ip", "requests": 1, "routes": ["audit"], "listen": ["127.0.0.1:9"]}],
+            "gate": {"listen": ["127.0.0.1:8000"]},
+            "plugins": {"audit": {}},
+        },
+        'limits[0].listen: no listener "127.0.0.1:9" (known: 127.0.0.1:8000)',
+    ),
+    (
+        "limited_addresses",
+        {"limits": [{"per": "ip", "requests": 1, "listen": ["127.0.0.1:9"]}]},
+        "limits[0].listen: goes with plugins in `routes` alone: a route of its own address is a route of its own",
     ),
     (
         "whole_overdraft",

@@ -26,7 +26,13 @@ async def test_scope_and_rate_are_the_principals(identity: Identity, ann: User) 
 
 
 @pytest.mark.parametrize(
-    "bad", [{"scope": "everything"}, {"requests_per_minute": -1}, {"requests_per_minute": 10**10}]
+    "bad",
+    [
+        {"scope": "everything"},
+        {"requests_per_minute": -1},
+        {"requests_per_minute": 10**10},
+        {"expires_at": 253_402_300_800.0},  # the year 10000, which no list of keys could show
+    ],
 )
 async def test_what_no_key_can_be(identity: Identity, ann: User, bad: dict[str, object]) -> None:
     with pytest.raises(BadRequest):

@@ -56,9 +56,13 @@ def print_json(value: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2))
 
 
+LAST_TIME = 253_402_300_799
+"""9999-12-31T23:59:59Z: Python has no later time."""
+
+
 def time_of(seconds: float | None) -> dt.datetime | None:
     """Seconds since the epoch as a time, rounded to the second."""
-    return None if seconds is None else dt.datetime.fromtimestamp(round(seconds), dt.UTC)
+    return None if seconds is None else dt.datetime.fromtimestamp(min(round(seconds), LAST_TIME), dt.UTC)
 
 
 def _table(rows: Sequence[Row], columns: Sequence[str]) -> Iterator[str]:

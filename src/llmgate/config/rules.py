@@ -297,6 +297,23 @@ def no_second_quota(config: Config, quota: Quota) -> Iterator[Finding]:
             return
 
 
+def limited_addresses(config: Config, limit: Limit) -> Iterator[Finding]:
+    """An address tells the operations of plugins apart; a route has its own `listen`."""
+    if not limit.listen:
+        return
+    plugins = [config.plugins.get(name.partition(".")[0]) for name in sound(limit.routes)]
+    if not limit.routes or None in plugins:
+        yield (
+            "listen",
+            "goes with plugins in `routes` alone: a route of its own address is a route of its own",
+        )
+        return
+    known = {*config.gate.listen, *(plugin.listen for plugin in plugins if plugin and plugin.listen)}
+    for address in sound(limit.listen):
+        if address not in known:
+            yield "listen", dangling("listener", str(address), map(str, known))
+
+
 def moving_counts_requests(_: Config, limit: Limit) -> Iterator[Finding]:
     """A moving window notes each request with its time; how many tokens it takes is known too late for that."""
     if limit.tokens is not None and limit.strategy == "moving":
@@ -351,6 +368,7 @@ RULES: Rules = MappingProxyType(
         Limit: (
             one_unit,
             known_routes,
+            limited_addresses,
             moving_counts_requests,
             moving_windows,
             no_window_for_slots,

@@ -492,6 +492,10 @@ class Limit(Struct, frozen=True, kw_only=True):
     exempt_keys: Annotated[
         Several[Count], doc("Ids of keys that it does not hold for, as `llmgate key list` shows them.")
     ] = ()
+    listen: Annotated[
+        Several[Address],
+        doc("Of the plugins in `routes`, only what comes in at these addresses of theirs; none: at any."),
+    ] = ()
 
     @property
     def unit(self) -> LimitUnit:

@@ -46,9 +46,8 @@ def applications_of(
     """The application of each address. Raises `ConfigError` with every clash."""
     routes: Routes = defaultdict(list)
     for name in surfaces:
-        served = _of_plugin(config, runtime, services, name, surfaces)
         for address in _addresses(config, config.plugins[name].listen):
-            routes[address] += served
+            routes[address] += _of_plugin(config, runtime, services, surfaces, name=name, address=address)
     for mount in mounts:
         for address in _addresses(config, mount.settings.listen):
             routes[address].append(mount)
@@ -121,7 +120,13 @@ def _unknown_groups(config: Config, surfaces: Mapping[Name, Surface]) -> Iterato
 
 
 def _of_plugin(
-    config: Config, runtime: Runtime, services: Services, name: Name, surfaces: Mapping[Name, Surface]
+    config: Config,
+    runtime: Runtime,
+    services: Services,
+    surfaces: Mapping[Name, Surface],
+    *,
+    name: Name,
+    address: Address,
 ) -> list[BaseRoute]:
     surface = surfaces[name]
 
@@ -130,7 +135,7 @@ def _of_plugin(
         return PluginRoute(route, name=name, owner=f"plugins.{name}", prefix=prefix, middleware=middleware)
 
     def limited(*names: str, only_named: bool = False) -> list[Middleware]:
-        limit = rate_limit(config, runtime, *names, only_named=only_named)
+        limit = rate_limit(config, runtime, *names, only_named=only_named, address=address)
         return [limit] if limit.kwargs["limits"] else []
 
     def around(operation: AnyOperation) -> list[Middleware]:

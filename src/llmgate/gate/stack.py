@@ -155,16 +155,27 @@ def allowed_hosts(config: Config, address: Address, refused: ASGIApp) -> list[Mi
 
 
 def rate_limit(
-    config: Config, runtime: Runtime, *names: str, only_named: bool = False, of_keys: bool = False
+    config: Config,
+    runtime: Runtime,
+    *names: str,
+    only_named: bool = False,
+    of_keys: bool = False,
+    address: Address | None = None,
 ) -> Layer:
     """The layer for those of gate.toml's [[limits]] that are for one of `names`, or, unless `only_named`, for all.
 
-    With `of_keys`, for the limits that keys have of their own as well.
+    Limits of other addresses than `address` are left out. With `of_keys`, for the limits that keys have of their
+    own as well.
     """
+    mine = [
+        limit_of(limit)
+        for limit in config.limits
+        if _is_for(limit, names, only_named=only_named) and (not limit.listen or address in limit.listen)
+    ]
     return Layer(
         "ratelimit",
         _limited,
-        limits=[limit_of(limit) for limit in config.limits if _is_for(limit, names, only_named=only_named)],
+        limits=mine,
         storage=runtime.limits.windows,
         slots=runtime.limits.slots,
         fail_open=runtime.limits.fail_open,

@@ -24,6 +24,8 @@ Scope = Literal["account", "models"]
 """What a key may be held to: the operations of surfaces, or the routes to models."""
 
 MOST_A_MINUTE = 10**9
+LAST_TIME = 253_402_300_799.0
+"""9999-12-31T23:59:59Z: there is no later time in RFC 3339."""
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 
 
@@ -44,6 +46,8 @@ class NewKey:
             raise BadRequest("The prefix must be at most 64 of A-Z a-z 0-9 _ . -", param="prefix")
         if self.expires_at is not None and not (math.isfinite(self.expires_at) and self.expires_at > now):
             raise BadRequest("The key must expire in the future.", param="expires_at")
+        if self.expires_at is not None and self.expires_at > LAST_TIME:
+            raise BadRequest("The key must expire before the year 10000.", param="expires_at")
         if self.scope is not None and self.scope not in get_args(Scope):
             raise BadRequest(f"The scope must be one of {', '.join(get_args(Scope))}.", param="scope")
         return {

@@ -127,6 +127,39 @@ async def test_a_quota_for_every_provider_covers_each(open_gate: OpenLeakyGate) 
         assert (await running.consume(account, 21)).status_code == 402
 
 
+async def test_with_own_tokens_alone_what_other_surfaces_give_is_not_spent(open_gate: OpenLeakyGate) -> None:
+    """A limit for all upstreams holds as a limit, and gives nothing."""
+
+    def own(document: dict[str, Any]) -> None:
+        document["plugins"][PLUGIN]["spends"] = "own"
+        del document["plugins"][PLUGIN]["providers"]["openai"]["starting_tokens"]
+
+    async with open_gate(own) as running:
+        account = await running.account()
+        await running.services.quotas.set(Subject("user", account.id), Allotment(Unit.TOKENS, 70))
+        assert (await running.consume(account, 50)).status_code == 402
+        await running.give(account, 1000)
+        assert (await running.consume(account, 50)).status_code == 200
+        assert (await running.consume(account, 21)).status_code == 402
+
+
+async def test_a_prompt_has_a_bound(open_gate: OpenLeakyGate) -> None:
+    """In bytes: one token must not buy a megabyte of reading."""
+
+    def short(document: dict[str, Any]) -> None:
+        document["plugins"][PLUGIN]["max_prompt"] = 10
+
+    async with open_gate(short) as running:
+        account = await running.account()
+        assert (await running.consume(account, 1, prompt="x" * 10)).status_code == 200
+        for prompt in ("x" * 11, "é" * 6):
+            answer = await running.consume(account, 1, prompt=prompt)
+            assert (answer.status_code, answer.json()["message"]) == (
+                400,
+                "prompt: expected at most 10 bytes",
+            )
+
+
 async def test_concurrent_consumptions_never_pass_the_quota(running: Running) -> None:
     account = await running.account()
     await running.give(account, 250)

@@ -36,14 +36,16 @@ async def test_every_operation_is_on_all_four_ports(running: Running) -> None:
 
 
 async def test_answers_tell_how_the_rate_limit_stands(running: Running) -> None:
-    """120 requests in a minute, whatever the port, by key or session."""
+    """120 requests in a minute at the gateway, by key or session; its services' own ports are not counted there."""
     account = await running.account()
     _, key = await running.services.identity.keys.create(account.id, "a")
     first = await running.http.get(STATUS, headers=account.bearer)
-    second = await running.http.get(running.ports[8083] + STATUS, headers={"X-Api-Key": key})
+    behind = await running.http.get(running.ports[8083] + STATUS, headers=account.bearer)
+    second = await running.http.get(STATUS, headers={"X-Api-Key": key})
     assert [answer.headers["x-ratelimit-limit"] for answer in (first, second)] == ["120", "120"]
     remaining = [int(answer.headers["x-ratelimit-remaining"]) for answer in (first, second)]
     assert remaining == [119, 118]
+    assert behind.headers["x-ratelimit-limit"] == "600", "of an address"
     assert 0 < int(first.headers["x-ratelimit-reset"]) - running.clock.now <= 60
 
 
