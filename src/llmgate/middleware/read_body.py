@@ -78,26 +78,32 @@ class ReadBody:
             await self.app(scope, receive, send)
             return
         exchange = exchange_of(scope)
+        announced = _announced(scope)
+        if announced is not None and announced <= UNCOUNTED:  # most are, and pay for no budget
+            if await self._read(exchange, scope, receive, send):
+                await self.app(exchange.hand_on(scope, self.app), exchange.receive, send)
+            return
         counted = _Counted(self, exchange, scope)
         try:
-            try:
-                announced = _announced(scope)
-                if announced is not None and announced <= UNCOUNTED:
-                    await exchange.read(scope, receive, self._max_body)
-                else:
-                    if (
-                        announced is not None and announced <= self._max_body
-                    ):  # else it is refused as too large
-                        counted.take(announced)
-                    await exchange.read(scope, counted.receive_of(receive, announced), self._max_body)
-            except Refusal as refusal:
-                await answer(scope, send, refusal)
-                return
-            except ClientGone:
-                return
-            await self.app(exchange.hand_on(scope, self.app), exchange.receive, counted.send_of(send))
+            if await self._read(
+                exchange, scope, counted.receive_of(receive, announced, self._max_body), send
+            ):
+                below = exchange.hand_on(scope, self.app)
+                await self.app(below, exchange.receive, counted.send_of(send))
         finally:
             counted.release()
+
+    async def _read(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Read and parse; whether the request goes on."""
+        try:
+            await exchange.read(scope, receive, self._max_body)
+        except Refusal as refusal:
+            await answer(scope, send, refusal)
+        except ClientGone:
+            pass
+        else:
+            return True
+        return False
 
 
 class _Counted:
@@ -118,14 +124,21 @@ class _Counted:
             self._layer._budget.give_back(self._caller, self._taken)
             self._taken = 0
 
-    def receive_of(self, receive: Receive, announced: int | None) -> Receive:
-        """A body of no announced length is counted as it comes."""
-        if announced is not None:
-            return receive
+    def receive_of(self, receive: Receive, announced: int | None, max_body: int) -> Receive:
+        """Counts a body as it is announced, or, of no announced length, as it comes."""
+        whole = (
+            announced if announced is not None and announced <= max_body else None
+        )  # else it is refused anyway
 
         async def counting() -> Message:
+            nonlocal whole
+            if whole is not None:
+                whole, size = 0, whole
+                if size:
+                    self.take(size)
+                return await receive()
             message = await receive()
-            if message["type"] == "http.request" and message.get("body"):
+            if announced is None and message["type"] == "http.request" and message.get("body"):
                 self.take(len(message["body"]))
             return message
 
