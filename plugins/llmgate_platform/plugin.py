@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -242,10 +242,16 @@ def _open_routes(base: ModelSettings, config: Config) -> list[str]:
     layer = f"{NAME}.{LAYER}"
     return [
         f'{PLACE}: routes: {route.name}: the upstream "{base.upstream}" serves adapters, each its owner\'s: '
-        f'put "{layer}" first into its middleware'
+        f'put "{layer}" behind ratelimit into its middleware'
         for route in config.routes
-        if base.upstream in route.served_by and layer not in route.middleware
+        if base.upstream in route.served_by and layer not in _behind_rate_limits(route)
     ]
+
+
+def _behind_rate_limits(route: RouteSettings) -> Sequence[str]:
+    """The layers that see the body: it is read when the rate limits have let a request pass."""
+    names = list(route.middleware)
+    return names[names.index("ratelimit") + 1 :] if "ratelimit" in names else names
 
 
 def _bound(config: Config) -> Any:

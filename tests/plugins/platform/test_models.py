@@ -77,7 +77,7 @@ async def test_only_ones_own_models_are_deleted(platform: PlatformGate) -> None:
         (lambda own, doc: own["models"][0].update(upstream="gpt"), 'models[0].upstream: no upstream "gpt"'),
         (lambda own, doc: own["models"][0].update(route="r"), 'models[0].route: there is no [[routes]] called "r"'),
         (
-            lambda own, doc: doc["routes"][0].update(middleware=["llmgate_platform.adapters", "ratelimit"]),
+            lambda own, doc: doc["routes"][0].update(middleware=["ratelimit", "llmgate_platform.adapters"]),
             'models[0].route: the route "/v1" lacks quota and accounting: add to its middleware',
         ),
         (
@@ -90,7 +90,7 @@ async def test_only_ones_own_models_are_deleted(platform: PlatformGate) -> None:
         ),
         (
             lambda own, doc: doc["routes"][0].pop("middleware"),
-            'serves adapters, each its owner\'s: put "llmgate_platform.adapters" first into its middleware',
+            'serves adapters, each its owner\'s: put "llmgate_platform.adapters" behind ratelimit into its middleware',
         ),
         (
             lambda own, doc: doc["upstreams"]["llm"].pop("lora"),
