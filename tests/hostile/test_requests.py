@@ -386,7 +386,6 @@ async def test_what_is_another_version_or_protocol_is_505(open_gate: OpenGate, l
         ("/v1//chat/completions", {404}),
         ("/v1/chat%2fcompletions", {400}),
         ("/V1/chat/completions", {404}),
-        ("/v1/chat/completions/", {404}),
         ("/v1/chat/completions;x", {404}),
         ("/v1/tokenize", {404}),
         ("/metrics/../v1/models", {400, 404}),
