@@ -24,6 +24,12 @@ SCRIPTED = Path(__file__).with_name("scripted_trainer.py")
 REPORT_EVERY = 0.02
 
 
+@pytest.fixture(autouse=True)
+def nothing_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scripted trainer stands on nothing: these tests run without torch."""
+    monkeypatch.setattr("llmgate_platform.training.worker.NEEDED", ())
+
+
 @dataclass
 class Bench:
     """A queue with one job, and workers for it. `scripts` says what its trainer does at each attempt."""
