@@ -32,10 +32,15 @@ def verify(raw: bytes, header: str | None, secret: str, *, now: float) -> None:
     signatures = [value for name, value in pairs if name.strip() == "v1"][:MAX_SIGNATURES]
     if len(times) != 1 or not times[0].isascii() or not times[0].isdigit() or len(times[0]) > 12:
         raise BadSignature
-    expected = hmac.new(secret.encode(), times[0].encode() + b"." + raw, hashlib.sha256).hexdigest()
+    expected = signature_of(raw, secret, at=times[0])
     good = [hmac.compare_digest(expected.encode(), signature.encode()) for signature in signatures]
     if not any(good) or abs(now - int(times[0])) > TOLERANCE_S:
         raise BadSignature
+
+
+def signature_of(raw: bytes, secret: str, *, at: str) -> str:
+    """Stripe's signature of a body, in hexadecimal; `at` is the time as the header has it."""
+    return hmac.new(secret.encode(), at.encode() + b"." + raw, hashlib.sha256).hexdigest()
 
 
 class Event(msgspec.Struct, frozen=True):

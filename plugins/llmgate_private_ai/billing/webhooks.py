@@ -6,8 +6,6 @@ A delivery is written in the transaction of what it tells of. The body is `{id, 
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import secrets
 import uuid
@@ -21,7 +19,7 @@ import sqlalchemy as sa
 from llmgate.plugin.api import NotFound, Place
 from llmgate.plugin.kit.periodic import backoff
 
-from .events import CHANGES, Event
+from .events import CHANGES, Event, signature_of
 from .tables import deliveries, webhooks
 
 if TYPE_CHECKING:
@@ -174,8 +172,7 @@ class Deliveries:
 
 def signature(body: bytes, secret: str, *, at: int) -> str:
     """The header that says who sent a body, and when."""
-    digest = hmac.new(secret.encode(), b"%d." % at + body, hashlib.sha256).hexdigest()
-    return f"t={at},v1={digest}"
+    return f"t={at},v1={signature_of(body, secret, at=str(at))}"
 
 
 _COLUMNS = webhooks.c["id", "uuid", "team_id", "url", "events", "is_active", "created_at"]
