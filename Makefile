@@ -1,6 +1,6 @@
 # make demo     try it: a real small model behind the gate
 # make demo-training  train an adapter of that model and see what it does: five minutes on two cores, about 1.4 GB
-# make test     run the tests; ARGS="..." goes to pytest
+# make test     run the tests, JOBS=3 files at a time; ARGS="..." goes to pytest
 # make test-training  run the tests that need torch, installed for it
 # make test-clients   run the tests with real clients, in Python and on Node, installed for it
 # make lint     ruff and mypy
@@ -20,6 +20,7 @@ OURSELVES := $(PIP) install --no-deps --no-build-isolation --editable .
 LOCK := $(VENV)/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate $(if $(UPGRADE),--upgrade) --custom-compile-command 'make lock'
 TORCH ?= 'torch==2.13.0'
+JOBS ?= 3
 
 .PHONY: help demo demo-training test test-training test-clients lint format reference lock bench bench-compare torture
 .DELETE_ON_ERROR:
@@ -34,7 +35,7 @@ demo-training: $(VENV)/installed-demo $(VENV)/installed-training
 	@$(BIN)/python examples/demo_training.py $(ARGS)
 
 test: $(VENV)/installed-dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 test-training: $(VENV)/installed-dev $(VENV)/installed-training
 	@LLMGATE_TEST_TRAINING=1 $(BIN)/python -m pytest tests/plugins/platform -m training $(ARGS)
