@@ -83,6 +83,8 @@ class Exchange:
     `output_limit` is what each choice may generate where the gate bounds it, in tokens; `removable` says that the
     limits which nobody asked for (`added_limits`) are to be left out where the upstream refuses them.
 
+    `tokens_left` is what remains of the tightest quota of tokens, where the answer tells of it.
+
     `targets` are the places where the model is served, in the order in which they are tried; `fallback_on` says why
     the next one is. `asked` is the model's public name, `answering` the name of the one that is tried, and `model`
     the one that is charged: the latter, or the former with `charges_asked`.
@@ -107,6 +109,7 @@ class Exchange:
     charges_asked: bool = False
     upstream: str = ""
     hold: Hold | None = None
+    tokens_left: int | None = None
     reading: Reading | None = None
     refused: str | None = None
     status: int = 0

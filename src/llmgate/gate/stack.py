@@ -25,6 +25,7 @@ from ..middleware import (
 from ..middleware.allowed_hosts import LOCAL_NAMES
 from ..plugin.cross_origin import Cors, NoOptions
 from ..plugin.surface_app import own_origin, surface_layers
+from ..ratelimit.headers import LIMIT_HEADERS
 from .from_config import limit_of
 
 if TYPE_CHECKING:
@@ -36,13 +37,7 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 
-READABLE = (
-    "retry-after",
-    "x-gate-request-id",
-    "x-ratelimit-limit",
-    "x-ratelimit-remaining",
-    "x-ratelimit-reset",
-)
+READABLE = ("retry-after", "x-gate-request-id", *LIMIT_HEADERS)
 """Headers of answers that pages of other origins may read."""
 
 

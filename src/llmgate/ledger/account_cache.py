@@ -64,7 +64,8 @@ class CachedAccount:
                 lease.granted,
                 lease.retained,
             )
-            account.others, account.fully_leased = lease.others, lease.fully_leased
+            account.others, account.unleased = lease.others, lease.unleased
+            account.fully_leased, account.valid_until = lease.fully_leased, lease.valid_until
             account.retry_lease_at, account.in_force = 0.0, True
             self.valid_until = min(self.valid_until, lease.valid_until)
 

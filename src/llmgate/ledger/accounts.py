@@ -39,8 +39,12 @@ class Account:
     in_force: bool = True
     others: int = 0
     """What other workers had leased or held, and not spent, when this one leased last."""
+    unleased: int = 0
+    """What no worker had leased then."""
     retained: int = 0
     """What the store takes to be spent and held of it."""
+    valid_until: float = float("inf")
+    """When its window ends, or its quota expires; seconds since the epoch."""
 
     @property
     def room(self) -> int:
@@ -51,6 +55,12 @@ class Account:
     def excess(self) -> int:
         """What the store keeps from other workers on this one's behalf and no request holds."""
         return max(self.granted, self.retained) - self.spent - self.held
+
+    @property
+    def remaining(self) -> int:
+        """What is not spent of the limit, be it held or not; next to other workers as of when this one leased last."""
+        left = self.room + self.held + self.others + self.unleased - self.allotment.overdraft
+        return min(max(left, 0), self.allotment.limit)
 
     def may_fit(self, demand: Demand) -> bool:
         """Whether there will be room for the least of `demand` if what is held is not used."""

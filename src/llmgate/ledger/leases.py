@@ -56,6 +56,8 @@ class Lease(NamedTuple):
     """When the window ends, or the quota expires."""
     others: int = 0
     """What other workers have leased or hold, and have not spent."""
+    unleased: int = 0
+    """What nobody has leased."""
     fully_leased: bool = False
     """Nothing of it is left to lease, neither in the store nor with other workers."""
 
@@ -176,6 +178,7 @@ class Leases:
             allotment=allotment,
             valid_until=allotment.valid_until(end, now),
             others=others,
+            unleased=max(0, free - more),
             fully_leased=not others and more >= free,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ from ..backends.serving import Serving
 from ..errors import ClientGone, QuotaExhausted, QuotaHeld, Refusal, answer
 from ..exchange import Exchange, Principal, exchange_of
 from ..ledger.accounts import Demand
-from ..ledger.model import Subject
+from ..ledger.model import Subject, Unit
 from ..ledger.prices import Prices
+from ..ratelimit.headers import Standing, telling
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from ..backends.dialect import Dialect
     from ..backends.request import ModelRequest
     from ..backends.serving import ContextOf, TokenCounter
+    from ..errors import Header
+    from ..ledger.accounts import Hold
     from ..ledger.ledger import Ledger
 
 PLAUSIBLE_OUTPUT = 4_096
@@ -40,7 +44,8 @@ class Quota:
     (tokens, prompt and answer together) bounds requests that name no bound: `context_length`, or what
     `context` says of the model; where nothing is known of it and there are no `max_output_tokens`, such a
     request, and one with input that is no text, holds all that is left. The hold is settled by `Accounting`
-    below; what it leaves open, because nothing was used or nobody accounts, is given back.
+    below; what it leaves open, because nothing was used or nobody accounts, is given back. Where the tightest quota
+    of tokens stands is told as OpenAI tells it: `X-RateLimit-Limit-Tokens`, `-Remaining-Tokens`, `-Reset-Tokens`.
 
     Where a route has several upstreams, `servings` has each of them by its name, and the one that is asked first
     counts: `exchange.upstream`.
@@ -93,6 +98,7 @@ class Quota:
         except QuotaExhausted as refusal:
             if not isinstance(refusal, QuotaHeld):
                 refusal.answer_status = self._refused_status
+                refusal.headers += _refused_by(refusal)
             await answer(scope, send, refusal)
             return
         except Refusal as refusal:
@@ -100,6 +106,9 @@ class Quota:
             return
         except ClientGone:
             return
+        if exchange.hold is not None and (standing := self._standing(exchange.hold)) is not None:
+            exchange.tokens_left = standing.remaining
+            send = telling(standing.pair(), send)
         try:
             await self.app(exchange.hand_on(scope, self.app), exchange.receive, send)
         finally:
@@ -131,6 +140,15 @@ class Quota:
         if output is not None:
             exchange.limit_output(output, dialect)
 
+    def _standing(self, hold: Hold) -> Standing | None:
+        """Where the tightest quota of tokens stands, without this request."""
+        accounts = [account for account, _ in hold.parts if account.allotment.unit is Unit.TOKENS]
+        if not accounts:
+            return None
+        least = accounts[0] if len(accounts) == 1 else min(accounts, key=lambda one: one.remaining)
+        left = least.valid_until - self._ledger.clock()
+        return Standing("tokens", least.allotment.limit, least.remaining, left)
+
     async def _demand(
         self, exchange: Exchange, model_request: ModelRequest, output: int | None, serving: Serving
     ) -> Demand:
@@ -148,6 +166,12 @@ class Quota:
         prompt = most if model_request.opaque_input else min(prompt, most)
         output = context if output is None else min(output, context)
         return Demand(prompt, output, model_request.choices, price)
+
+
+def _refused_by(refusal: QuotaExhausted) -> list[Header]:
+    if refusal.unit != Unit.TOKENS:
+        return []
+    return Standing("tokens", refusal.limit, refusal.limit - refusal.used, inf).pair()
 
 
 def _counting(

@@ -14,6 +14,7 @@ import msgspec
 
 from ..errors import Header, RateLimited, Refusal, StoreError, Unavailable, answer
 from ..exchange import Exchange, Principal, exchange_of
+from ..ratelimit.headers import Standing, with_headers
 from ..ratelimit.memory import LocalSlots, MemoryStorage
 from ..ratelimit.strategies import FixedWindow, MovingWindow, Window, WindowItem
 
@@ -81,10 +82,43 @@ class _Stand(msgspec.Struct, frozen=True):
     def of(cls, limit: Limit, window: Window, *, good: bool) -> _Stand:
         return cls(limit, good, max(0, limit.amount - window.used), window.left)
 
+    def standing(self) -> Standing:
+        return Standing(self.limit.what, self.limit.amount, self.remaining, self.left)
+
+
+class _Tightest:
+    """Of the limits that a request has passed, those that leave least: of requests, and of tokens."""
+
+    __slots__ = ("requests", "tokens")
+
+    def __init__(self) -> None:
+        self.requests: _Stand | None = None
+        self.tokens: _Stand | None = None
+
+    def note(self, stand: _Stand) -> None:
+        if stand.limit.what == "tokens":
+            if self.tokens is None or stand.remaining < self.tokens.remaining:
+                self.tokens = stand
+        elif self.requests is None or stand.remaining < self.requests.remaining:
+            self.requests = stand
+
+    def headers(self, now: float, tokens_left: int | None) -> list[Header]:
+        """What is told of them. Where a quota leaves fewer tokens, its own layer tells of those."""
+        standings = [stand.standing() for stand in (self.requests, self.tokens) if stand is not None]
+        if not standings:
+            return []
+        told = min(standings, key=lambda one: one.remaining).tightest(now)
+        for one in standings:
+            if one.what != "tokens" or tokens_left is None or one.remaining < tokens_left:
+                told += one.pair()
+        return told
+
 
 class RateLimit:
     """Refuses what comes too fast with 429 and Retry-After, and tells on every answer where the tightest
-    limit stands: `X-RateLimit-Limit`, `-Remaining`, and `-Reset` (seconds since the epoch).
+    limit stands: `X-RateLimit-Limit`, `-Remaining`, and `-Reset` (seconds since the epoch). The tightest of requests
+    and that of tokens are told as OpenAI tells them, too: `X-RateLimit-Limit-Requests` and so on. What the app says
+    under these names gives way.
 
     Limits per key, user or organization pass over requests that have none; `per = "ip"` counts the peer's
     address as the server reports it, of IPv6 its first `ipv6_prefix` bits: who has one address has them all. A
@@ -126,24 +160,22 @@ class RateLimit:
             return
         exchange = exchange_of(scope)
         taken: list[str] = []
+        tightest = _Tightest()
         try:
-            tightest = await self._admit(scope, exchange, taken)
+            await self._admit(scope, exchange, taken, tightest)
         except Refusal as refusal:
             await self._release(taken)
             await answer(scope, send, refusal)
             return
         try:
-            await self.app(
-                scope, receive, send if tightest is None else _telling(tightest, self._clock(), send)
-            )
+            await self.app(scope, receive, self._telling(tightest, exchange, send))
         finally:
             if taken:
                 await self._release(taken)
             if self._tokens:
                 await self._count_tokens(scope, exchange)
 
-    async def _admit(self, scope: Scope, exchange: Exchange, taken: list[str]) -> _Stand | None:
-        tightest: _Stand | None = None
+    async def _admit(self, scope: Scope, exchange: Exchange, taken: list[str], tightest: _Tightest) -> None:
         try:
             for window in self._windows_for(exchange.principal):
                 who = self._who(window.limit, scope, exchange)
@@ -151,14 +183,26 @@ class RateLimit:
                     stand = await window.enter(who)
                     if not stand.good:
                         raise self._too_fast(stand)
-                    if tightest is None or stand.remaining < tightest.remaining:
-                        tightest = stand
+                    tightest.note(stand)
             if self._concurrent:
                 await self._take_slots(scope, exchange, taken)
         except StoreError as error:
             if not self._fail_open:
                 raise Unavailable("Rate limits cannot be checked at the moment. Try again later.") from error
-        return tightest
+
+    def _telling(self, tightest: _Tightest, exchange: Exchange, send: Send) -> Send:
+        """`send` that tells on the head of an answer where the limits stood when the request came."""
+        if tightest.requests is None and tightest.tokens is None:
+            return send
+        now = self._clock()
+
+        def tell(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                told = tightest.headers(now, exchange.tokens_left)
+                message = {**message, "headers": with_headers(message.get("headers", ()), told)}
+            return send(message)
+
+        return tell
 
     def _windows_for(self, principal: Principal | None) -> Sequence[_OfRequests]:
         """The windows of everybody, and the one of a key that has a limit of its own."""
@@ -188,7 +232,7 @@ class RateLimit:
             f"Rate limit reached: {limit.amount} {limit.what} in {limit.window} s for this {limit.per}. "
             f"Try again in {wait} s.",
             retry_after=wait,
-            headers=_headers(stand, self._clock()),
+            headers=[*stand.standing().tightest(self._clock()), *stand.standing().pair()],
         )
 
     async def _release(self, taken: list[str]) -> None:
@@ -272,23 +316,3 @@ def _window(limit: Limit, windows: Windows | Storage) -> _OfRequests:
             raise ValueError("tokens cannot be counted in a moving window: their number is known too late")
         return _OfTokens(limit, windows)
     return _OfLately(limit, windows) if limit.moving else _OfRequests(limit, windows)
-
-
-def _headers(stand: _Stand, now: float) -> list[Header]:
-    return [
-        (b"x-ratelimit-limit", b"%d" % stand.limit.amount),
-        (b"x-ratelimit-remaining", b"%d" % stand.remaining),
-        (b"x-ratelimit-reset", b"%d" % math.ceil(now + stand.left)),
-    ]
-
-
-def _telling(stand: _Stand, now: float, send: Send) -> Send:
-    """`send` that tells on the head of an answer where a limit stands."""
-    shown = _headers(stand, now)
-
-    def told(message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *shown]}
-        return send(message)
-
-    return told

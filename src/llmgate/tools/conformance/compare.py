@@ -9,17 +9,10 @@ from itertools import zip_longest
 
 from ...errors import Header
 from ...proxy.headers import HOP_BY_HOP
+from ...ratelimit.headers import LIMIT_HEADERS
 from ...usage.sse import EventSplitter
 
-ADDED = frozenset(
-    {
-        b"x-request-id",
-        b"x-gate-request-id",
-        b"x-ratelimit-limit",
-        b"x-ratelimit-remaining",
-        b"x-ratelimit-reset",
-    }
-)
+ADDED = frozenset({b"x-request-id", b"x-gate-request-id", *(name.encode() for name in LIMIT_HEADERS)})
 """The headers that the gate may add to an answer."""
 VARYING = frozenset({b"date", b"content-length", b"x-request-id"})
 """Headers whose values differ from answer to answer, if only because an id in the body got longer."""

@@ -1,0 +1,76 @@
+"""What an answer tells of limits: where the tightest stands, and OpenAI's pairs of requests and of tokens."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Sequence
+
+    from starlette.types import Message, Send
+
+    from ..errors import Header
+
+TIGHTEST: Final = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
+PAIRS: Final = tuple(f"{name}-{what}" for what in ("requests", "tokens") for name in TIGHTEST)
+LIMIT_HEADERS: Final = (*TIGHTEST, *PAIRS)
+"""Every header that the gate tells of limits in."""
+
+_NAMES: Final = {
+    suffix: tuple(f"{name}{suffix}".encode() for name in TIGHTEST) for suffix in ("", "-requests", "-tokens")
+}
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Of `limit` requests or tokens (`what`) so many remain; all are there again in `left` seconds, if ever."""
+
+    what: str
+    limit: int
+    remaining: int
+    left: float
+
+    def pair(self) -> list[Header]:
+        """As OpenAI tells it: `x-ratelimit-limit-tokens` and so on; the reset is a duration (`6m0s`)."""
+        limit, remaining, reset = _NAMES[f"-{self.what}"]
+        told = [(limit, b"%d" % self.limit), (remaining, b"%d" % self.remaining)]
+        if self.left < math.inf:
+            told.append((reset, duration(self.left)))
+        return told
+
+    def tightest(self, now: float) -> list[Header]:
+        """As the tightest of all: the reset is in seconds since the epoch."""
+        limit, remaining, reset = _NAMES[""]
+        return [
+            (limit, b"%d" % self.limit),
+            (remaining, b"%d" % self.remaining),
+            (reset, b"%d" % math.ceil(now + self.left)),
+        ]
+
+
+def duration(seconds: float) -> bytes:
+    """In Go's words, which OpenAI's resets have: 0s, 59s, 1m0s, 1h0m1s; rounded up to whole seconds."""
+    minutes, whole = divmod(max(0, math.ceil(seconds)), 60)
+    if not minutes:
+        return b"%ds" % whole
+    hours, minutes = divmod(minutes, 60)
+    return b"%dh%dm%ds" % (hours, minutes, whole) if hours else b"%dm%ds" % (minutes, whole)
+
+
+def with_headers(headers: Iterable[Header], told: Sequence[Header]) -> list[Header]:
+    """`headers` with `told` in place of those of the same names: an upstream's are about the gate's own account."""
+    names = {name for name, _ in told}
+    return [*(pair for pair in headers if pair[0] not in names), *told]
+
+
+def telling(told: Sequence[Header], send: Send) -> Send:
+    """`send` that puts `told` on the head of an answer."""
+
+    def tell(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": with_headers(message.get("headers", ()), told)}
+        return send(message)
+
+    return tell
