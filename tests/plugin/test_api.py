@@ -135,6 +135,7 @@ detail_shape
 documentation_pages
 email_of
 exchange_of
+id_column
 memberships_table
 job_leases_table
 load_config
@@ -143,9 +144,12 @@ name_of
 new_id
 openai_shape
 organizations_table
+owner_column
 parse_request
+partial_index
 read_body
 read_json
+required_column
 send_reply
 subjects_of
 unless_gone

@@ -92,9 +92,11 @@ from ..proxy.engines.base import Origin, UpstreamError, UpstreamRequest
 from ..proxy.upstreams import Upstream
 from ..ratelimit.leaky_bucket import Bucket, Buckets, Level
 from ..store import Migrations, Store
+from ..store.columns import NEVER_REUSED, id_column, partial_index
+from ..store.columns import Id as IdColumn
+from ..store.columns import owner as owner_column
+from ..store.columns import required as required_column
 from ..store.engine import Clock
-from ..store.schema import NEVER_REUSED
-from ..store.schema import Id as IdColumn
 from ..store.schema import api_keys as api_keys_table
 from ..store.schema import job_leases as job_leases_table
 from ..store.schema import memberships as memberships_table
@@ -247,6 +249,7 @@ __all__ = [
     "documentation_pages",
     "email_of",
     "exchange_of",
+    "id_column",
     "job_leases_table",
     "load_config",
     "memberships_table",
@@ -255,9 +258,12 @@ __all__ = [
     "new_id",
     "openai_shape",
     "organizations_table",
+    "owner_column",
     "parse_request",
+    "partial_index",
     "read_body",
     "read_json",
+    "required_column",
     "send_reply",
     "subjects_of",
     "unless_gone",

@@ -7,22 +7,20 @@ twice, and `uuid`. A change here needs a revision in `migrations/versions`; a te
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
     Double,
-    ForeignKey,
     Index,
     Integer,
     MetaData,
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
+
+from .columns import NEVER_REUSED, Id, id_column, owner, partial_index, required
 
 metadata = MetaData(
     naming_convention={
@@ -33,41 +31,17 @@ metadata = MetaData(
     }
 )
 
-# SQLite numbers rows only in a column declared INTEGER, which holds 64 bits there all the same.
-Id = BigInteger().with_variant(Integer, "sqlite")
-
-# PostgreSQL's sequences never go back; SQLite gives the id of a deleted last row again unless told not to.
-NEVER_REUSED: dict[str, Any] = {"sqlite_autoincrement": True}
-
-
-def _id() -> Column[int]:
-    return Column("id", Id, primary_key=True, autoincrement=True)
-
-
-def _required(name: str, kind: Any, default: str | None = None) -> Column[Any]:
-    return Column(name, kind, nullable=False, server_default=default)
-
-
-def _owner(name: str, table: str, *, primary_key: bool = False, nullable: bool = False) -> Column[int]:
-    reference = ForeignKey(f"{table}.id", ondelete="CASCADE")
-    return Column(name, Id, reference, primary_key=primary_key, nullable=nullable)
-
-
-def _partial(name: str, columns: tuple[str, ...], where: str) -> Index:
-    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
-
-
 users = Table(
     "users",
     metadata,
-    _id(),
+    id_column(),
     Column("uuid", Text, nullable=False, unique=True),
     Column("username", Text, nullable=False, unique=True),
     Column("email", Text, unique=True),  # lower case
     Column("password_hash", Text),  # argon2id in PHC format; null: signs in by other means
-    _required("is_active", Boolean),
-    _required("created_at", Double),
-    _required("updated_at", Double),
+    required("is_active", Boolean),
+    required("created_at", Double),
+    required("updated_at", Double),
     Column("service_of", Id),  # an organization, whose own keys belong to this user; null: a person
     Column("retired_at", Double),  # null: not
     Index(None, "service_of", unique=True),
@@ -77,18 +51,18 @@ users = Table(
 user_roles = Table(
     "user_roles",
     metadata,
-    _owner("user_id", "users", primary_key=True),
+    owner("user_id", "users", primary_key=True),
     Column("role", Text, primary_key=True),
 )
 
 organizations = Table(
     "organizations",
     metadata,
-    _id(),
+    id_column(),
     Column("uuid", Text, nullable=False, unique=True),
     Column("name", Text, nullable=False, unique=True),
-    _required("is_active", Boolean),
-    _required("created_at", Double),
+    required("is_active", Boolean),
+    required("created_at", Double),
     Column("retired_at", Double),  # null: not
     **NEVER_REUSED,
 )
@@ -96,9 +70,9 @@ organizations = Table(
 memberships = Table(
     "memberships",
     metadata,
-    _owner("user_id", "users", primary_key=True),
-    _owner("organization_id", "organizations", primary_key=True),
-    _required("role", Text),
+    owner("user_id", "users", primary_key=True),
+    owner("organization_id", "organizations", primary_key=True),
+    required("role", Text),
     Index(None, "organization_id"),
 )
 
@@ -106,9 +80,9 @@ sessions = Table(
     "sessions",
     metadata,
     Column("id", Text, primary_key=True),
-    _owner("user_id", "users"),
-    _required("created_at", Double),
-    _required("expires_at", Double),
+    owner("user_id", "users"),
+    required("created_at", Double),
+    required("expires_at", Double),
     Column("revoked_at", Double),
     Column("began_at", Double),  # the log-in that it goes back to; null: its own beginning
     Index(None, "user_id"),
@@ -119,10 +93,10 @@ signing_keys = Table(
     "signing_keys",
     metadata,
     Column("kid", Text, primary_key=True),
-    _required("algorithm", Text),
-    _required("private", Text),
+    required("algorithm", Text),
+    required("private", Text),
     Column("public", Text),  # null where the algorithm has no public half
-    _required("created_at", Double),
+    required("created_at", Double),
     Column("retires_at", Double),  # null: signs; set: verifies until then
 )
 
@@ -131,19 +105,19 @@ signing_keys = Table(
 api_keys = Table(
     "api_keys",
     metadata,
-    _id(),
+    id_column(),
     Column("uuid", Text, nullable=False, unique=True),
-    _owner("user_id", "users"),
-    _owner("organization_id", "organizations", nullable=True),
-    _required("name", Text),
+    owner("user_id", "users"),
+    owner("organization_id", "organizations", nullable=True),
+    required("name", Text),
     Column("hash", Text, nullable=False, unique=True),
-    _required("prefix", Text),
-    _required("last_four", Text),
-    _required("created_at", Double),
+    required("prefix", Text),
+    required("last_four", Text),
+    required("created_at", Double),
     Column("expires_at", Double),
     Column("revoked_at", Double),
     Column("last_used_at", Double),
-    _required("uses", BigInteger, "0"),
+    required("uses", BigInteger, "0"),
     Column("scope", Text),  # account, models; null: everything
     Column("requests_per_minute", Integer),  # null: as gate.toml says
     Index(None, "user_id"),
@@ -154,20 +128,20 @@ api_keys = Table(
 quotas = Table(
     "quotas",
     metadata,
-    _id(),
-    _required("subject_kind", Text),  # user, key, organization
-    _required("subject_id", Id),
-    _required("unit", Text),  # tokens, requests, money (millionths of the currency unit)
-    _required("upstream", Text, ""),  # '': any
-    _required("model", Text, ""),  # '': any
-    _required("window", Text),  # none, day, month, or a period such as 30d
+    id_column(),
+    required("subject_kind", Text),  # user, key, organization
+    required("subject_id", Id),
+    required("unit", Text),  # tokens, requests, money (millionths of the currency unit)
+    required("upstream", Text, ""),  # '': any
+    required("model", Text, ""),  # '': any
+    required("window", Text),  # none, day, month, or a period such as 30d
     Column("limit", BigInteger),  # null: what gate.toml gives to every subject of this kind
-    _required("overdraft", BigInteger, "0"),
-    _required("used", BigInteger, "0"),
-    _required("window_start", Double, "0"),
+    required("overdraft", BigInteger, "0"),
+    required("used", BigInteger, "0"),
+    required("window_start", Double, "0"),
     Column("contended_at", Double),  # when a worker last fell short while others held leases
-    _required("updated_at", Double),  # by an operator; 0: never. Moves forward only, over all rows
-    _required("anchor", Double, "0"),  # from when periods are counted
+    required("updated_at", Double),  # by an operator; 0: never. Moves forward only, over all rows
+    required("anchor", Double, "0"),  # from when periods are counted
     Column("expires_at", Double),  # from then on nothing is left of it
     UniqueConstraint("subject_kind", "subject_id", "unit", "upstream", "model", "window"),
     Index(None, "updated_at"),
@@ -179,21 +153,21 @@ workers = Table(
     "workers",
     metadata,
     Column("id", Text, primary_key=True),
-    _required("host", Text),
-    _required("pid", Integer),
-    _required("started_at", Double),
-    _required("seen_at", Double),
+    required("host", Text),
+    required("pid", Integer),
+    required("started_at", Double),
+    required("seen_at", Double),
 )
 
 leases = Table(
     "leases",
     metadata,
-    _owner("quota_id", "quotas", primary_key=True),
+    owner("quota_id", "quotas", primary_key=True),
     Column("worker_id", Text, primary_key=True),
-    _required("window_start", Double),
-    _required("granted", BigInteger),  # what is not spent of it may still be spent
-    _required("spent", BigInteger, "0"),
-    _required("retained", BigInteger, "0"),  # spent, or held by running requests, when it was leased
+    required("window_start", Double),
+    required("granted", BigInteger),  # what is not spent of it may still be spent
+    required("spent", BigInteger, "0"),
+    required("retained", BigInteger, "0"),  # spent, or held by running requests, when it was leased
     Index(None, "worker_id"),
 )
 
@@ -203,34 +177,34 @@ usage = Table(
     "usage",
     metadata,
     Column("request_id", Text, primary_key=True),
-    _required("at", Double),
+    required("at", Double),
     Column("user_id", Id),
     Column("key_id", Id),
     Column("organization_id", Id),
-    _required("route", Text),
-    _required("surface", Text, ""),
-    _required("upstream", Text),
-    _required("model", Text),
-    _required("endpoint", Text),
-    _required("input_tokens", BigInteger),
-    _required("output_tokens", BigInteger),
-    _required("cached_tokens", BigInteger),
-    _required("reasoning_tokens", BigInteger),
-    _required("cost", BigInteger),  # millionths of the currency unit
-    _required("certainty", Text),  # exact, partial, estimated
-    _required("outcome", Text),  # finished, aborted, failed, refused, lost
-    _required("status", Integer),
-    _required("duration", Double),
+    required("route", Text),
+    required("surface", Text, ""),
+    required("upstream", Text),
+    required("model", Text),
+    required("endpoint", Text),
+    required("input_tokens", BigInteger),
+    required("output_tokens", BigInteger),
+    required("cached_tokens", BigInteger),
+    required("reasoning_tokens", BigInteger),
+    required("cost", BigInteger),  # millionths of the currency unit
+    required("certainty", Text),  # exact, partial, estimated
+    required("outcome", Text),  # finished, aborted, failed, refused, lost
+    required("status", Integer),
+    required("duration", Double),
     Column("first_byte", Double),
     Column("booked", BigInteger),  # tokens charged by number; null: those used
     Column("told_at", Double),  # when the surface told others of it; null: not yet, or nobody listens
     Index(None, "at"),
     Index(None, "user_id", "at"),
     # Of surfaces' records alone; the first has all that surfaces' own reports read.
-    _partial(
+    partial_index(
         "ix_usage_surface", ("surface", "upstream", "at", "user_id", "outcome", "booked"), "surface <> ''"
     ),
-    _partial("ix_usage_untold", ("surface", "at"), "surface <> '' AND told_at IS NULL"),
+    partial_index("ix_usage_untold", ("surface", "at"), "surface <> '' AND told_at IS NULL"),
 )
 
 # Whose turn it is to do what one process of the cluster does.
@@ -238,6 +212,6 @@ job_leases = Table(
     "job_leases",
     metadata,
     Column("name", Text, primary_key=True),
-    _required("holder", Text),
-    _required("expires_at", Double),
+    required("holder", Text),
+    required("expires_at", Double),
 )
