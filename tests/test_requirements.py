@@ -16,6 +16,7 @@ LOCKS = {
     "demo": ["demo"],
     "gate": ["cluster", "import", "private-ai", "stripe"],
     "clients": ["clients"],
+    "training": ["training"],
 }
 """The lock files and the extras that each is for, as in the Makefile."""
 PIN = re.compile(
@@ -91,3 +92,11 @@ def test_what_the_gate_depends_on_is_imported_by_it() -> None:
         marker = WITHOUT_IMPORT.get(name)
         used = any(pattern.search(text) or (marker and marker in text) for text in sources)
         assert used, f"{name} is not used: take it out of pyproject.toml"
+
+
+def test_messages_name_extras_that_there_are() -> None:
+    calls = re.compile(r"extra_remedy\(['\"]([a-z-]+)['\"]\)|pip install '\.\[([a-z-]+)\]'")
+    sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]
+    named = {match[1] or match[2] for path in sources for match in calls.finditer(path.read_text())}
+    assert named >= {"cluster", "training", "evaluation"}
+    assert named <= EXTRAS.keys()

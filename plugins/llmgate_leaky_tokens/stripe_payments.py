@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
-from llmgate.plugin.api import BaseUrl, ConfigError, Secret
+from llmgate.plugin.api import BaseUrl, ConfigError, Secret, extra_remedy
 
 from .payments import PaymentDeclined, PaymentPending, PaymentUnavailable
 
@@ -45,9 +45,7 @@ async def open_stripe(settings: StripeSettings) -> AsyncIterator[Stripe]:
         import stripe  # noqa: PLC0415 - an extra, and slow to load
     except ImportError as error:
         place = "plugins.llmgate_leaky_tokens.payment"
-        raise ConfigError(
-            [f"{place}: Stripe needs its library: `pip install '.[stripe]'` in a checkout of llmgate"]
-        ) from error
+        raise ConfigError([f"{place}: Stripe needs its library: {extra_remedy('stripe')}"]) from error
     http = stripe.HTTPXClient()
     client = stripe.StripeClient(
         settings.api_key.reveal(),

@@ -1,5 +1,7 @@
 """What training costs, in the ledger: the seconds of a GPU or CPU that a job has spent, as usage of its owner's.
 
+Of the owner's and of no key: a key's day, and its count of requests, had the one that made the job.
+
 Jobs say what they have spent; what of it is to be charged is fixed first, then written under an id of its own,
 then noted as done. Whoever dies in between leaves work that the next round does again, and the ledger writes a
 record once.
@@ -57,7 +59,7 @@ class Charges:
         async with self._store.begin() as db:
             settled = jobs.c.charging == jobs.c.charged
             await db.execute(jobs.update().where(due, settled).values(charging=jobs.c.seconds))
-        columns = jobs.c["id", "owner_id", "key_id", "model_id", "charged", "charging", "status"]
+        columns = jobs.c["id", "owner_id", "charged", "charging"]
         async with self._store.connect() as db:
             open_ones = (await db.execute(sa.select(*columns).where(jobs.c.charging > jobs.c.charged))).all()
         for row in open_ones:
@@ -66,15 +68,14 @@ class Charges:
             async with self._store.begin() as db:
                 await db.execute(jobs.update().where(mine).values(charged=row.charging))
 
-    async def _charge(self, row: sa.Row[tuple[int, int, int, int, float, float, str]]) -> None:
+    async def _charge(self, row: sa.Row[tuple[int, int, float, float]]) -> None:
         seconds = row.charging - row.charged
-        payer = Principal(row.owner_id, "", key_id=row.key_id)
         exchange = Exchange(
             id=f"training-{row.id}-{round(row.charging * 1000)}",
             started=self._timer() - seconds,
             route=self._route,
         )
-        exchange.surface, exchange.principal = SURFACE, payer
+        exchange.surface, exchange.principal = SURFACE, Principal(row.owner_id, "")
         exchange.model = f"job-{row.id}"
         cost = math.ceil(round(seconds * self._price * MILLION, 3))  # not what binary fractions add
         subjects = [Subject("user", row.owner_id)]

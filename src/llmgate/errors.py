@@ -51,6 +51,11 @@ class ConfigError(GateError):
         super().__init__("\n".join(self.problems))
 
 
+def extra_remedy(extra: str) -> str:
+    """How the packages of an extra are installed: from a checkout, since the package index has no llmgate of ours."""
+    return f"run `pip install '.[{extra}]'` in a checkout of llmgate"
+
+
 class StoreError(GateError):
     """The store did not do what it was asked: it is away, locked, full, or behind on migrations."""
 

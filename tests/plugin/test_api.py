@@ -135,6 +135,7 @@ detail_shape
 documentation_pages
 email_of
 exchange_of
+extra_remedy
 id_column
 memberships_table
 job_leases_table

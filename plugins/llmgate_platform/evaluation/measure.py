@@ -19,6 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmgate.plugin.api import extra_remedy
+
 from ..datasets.examples import prompt_and_reference
 from .probes import NotScored
 
@@ -29,7 +31,6 @@ SCORES = Path(__file__).with_name("scores.py")
 AT_ONCE = 2
 """Samples that are measured at once: an evaluation must not crowd out who uses the model."""
 EVALUATOR_TIMEOUT_S = 600.0
-EXTRA = "install llmgate with the extra `evaluation`"
 
 Answer = Callable[[str], Awaitable[tuple[str, int]]]
 """What a model answers to a prompt, and of how many tokens that is."""
@@ -64,7 +65,9 @@ class Scorer:
                 found.bleu_score, found.rouge_score = told["bleu_score"], told["rouge_score"]
                 return
         missing = told.get("missing", "a package")
-        found.notes.append(f"bleu_score and rouge_score: {missing} is not installed: {EXTRA}")
+        found.notes.append(
+            f"bleu_score and rouge_score: {missing} is not installed: {extra_remedy('evaluation')}"
+        )
 
     async def judge(self, rows: list[dict[str, str]], found: Measures) -> None:
         """Let the operator's own command score the answers."""

@@ -42,6 +42,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+REMEDY = "run `pip install '.[training]'` in a checkout of llmgate"
 PAUSED = 75
 """Exit status: stopped by SIGTERM, with a checkpoint to go on from (EX_TEMPFAIL of sysexits.h)."""
 FAILED = 1
@@ -609,9 +610,7 @@ def main(path: str) -> int:
         return train(Spec(**json.loads(Path(path).read_text())), events, stop)
     except ImportError as error:
         traceback.print_exc()
-        events.say(
-            "failed", error=f"The trainer needs the package {error.name}: install the extra `training`."
-        )
+        events.say("failed", error=f"The trainer needs the package {error.name}: {REMEDY}.")
     except Exception as error:
         traceback.print_exc()
         events.say("failed", error=reason_of(error))

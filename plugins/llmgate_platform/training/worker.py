@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llmgate.plugin.api import StoreError
+from llmgate.plugin.api import StoreError, extra_remedy
 
 from .lifecycle import CANCELLED, COMPLETED, FAILED, Ending, Wanted, ending_of
 from .process import TRAINER, TrainerProcess, running
@@ -75,7 +75,7 @@ class Launch:
         if child.returncode:
             return "train_python is no Python that can be run."
         if missing:
-            return f"{', '.join(missing)} is not installed: install llmgate with the extra `training`."
+            return f"{', '.join(missing)} is not installed: {extra_remedy('training')}."
         return None
 
 

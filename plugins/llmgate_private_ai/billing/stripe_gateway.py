@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
 
-from llmgate.plugin.api import BaseUrl, ConfigError, Refusal, Secret
+from llmgate.plugin.api import BaseUrl, ConfigError, Refusal, Secret, extra_remedy
 
 from .events import products_of
 
@@ -65,10 +65,8 @@ async def open_stripe(settings: StripeSettings | None) -> AsyncIterator[StripeGa
     try:
         import stripe  # noqa: PLC0415 - an extra, and slow to load
     except ImportError as error:
-        remedy = "run `pip install '.[private-ai]'` in a checkout of llmgate"
-        raise ConfigError(
-            [f"plugins.llmgate_private_ai.stripe: Stripe needs its library: {remedy}"]
-        ) from error
+        place, remedy = "plugins.llmgate_private_ai.stripe", extra_remedy("private-ai")
+        raise ConfigError([f"{place}: Stripe needs its library: {remedy}"]) from error
     http = stripe.HTTPXClient(timeout=4.0)
     client = stripe.StripeClient(
         settings.api_key.reveal(),

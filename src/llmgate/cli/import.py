@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from ..config import check_file
-from ..errors import ConfigError
+from ..errors import ConfigError, extra_remedy
 from ..tools.litellm_import import convert, render
 
-YAML_MISSING = "PyYAML is needed to read YAML: run `pip install '.[import]'` in a checkout of llmgate"
+YAML_MISSING = f"PyYAML is needed to read YAML: {extra_remedy('import')}"
 
 
 @click.group()

@@ -47,6 +47,7 @@ from ..errors import (
     UpstreamFailed,
     answer,
     detail_shape,
+    extra_remedy,
     openai_shape,
 )
 from ..exchange import Exchange, Principal, exchange_of, new_id, read_body
@@ -249,6 +250,7 @@ __all__ = [
     "documentation_pages",
     "email_of",
     "exchange_of",
+    "extra_remedy",
     "id_column",
     "job_leases_table",
     "load_config",

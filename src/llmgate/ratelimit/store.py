@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 
-from ..errors import ConfigError
+from ..errors import ConfigError, extra_remedy
 from .availability import Availability
 from .leaky_bucket import LeakyBucket
 from .memory import LocalSlots, MemoryStorage
@@ -83,9 +83,7 @@ async def _in_redis(
     try:
         from .redis import RedisSlots, RedisStorage  # noqa: PLC0415 - needs the extra `cluster`
     except ImportError as error:
-        raise ConfigError(
-            ["limits_store.url: Redis needs hiredis: `pip install '.[cluster]'` in a checkout of llmgate"]
-        ) from error
+        raise ConfigError([f"limits_store.url: Redis needs hiredis: {extra_remedy('cluster')}"]) from error
     storage: Any = storage_from_string(url, prefix=prefix, timeout=timeout)
     assert isinstance(storage, RedisStorage)
     stack.push_async_callback(storage.aclose)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from ..errors import StoreError
+from ..errors import StoreError, extra_remedy
 from . import db_errors
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ def parse(url: str) -> URL:
             return parsed.set(drivername="sqlite+aiosqlite")
         case "postgresql":
             if find_spec("asyncpg") is None:
-                raise StoreError(
-                    "store.url: PostgreSQL needs asyncpg: `pip install '.[cluster]'` in a checkout of llmgate"
-                )
+                raise StoreError(f"store.url: PostgreSQL needs asyncpg: {extra_remedy('cluster')}")
             return parsed.set(drivername="postgresql+asyncpg")
         case _:
             raise StoreError(f"store.url: {shown} is of no kind that llmgate knows: write {_FORMS}")

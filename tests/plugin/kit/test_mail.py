@@ -162,6 +162,16 @@ def test_a_sender_has_to_be_an_address(sender: str) -> None:
         parse_mailbox(sender)
 
 
+def test_without_the_library_a_gate_with_a_mail_server_does_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("llmgate.plugin.kit.mail.find_spec", lambda name: None)
+    with pytest.raises(
+        ValueError, match=r"needs aiosmtplib: run `pip install '\.\[private-ai\]'` in a checkout"
+    ):
+        SmtpMailer.at("smtp://127.0.0.1:1025", sender="gate@example.com")
+
+
 async def test_a_gate_without_a_mail_server_says_what_to_write() -> None:
     with pytest.raises(MailFailed, match=r"write url and from in \[mail\]"):
         await NoMailer().send(MAIL)

@@ -11,13 +11,13 @@ from llmgate_platform.tables import jobs
 from llmgate_platform.training.jobs import Job, Queue
 from llmgate_platform.training.lifecycle import FAILED, Ending
 
-from .gate import PlatformGate
+from .gate import Caller, PlatformGate
 from .test_training import CODING, queue_of
 
 
-async def spent(gate: PlatformGate, seconds: float) -> tuple[Queue, Job]:
+async def spent(gate: PlatformGate, seconds: float, ada: Caller | None = None) -> tuple[Queue, Job]:
     """A job of Ada's that runs and has spent so much."""
-    await (await gate.register()).post("/training/coding", CODING)
+    await (ada or await gate.register()).post("/training/coding", CODING)
     queue = queue_of(gate)
     job = await queue.take("w")
     assert job is not None
@@ -45,11 +45,21 @@ async def test_the_seconds_of_a_job_are_usage_of_its_owners(platform: PlatformGa
     records = await platform.running.gate.services.reports.records(Filter(user_id=1))
     (record,) = [record for record in records if record.endpoint == "training"]
     assert (record.key_id, record.surface, record.route, record.outcome) == (
-        1,
+        None,
         "platform",
         "llmgate_platform",
         "finished",
     )
+
+
+async def test_the_seconds_of_a_job_are_no_requests_of_the_key(platform: PlatformGate) -> None:
+    """Seen: `total_usage` was one more than `usage_count`, though every request was of the same day."""
+    ada = await platform.register()
+    queue, job = await spent(platform, 90.5, ada)
+    await queue.end(job, Ending(FAILED, "no", "no"), [])
+    await charges_of(platform).charge_all()
+    (key,) = await ada.keys()
+    assert (key["usage_count"], key["total_usage"]) == (1, 1)
 
 
 async def test_a_job_that_runs_is_charged_now_and_then(platform: PlatformGate, clock: Clock) -> None:

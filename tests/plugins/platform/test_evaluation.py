@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmgate.errors import extra_remedy
 from llmgate.ledger import Filter
 from llmgate_platform.evaluation.measure import Scorer, distinct_2
 
@@ -190,7 +191,7 @@ async def test_without_the_extra_the_scores_that_need_it_are_null(
     assert (body["metrics"]["bleu_score"], body["metrics"]["rouge_score"]) == (None, None)
     assert body["metrics"]["perplexity"] is not None
     assert body["notes"] == [
-        "bleu_score and rouge_score: sacrebleu is not installed: install llmgate with the extra `evaluation`"
+        f"bleu_score and rouge_score: sacrebleu is not installed: {extra_remedy('evaluation')}"
     ]
 
 

@@ -81,7 +81,7 @@ async def test_without_a_worker_a_job_says_what_is_missing(platform: PlatformGat
     ada = await platform.register()
     await ada.post("/training/coding", CODING)
     assert "none is running. An operator starts one" in (await platform.get("/training/1"))["logs"]
-    await queue_of(platform).beat("w", "torch is not installed: install llmgate with the extra `training`.")
+    await queue_of(platform).beat("w", "torch is not installed.")
     assert "torch is not installed" in (await platform.get("/training/1/progress"))["logs"]
 
 

@@ -22,10 +22,11 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid, parseaddr
+from importlib.util import find_spec
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from ..api import BadRequest, GateError, email_of
+from ..api import BadRequest, GateError, email_of, extra_remedy
 
 TIMEOUT = 4.0
 """Seconds for one mail, from connecting to the server's last word."""
@@ -117,7 +118,12 @@ class SmtpMailer:
 
     @classmethod
     def at(cls, url: str, *, sender: str, timeout: float = TIMEOUT) -> SmtpMailer:
-        """A mailer of the server at `url`. Raises `ValueError` for that or for a `sender` that is no address."""
+        """A mailer of the server at `url`.
+
+        Raises `ValueError` for that or a `sender` that is no address, or if the library is not installed.
+        """
+        if find_spec("aiosmtplib") is None:
+            raise ValueError(f"it needs aiosmtplib: {extra_remedy('private-ai')}")
         return cls(SmtpServer.parse(url), sender=sender, timeout=timeout)
 
     async def send(self, mail: Mail) -> None:

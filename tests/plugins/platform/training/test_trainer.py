@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import pytest
 
+from llmgate.errors import extra_remedy
 from llmgate_platform.training import trainer as module
 from llmgate_platform.training.trainer import PAUSED, TrainingError, pieces_of, read_rows
 
@@ -271,4 +272,4 @@ def test_without_the_packages_it_says_what_to_install(blocked: Path) -> None:
         command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=environment
     )
     told = json.loads(done.stdout.splitlines()[-1])
-    assert told["error"] == "The trainer needs the package torch: install the extra `training`."
+    assert told["error"] == f"The trainer needs the package torch: {extra_remedy('training')}."

@@ -267,7 +267,7 @@ async def test_a_worker_without_the_packages_takes_no_job_and_says_what_is_missi
         why = await eventually(lambda: bench.queue.waiting_for(job), lambda why: "none is running" not in why)
     assert why == (
         "Waiting for a worker that can train: "
-        "no_such_package is not installed: install llmgate with the extra `training`."
+        "no_such_package is not installed: run `pip install '.[training]'` in a checkout of llmgate."
     )
     assert (await bench.job()).status == "PENDING"
 
