@@ -132,6 +132,7 @@ def _completions(app: Completions, route: RouteSettings) -> AnyOperation:
         method="POST",
         path="/chat/completions",
         app=app,
+        route=route.name,
         credentials=route.credentials,
         roles=route.roles,
         scope="models",

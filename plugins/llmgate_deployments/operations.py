@@ -64,18 +64,20 @@ def deployment_operations(does: deployments.Deployments) -> list[AnyOperation]:
     ]  # fmt: skip
 
 
-def inference_operations(chat: Callable[..., ASGIApp], available: inference.Models) -> list[AnyOperation]:
-    """Chats. `chat` makes the app that answers whole, or with `streams` as it comes."""
+def inference_operations(
+    chat: Callable[..., ASGIApp], available: inference.Models, *, route: str
+) -> list[AnyOperation]:
+    """Chats. `chat` makes the app that answers whole, or with `streams` as it comes; both send into `route`."""
     at = partial(_operation, "/inference")
+    into = partial(at, route=route, scope="models", body=inference.Chat)
     of_chat = answers(200, passages.Answer, 402, 404, 500)
     of_stream = {**of_chat, 200: Media((EVENTS,))}
     return [
-        at("POST", "/chat", None, "Chat.", app=chat(streams=False), body=inference.Chat,
-           credentials=BEARER, scope="models", answers=of_chat),
-        at("POST", "/chat/api-key", None, "Chat, by API key.", app=chat(streams=False), body=inference.Chat,
-           credentials=KEY, scope="models", answers=of_chat),
-        at("POST", "/chat/stream", None, "Chat, as a stream of text.", app=chat(streams=True),
-           body=inference.Chat, credentials=BOTH, scope="models", answers=of_stream),
+        into("POST", "/chat", None, "Chat.", app=chat(streams=False), credentials=BEARER, answers=of_chat),
+        into("POST", "/chat/api-key", None, "Chat, by API key.", app=chat(streams=False), credentials=KEY,
+             answers=of_chat),
+        into("POST", "/chat/stream", None, "Chat, as a stream of text.", app=chat(streams=True),
+             credentials=BOTH, answers=of_stream),
         at("GET", "/models", available.list, "Models that can be asked.", query=inference.OfDeployment,
            credentials=BOTH, scope="models", answers=answers(200, inference.AvailableModels, 404, 500)),
     ]  # fmt: skip

@@ -111,7 +111,7 @@ class Deployments:
                 operations=[
                     *ops.auth_operations(accounts),
                     *ops.deployment_operations(deployments.Deployments(fleet, clock)),
-                    *ops.inference_operations(chat, inference.Models(fleet)),
+                    *ops.inference_operations(chat, inference.Models(fleet), route=NAME),
                     *ops.model_operations(registered),
                     *ops.monitoring_operations(monitoring.Monitoring(gate.reports, fleet, clock)),
                 ],

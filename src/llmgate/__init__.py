@@ -28,8 +28,8 @@ if TYPE_CHECKING:
         RateLimit,
         RequestId,
     )
-    from .middleware.ratelimit import Limit
     from .proxy.relay import Relay
+    from .ratelimit.limit import Limit
 
 __version__ = "0.1.0"
 
@@ -56,7 +56,7 @@ __all__ = [
 _PLACES = {
     "Exchange": "exchange",
     "Gate": "gate.embed",
-    "Limit": "middleware.ratelimit",
+    "Limit": "ratelimit.limit",
     "Principal": "exchange",
     "Relay": "proxy.relay",
     "create_app": "gate.asgi",

@@ -92,6 +92,9 @@ class Exchange:
     The body is read and parsed once, by the first layer that asks, and written once: changes are collected on the
     way down. A layer hands them on to one that collects them, too (`collects_edits`); before any other app, such as a
     middleware of a plugin that reads the body itself, they are written.
+
+    `counted_by` are the limits and budgets that have counted the request: each does so once, though a surface sends
+    it into a route that has the same ones.
     """
 
     id: str
@@ -121,6 +124,7 @@ class Exchange:
     drain: float = 0.0
     client_left: bool = False
     broke_off: bool = False
+    counted_by: frozenset[object] = frozenset()
     _body: bytes = field(default=b"", repr=False)
     _body_waits: bool = False
     _edits: list[Edit] = field(default_factory=list, repr=False)

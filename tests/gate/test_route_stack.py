@@ -33,7 +33,8 @@ async def test_rate_limits_come_before_the_body_and_what_counts_after_it(tmp_pat
     names = await stack_of(tmp_path)
     places = [names.index(name) for name in ("RequestId", "Metrics", "Errors", "Authentication", "ReadBody")]
     assert places == sorted(places)
-    assert names.index("Authentication") < names.index("_limited") < names.index("ReadBody")
+    assert names.index("Authentication") < names.index("RateLimit") < names.index("BodyBudget")
+    assert names.index("BodyBudget") < names.index("ReadBody")
     behind = [names.index(name) for name in ("ReadBody", "Models", "Quota", "Accounting", "ModelCards")]
     assert behind == sorted(behind)
     assert names[-1] == "ModelCards"
@@ -42,7 +43,7 @@ async def test_rate_limits_come_before_the_body_and_what_counts_after_it(tmp_pat
 async def test_a_route_has_the_layers_that_it_names_in_its_order(tmp_path: Path) -> None:
     names = await stack_of(tmp_path, authentication="none", middleware=["accounting"])
     assert "Accounting" in names
-    assert not {"Authentication", "Quota", "_limited"} & {*names}
+    assert not {"Authentication", "Quota", "RateLimit"} & {*names}
 
 
 async def test_a_layer_that_no_plugin_has_is_a_problem_of_gate_toml(tmp_path: Path) -> None:

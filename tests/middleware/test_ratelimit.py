@@ -10,7 +10,7 @@ from stores import Clock
 
 from llmgate.exchange import Exchange, Principal
 from llmgate.middleware import RateLimit
-from llmgate.middleware.ratelimit import Limit
+from llmgate.ratelimit.limit import Limit
 from llmgate.ratelimit.memory import LocalSlots
 from llmgate.ratelimit.memory import MemoryStorage as OwnStorage
 from llmgate.usage.model import Certainty, Reading, Usage
@@ -288,3 +288,18 @@ async def test_a_storage_that_goes_away_does_not_spoil_a_finished_answer(
     told = await model_request(limiter(Limit("key", "tokens", 9), clock=clock, storage=Goes(), app=Uses(5)))
     assert told.finished
     assert "do not count" in caplog.text
+
+
+async def test_a_request_counts_once_on_a_limit_that_several_layers_have(clock: Clock) -> None:
+    """As where a surface sends what it was asked into a route: what is for everybody stands around both."""
+    storage, slots = OwnStorage(timer=clock), LocalSlots()
+    shared = Limit("key", "requests", 5, 60), Limit("key", "tokens", 100, 60), Limit("key", "concurrent", 1)
+    own = Limit("key", "requests", 2, 60, name="route")
+    kept = {"clock": clock, "storage": storage, "slots": slots, "of_keys": True}
+    route = limiter(*shared, own, app=Uses(10), **kept)
+    surface = limiter(*shared, app=route, **kept)
+    ann = Principal(1, "ann", key_id=7, requests_per_minute=4)
+    assert [(await model_request(surface, ann)).status for _ in range(3)] == [200, 200, 429]
+    requests, tokens = (limiter(limit, clock=clock, storage=storage) for limit in shared[:2])
+    assert (await model_request(requests)).header("x-ratelimit-remaining") == "1"
+    assert (await model_request(tokens)).header("x-ratelimit-remaining") == "80"

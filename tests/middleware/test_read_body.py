@@ -1,20 +1,18 @@
-"""The body of a request: read once for all layers, written once, and bounded in memory."""
+"""The body of a request: read once for all layers, and written once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
-from playbook import Answers, Told, play
+from playbook import Told, play
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llmgate.exchange import Exchange, Principal, exchange_of
+from llmgate.exchange import Principal, exchange_of
 from llmgate.middleware import ReadBody
-from llmgate.middleware.read_body import UNCOUNTED, BodyBudget
 
 CHAT = "/v1/chat/completions"
 BODY = b'{"model":"small","max_tokens":9,"messages":[]}'
 ANN = Principal(1, "ann", key_id=7)
-BIG = b'{"model":"small","messages":["' + b"x" * UNCOUNTED + b'"]}'
 
 
 class Edits:
@@ -127,77 +125,3 @@ async def test_what_is_for_no_model_streams_through_unread() -> None:
     app = Reads()
     await play(ReadBody(app), "POST", "/v1/files", body=[b"one", b"two"])
     assert (app.body, app.gone) == (b"one", True), "the second piece was there to be read"
-
-
-class Holds:
-    """An app that reads its request and answers when it is told to."""
-
-    def __init__(self) -> None:
-        self.entered, self.begin, self.end = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.entered.set()
-        await self.begin.wait()
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await self.end.wait()
-        await send({"type": "http.response.body", "body": b""})
-
-
-Post = Callable[..., Awaitable[Told]]
-
-
-async def post_in_pieces(app: ASGIApp, body: bytes, **more: object) -> Told:
-    """Of no announced length: it is counted as it comes."""
-    half = len(body) // 2
-    return await play(app, "POST", CHAT, body=[body[:half], body[half:]], **more)
-
-
-@pytest.mark.parametrize("send", [post, post_in_pieces])
-@pytest.mark.parametrize(
-    ("limits", "status"), [({"limit": len(BIG)}, 503), ({"caller_limit": len(BIG)}, 429)]
-)
-async def test_bodies_beyond_the_budget_are_refused_until_one_has_gone(
-    send: Post, limits: dict[str, int], status: int
-) -> None:
-    """Until the first answer begins: what streams for an hour keeps no body."""
-    app, budget = Holds(), BodyBudget()
-    stack = ReadBody(app, budget=budget, max_body=10_000_000, **limits)
-    first = asyncio.create_task(send(stack, BIG, llmgate=Exchange("1", 0.0, principal=ANN)))
-    await app.entered.wait()
-    assert budget.total == len(BIG)
-    refused = await send(stack, BIG, llmgate=Exchange("2", 0.0, principal=ANN))
-    assert (refused.status, refused.header("retry-after")) == (status, "1")
-    assert str(len(BIG)) in refused.error["message"]
-    app.begin.set()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert budget.total == 0
-    app.end.set()
-    await first
-    assert (await send(stack, BIG, llmgate=Exchange("3", 0.0, principal=ANN))).status == 200
-    assert budget.total == 0
-
-
-async def test_one_keys_bodies_are_not_anothers() -> None:
-    app, budget = Holds(), BodyBudget()
-    stack = ReadBody(app, budget=budget, max_body=10_000_000, caller_limit=len(BIG))
-    first = asyncio.create_task(post(stack, BIG, llmgate=Exchange("1", 0.0, principal=ANN)))
-    await app.entered.wait()
-    app.begin.set()
-    app.end.set()
-    other = Principal(2, "bob", key_id=9)
-    assert (await post(stack, BIG, llmgate=Exchange("2", 0.0, principal=other))).status == 200
-    await first
-
-
-async def test_small_bodies_are_not_counted() -> None:
-    """The number of connections bounds them."""
-    budget = BodyBudget()
-    assert (await post(ReadBody(Answers(), budget=budget, limit=1, caller_limit=1))).status == 200
-
-
-async def test_a_body_that_is_too_large_is_413_and_takes_nothing() -> None:
-    budget = BodyBudget()
-    stack = ReadBody(Answers(), budget=budget, max_body=100, limit=10_000_000)
-    assert (await post(stack, BIG)).status == 413
-    assert budget.total == 0

@@ -17,7 +17,8 @@ from servers import until
 from starlette.types import Message, Receive, Scope, Send
 
 from llmgate.errors import StoreError
-from llmgate.middleware.ratelimit import Limit, RateLimit
+from llmgate.middleware import RateLimit
+from llmgate.ratelimit.limit import Limit
 
 pytest.importorskip("hiredis", reason="hiredis is not installed (the extra `cluster`)")
 

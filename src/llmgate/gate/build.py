@@ -33,8 +33,9 @@ from ..store.migrations import check
 from .dynamic_upstreams import open_dynamic_upstreams
 from .from_config import defaults_of, known_models, prices_of
 from .mounts import ProxyMount
+from .plugin_stack import verifiers_of
 from .route_stack import relay_of, route_middleware
-from .routes import addresses_of, applications_of, verifiers_of
+from .routes import addresses_of, applications_of
 from .runtime import Runtime
 from .stack import front_of
 from .upstreams import health_of, upstream_of

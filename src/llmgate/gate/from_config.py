@@ -10,7 +10,7 @@ from ..config import Config, Limit, Upstream
 from ..config.schema import Target as TargetSettings
 from ..ledger import Allotment, Default, Price, Prices, Unit, Window
 from ..ledger.model import MILLION
-from ..middleware import ratelimit
+from ..ratelimit import limit as ratelimit
 
 WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 

@@ -22,11 +22,12 @@ from ..middleware import (
     ReadBody,
     StoredResponses,
 )
+from ..middleware.read_body import is_for_a_model
 from ..proxy.asgi_upstream import AsgiUpstream
 from ..proxy.relay import Outlet, Relay
 from .from_config import aliases_of, billable_by, entries_of, prices_of
 from .router import path_pattern
-from .stack import Layer, rate_limit
+from .stack import Layer, body_budget, rate_limits
 from .upstreams import Upstreams, serving_of
 
 if TYPE_CHECKING:
@@ -98,8 +99,12 @@ def route_middleware(
     """What stands around the relay, inside of authentication. Raises `ConfigError` for unknown layers."""
     catalog = catalog_of(route, config, served)
     aliases = aliases_of(config.upstreams[route.served_by[0]]) if catalog is None else {}
-    named = [_layer(name, route, config, runtime, served, surfaces) for name in route.middleware]
     unread = _before_the_body(route.middleware)
+
+    def named(names: Sequence[str]) -> list[Layer]:
+        each = (_layers(name, route, config, runtime, served, surfaces) for name in names)
+        return [layer for layers in each for layer in layers]
+
     checks: list[Middleware] = []
     if any(operation.path == "*" for operation in route.allow) and not METERED.isdisjoint(route.middleware):
         checks.append(Layer("", MeteredOnly, named=_named(route)))
@@ -108,15 +113,9 @@ def route_middleware(
     if any(config.upstreams[name].lora for name in route.served_by):
         checks.append(Layer("", FatalParameters))
     return [
-        *named[:unread],
-        Layer(
-            "",
-            ReadBody,
-            max_body=config.gate.max_body,
-            budget=runtime.body_budget,
-            limit=config.gate.body_budget,
-            caller_limit=config.gate.body_budget_per_key,
-        ),
+        *named(route.middleware[:unread]),
+        body_budget(config, runtime, max_body=config.gate.max_body, counted=is_for_a_model),
+        Layer("", ReadBody, max_body=config.gate.max_body),
         Layer(
             "",
             Models,
@@ -130,7 +129,7 @@ def route_middleware(
             max_body=config.gate.max_body,
         ),
         *checks,
-        *named[unread:],
+        *named(route.middleware[unread:]),
         Layer("", ModelCards, aliases=aliases, allowed=route.models, catalog=catalog, cards=_cards(served)),
     ]
 
@@ -143,22 +142,22 @@ def _before_the_body(names: Sequence[str]) -> int:
     return max((index + 1 for index, name in enumerate(names) if name == "ratelimit"), default=0)
 
 
-def _layer(  # noqa: PLR0917 - one case for each name that gate.toml has
+def _layers(  # noqa: PLR0917 - one case for each name that gate.toml has
     name: str,
     route: Route,
     config: Config,
     runtime: Runtime,
     served: Upstreams,
     surfaces: Mapping[Name, Surface],
-) -> Layer:
+) -> list[Layer]:
     match name:
         case "ratelimit":
-            return rate_limit(config, runtime, route.name, of_keys=True)
+            return rate_limits(config, runtime, route.name, of_keys=True)
         case "quota":
-            return _quota(route, config, runtime, served)
+            return [_quota(route, config, runtime, served)]
         case "accounting":
-            return _accounting(route, config, runtime, served)
-    return _offered(route, name, surfaces)
+            return [_accounting(route, config, runtime, served)]
+    return [_offered(route, name, surfaces)]
 
 
 def _cards(served: Upstreams) -> Callable[[str, str], Mapping[str, Any] | None]:

@@ -9,25 +9,23 @@ from typing import TYPE_CHECKING
 from ..config import Address, Config
 from ..errors import ConfigError
 from ..observability.probes import Alive, InnerMetrics, Ready, Scrape
-from ..plugin.surface_app import operations_of
 from ..proxy.asgi_upstream import ORIGIN
 from .application import Application
-from .mounts import GateRoute, PluginRoute
+from .mounts import GateRoute
+from .plugin_stack import plugin_routes
 from .router import not_found, wrong_host
-from .stack import allowed_hosts, front, proxy_headers, rate_limit, wrap
+from .stack import allowed_hosts, front, proxy_headers, wrap
 from .upstreams import health_path_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from starlette.middleware import Middleware
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..config import Name
-    from ..middleware.authentication import Verifier
     from ..plugin.loader import Services
-    from ..plugin.operation import AnyOperation, Surface
+    from ..plugin.operation import Surface
     from .mounts import ProxyMount
     from .runtime import Runtime
 
@@ -47,7 +45,9 @@ def applications_of(
     routes: Routes = defaultdict(list)
     for name in surfaces:
         for address in _addresses(config, config.plugins[name].listen):
-            routes[address] += _of_plugin(config, runtime, services, surfaces, name=name, address=address)
+            routes[address] += plugin_routes(
+                config, runtime, services.identity, surfaces, name=name, address=address
+            )
     for mount in mounts:
         for address in _addresses(config, mount.settings.listen):
             routes[address].append(mount)
@@ -101,11 +101,6 @@ def _addresses(config: Config, own: Address | None) -> tuple[Address, ...]:
     return config.gate.listen if own is None else (own,)
 
 
-def verifiers_of(surfaces: Mapping[Name, Surface]) -> list[Verifier]:
-    """Who knows credentials that are of no kind of the core's: they hold wherever credentials are taken."""
-    return [verifier for surface in surfaces.values() for verifier in surface.verifiers]
-
-
 def _unknown_groups(config: Config, surfaces: Mapping[Name, Surface]) -> Iterator[str]:
     """Limits for groups of operations that their plugin does not have."""
     for index, limit in enumerate(config.limits):
@@ -117,51 +112,6 @@ def _unknown_groups(config: Config, surfaces: Mapping[Name, Surface]) -> Iterato
             if group not in groups:
                 known = ", ".join(f"{plugin}.{each}" for each in sorted(groups)) or "none"
                 yield f'limits[{index}].routes: no group "{name}" (known: {known})'
-
-
-def _of_plugin(
-    config: Config,
-    runtime: Runtime,
-    services: Services,
-    surfaces: Mapping[Name, Surface],
-    *,
-    name: Name,
-    address: Address,
-) -> list[BaseRoute]:
-    surface = surfaces[name]
-
-    def served(route: BaseRoute, middleware: Sequence[Middleware]) -> PluginRoute:
-        prefix = config.plugins[name].prefix
-        return PluginRoute(route, name=name, owner=f"plugins.{name}", prefix=prefix, middleware=middleware)
-
-    def limited(*names: str, only_named: bool = False) -> list[Middleware]:
-        limit = rate_limit(config, runtime, *names, only_named=only_named, address=address)
-        return [limit] if limit.kwargs["limits"] else []
-
-    def around(operation: AnyOperation) -> list[Middleware]:
-        outer = front(
-            config,
-            runtime,
-            services.identity,
-            route=name,
-            surface=surface,
-            credentials=operation.credentials,
-            required=operation.required,
-            roles=operation.roles,
-            verifiers=verifiers_of(surfaces),
-            scope=operation.scope,
-            session=operation.session,
-        )
-        group = [f"{name}.{operation.group}"] if operation.group else []
-        # An app of its own sends requests into a route, which has its limits.
-        is_app = operation.handler is None
-        return [*outer, *limited(*group, *([] if is_app else [name]), only_named=is_app)]
-
-    plain = [*front(config, runtime, services.identity, route=name, surface=surface), *limited(name)]
-    return [
-        *(served(operation, around(operation)) for operation in operations_of(surface)),
-        *(served(route, plain) for route in surface.routes),
-    ]
 
 
 def _add_probes(config: Config, runtime: Runtime, services: Services, routes: Routes) -> None:

@@ -15,7 +15,7 @@ import httpx
 
 from ..ledger import Ledger
 from ..ledger.sqlite import SqliteCommitter
-from ..middleware.read_body import BodyBudget
+from ..middleware.body_budget import BodiesInMemory
 from ..observability.access_log import AccessLog
 from ..observability.log_writer import LogWriter
 from ..observability.metrics import Instruments, SharedValues
@@ -46,7 +46,7 @@ class Runtime:
     limits: LimitsStore
     inner: ASGIApp | None = None
     """The app that the gate is put around, if any. `http` reaches it at `proxy.asgi_upstream.ORIGIN`."""
-    body_budget: BodyBudget = field(default_factory=BodyBudget)
+    bodies: BodiesInMemory = field(default_factory=BodiesInMemory)
     """What request bodies take of this process's memory."""
     replicas: Replicas = field(default_factory=Replicas)
     """What is known of the upstreams' replicas: a reload forgets nothing."""

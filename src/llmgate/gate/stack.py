@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from starlette.middleware import Middleware
@@ -15,12 +15,12 @@ from ..middleware import (
     AllowedHosts,
     Authentication,
     BeginExchange,
+    BodyBudget,
     Errors,
     Metrics,
     ProxyHeaders,
     RateLimit,
     RequestId,
-    ratelimit,
 )
 from ..middleware.allowed_hosts import LOCAL_NAMES
 from ..plugin.cross_origin import Cors, NoOptions
@@ -29,7 +29,7 @@ from ..ratelimit.headers import LIMIT_HEADERS
 from .from_config import limit_of
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Scope
 
     from ..identity import Identity
     from ..middleware.authentication import Verifier
@@ -149,41 +149,55 @@ def allowed_hosts(config: Config, address: Address, refused: ASGIApp) -> list[Mi
     return [Layer("", AllowedHosts, hosts=LOCAL_NAMES, bare=True, refused=refused)]
 
 
-def rate_limit(
+def body_budget(
+    config: Config, runtime: Runtime, *, max_body: int, counted: Callable[[Scope], bool] | None = None
+) -> Layer:
+    """The layer for what bodies take of memory: behind the rate limits, before the body is read."""
+    return Layer(
+        "",
+        BodyBudget,
+        max_body=max_body,
+        bodies=runtime.bodies,
+        limit=config.gate.body_budget,
+        caller_limit=config.gate.body_budget_per_key,
+        **({} if counted is None else {"counted": counted}),
+    )
+
+
+def rate_limits(
     config: Config,
     runtime: Runtime,
     *names: str,
     only_named: bool = False,
     of_keys: bool = False,
     address: Address | None = None,
-) -> Layer:
+) -> list[Layer]:
     """The layer for those of gate.toml's [[limits]] that are for one of `names`, or, unless `only_named`, for all.
 
     Limits of other addresses than `address` are left out. With `of_keys`, for the limits that keys have of their
-    own as well.
+    own as well. Where there can be no limit, there is no layer: it would cost every request something.
     """
     mine = [
         limit_of(limit)
         for limit in config.limits
         if _is_for(limit, names, only_named=only_named) and (not limit.listen or address in limit.listen)
     ]
-    return Layer(
-        "ratelimit",
-        _limited,
-        limits=mine,
-        storage=runtime.limits.windows,
-        slots=runtime.limits.slots,
-        fail_open=runtime.limits.fail_open,
-        ipv6_prefix=config.gate.ipv6_prefix,
-        of_keys=of_keys,
-        clock=runtime.store.clock,
-    )
+    if not mine and not of_keys:
+        return []
+    return [
+        Layer(
+            "ratelimit",
+            RateLimit,
+            limits=mine,
+            storage=runtime.limits.windows,
+            slots=runtime.limits.slots,
+            fail_open=runtime.limits.fail_open,
+            ipv6_prefix=config.gate.ipv6_prefix,
+            of_keys=of_keys,
+            clock=runtime.store.clock,
+        )
+    ]
 
 
 def _is_for(limit: Limit, names: Sequence[str], *, only_named: bool) -> bool:
     return not ({*names}.isdisjoint(limit.routes) if limit.routes else only_named)
-
-
-def _limited(app: ASGIApp, *, limits: Sequence[ratelimit.Limit], **settings: Any) -> ASGIApp:
-    """No layer where there can be no limit: it would cost every request something."""
-    return RateLimit(app, limits=limits, **settings) if limits or settings["of_keys"] else app

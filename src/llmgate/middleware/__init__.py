@@ -4,6 +4,7 @@ from .accounting import Accounting
 from .allowed_hosts import AllowedHosts
 from .authentication import Authentication
 from .begin_exchange import BeginExchange
+from .body_budget import BodyBudget
 from .errors import Errors
 from .fatal_parameters import FatalParameters
 from .metered_only import MeteredOnly
@@ -21,6 +22,7 @@ __all__ = [
     "AllowedHosts",
     "Authentication",
     "BeginExchange",
+    "BodyBudget",
     "Errors",
     "FatalParameters",
     "MeteredOnly",

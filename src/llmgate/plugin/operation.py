@@ -56,6 +56,8 @@ class Operation(Route, Generic[BodyT, QueryT, AccessT]):
     `credentials` says where a credential may stand; none: the operation is public. `roles` are those of the
     gate of which a caller needs one. `access` decides by what it looks up, as the caller's role in the team
     that the path names. `group` is how `[[limits]]` name the operation together with others: `PLUGIN.GROUP`.
+    `route` is the route that an `app` sends requests into, once it has read their body: that route's rate limits hold
+    before the body is read, and not a second time.
 
     `answers` maps statuses to body types, `Media` or None; the first is that of success. What follows from
     the rest need not be said: 400, 413 and 415 for a body, 400 for a query, 401 for credentials, 403 for roles and
@@ -81,6 +83,7 @@ class Operation(Route, Generic[BodyT, QueryT, AccessT]):
     roles: Sequence[str] = ()
     access: Access[AccessT] | None = None
     group: str = ""
+    route: str = ""
     scope: KeyScope | None = "account"
     """What an API key that has a scope must be good for here."""
     session: bool = False

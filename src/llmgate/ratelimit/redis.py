@@ -1,7 +1,7 @@
 """Windows, buckets and slots that the workers of every host share, in Redis, over one connection of a process.
 
 Each look at them is one round trip. While Redis does not answer they raise `StoreError`, and whoever asked
-decides (see `middleware.ratelimit`). Time is that of the Redis server: hosts' clocks differ.
+decides (see `ratelimit.limit`). Time is that of the Redis server: hosts' clocks differ.
 """
 
 from __future__ import annotations

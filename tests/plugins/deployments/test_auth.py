@@ -177,7 +177,7 @@ async def test_all_but_registering_and_logging_in_needs_a_credential(
     table = [
         *ops.auth_operations(nothing),
         *ops.deployment_operations(nothing),
-        *ops.inference_operations(lambda **_: None, nothing),
+        *ops.inference_operations(lambda **_: None, nothing, route="x"),
         *ops.model_operations(nothing),
         *ops.monitoring_operations(nothing),
     ]

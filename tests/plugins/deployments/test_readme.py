@@ -33,7 +33,7 @@ def test_every_path_is_in_the_readme() -> None:
     table = [
         *ops.auth_operations(Nothing()),
         *ops.deployment_operations(Nothing()),
-        *ops.inference_operations(lambda **_: None, Nothing()),
+        *ops.inference_operations(lambda **_: None, Nothing(), route="x"),
         *ops.model_operations(Nothing()),
         *ops.monitoring_operations(Nothing()),
     ]
