@@ -15,12 +15,12 @@ from pathlib import Path
 from . import machine
 from .figures import RATE, Readings, body, measure, send
 from .layers import layers
+from .peers import OTHERS
 from .results import NOTHING_BETWEEN, Results, read, regressions, tables, write
 from .targets import (
     EVERYTHING,
     HERE,
     LOAD_CORE,
-    OTHERS,
     OWN,
     SCALING,
     Opener,

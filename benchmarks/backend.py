@@ -1,7 +1,7 @@
 """A backend that costs next to nothing: `python -m benchmarks.backend PORT`.
 
-It answers as OpenAI's API does, usage included, as the member `user` of the request says, which every gateway
-passes on: `size=1024` is a JSON answer of about that many bytes; `chunks=100&pause=0.01` is an event stream of
+It answers as OpenAI's API does, usage included, as the system message says after "answer", which every gateway
+passes on: `size=1024` is a JSON answer of about that many bytes; `chunks=100,pause=0.01` is an event stream of
 that many chunks, each a pause (seconds) after the one before, or one for each turn of the event loop where the
 pause is 0.
 """
@@ -13,7 +13,6 @@ import json
 import re
 import sys
 from functools import cache
-from urllib.parse import parse_qs
 
 import uvloop
 
@@ -23,7 +22,7 @@ STREAM = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
 )
 LAST = b"0\r\n\r\n"
-_WISH = re.compile(rb'"user" ?: ?"([^"]*)"')
+_WISH = re.compile(rb"answer ([^;]*);")
 
 
 def plain(size: int) -> bytes:
@@ -60,7 +59,7 @@ def _chunk(data: bytes) -> bytes:
 @cache
 def answer(wish: bytes) -> tuple[list[bytes], float]:
     """What to write, piece by piece, and the pause between two pieces."""
-    wished = {name: values[0] for name, values in parse_qs(wish.decode()).items()}
+    wished = dict(pair.split("=", 1) for pair in wish.decode().split(",") if pair)
     if "chunks" not in wished:
         return [plain(int(wished.get("size", "0")))], 0.0
     chunks = int(wished["chunks"])
@@ -68,7 +67,7 @@ def answer(wish: bytes) -> tuple[list[bytes], float]:
     return [STREAM + pieces[0], *pieces[1:-1], pieces[-1] + LAST], float(wished.get("pause", "0"))
 
 
-class DynamicUpstream(asyncio.Protocol):
+class Backend(asyncio.Protocol):
     """One connection: no request on it is pipelined."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -104,7 +103,7 @@ class DynamicUpstream(asyncio.Protocol):
 
 async def main(port: int) -> None:
     """Serve until the process is ended."""
-    server = await asyncio.get_running_loop().create_server(DynamicUpstream, "127.0.0.1", port, backlog=4096)
+    server = await asyncio.get_running_loop().create_server(Backend, "127.0.0.1", port, backlog=4096)
     await server.serve_forever()
 
 

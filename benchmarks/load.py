@@ -18,14 +18,21 @@ import msgspec
 import uvloop
 
 STALLED = 30.0
+TAIL = 64
+"""Bytes at the end of an answer that are looked at."""
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send. Without `rate`, each connection sends the next request when it has its answer."""
+    """What to send. Without `rate`, each connection sends the next request when it has its answer.
+
+    An answer is good if its status is 200 and its last bytes have `ends_with` in them: a stream that a gateway makes a
+    plain answer of, or cuts, is a failure.
+    """
 
     url: str
     headers: dict[str, str] = {}
     body: str
+    ends_with: str = ""
     seconds: float
     connections: int = 16
     rate: float = 0.0
@@ -89,8 +96,11 @@ def request_bytes(load: Load) -> bytes:
 class Client(asyncio.Protocol):
     """One connection with one request at a time; `done` is called when its answer is complete."""
 
-    def __init__(self, request: bytes, tally: Tally, done: Callable[[Client], None]) -> None:
+    def __init__(
+        self, request: bytes, ends_with: bytes, tally: Tally, done: Callable[[Client], None]
+    ) -> None:
         self._request = request
+        self._ends_with = ends_with
         self._tally = tally
         self._done = done
         self._busy = False
@@ -130,16 +140,17 @@ class Client(asyncio.Protocol):
         self._missing = int(length) if length else -1
 
     def _read_body(self, data: bytes, now: float) -> None:
+        self._tail = (self._tail + data[-TAIL:])[-TAIL:]
         if self._missing < 0:
-            self._tail = (self._tail + data[-7:])[-7:]
-            over = self._tail == b"\r\n0\r\n\r\n"
+            over = self._tail.endswith(b"\r\n0\r\n\r\n")
         else:
             self._missing -= len(data)
             over = self._missing == 0
         if over:
             self._busy = False
-            self._tally.requests += self._good
-            self._tally.failed += not self._good
+            good = self._good and self._ends_with in self._tail
+            self._tally.requests += good
+            self._tally.failed += not good
             self._tally.latencies.append(now - self._due)
             self._done(self)
 
@@ -201,7 +212,8 @@ class Run:
     async def _open(self) -> Client:
         loop = asyncio.get_running_loop()
         _, client = await loop.create_connection(
-            lambda: Client(self._request, self._tally, self._done), *self._address
+            lambda: Client(self._request, self._load.ends_with.encode(), self._tally, self._done),
+            *self._address,
         )
         self._all.append(client)
         return client

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import socket
 import subprocess
@@ -24,7 +23,6 @@ from string import Template
 from types import MappingProxyType
 
 HERE = Path(__file__).parent
-PEERS = HERE / ".peers"
 GATE_CORE, LOAD_CORE = 0, 1
 PATIENCE = 60.0
 
@@ -69,15 +67,25 @@ Opener = Callable[[Place], AbstractContextManager[Target]]
 
 @contextmanager
 def running(
-    command: Sequence[str], *, runtime: int | None, url: str, folder: Path, path: str = "/v1/models"
+    command: Sequence[str],
+    *,
+    runtime: int | None,
+    url: str,
+    folder: Path,
+    path: str = "/v1/models",
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[int, float]]:
-    """`command` on `runtime` for as long as the block lasts; yields its pid and the seconds until it answered."""
+    """`command` on a core for as long as the block lasts; yields its pid and the seconds until it answered."""
     pinned = command if runtime is None else ["taskset", "--cpu-list", str(runtime), *command]
     log = folder / "log"
     with log.open("ab") as said:
         begun = time.perf_counter()
         child = subprocess.Popen(
-            pinned, stdout=subprocess.DEVNULL, stderr=said, cwd=folder, env=_environment()
+            pinned,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            cwd=folder,
+            env=_environment() | dict(environment or {}),
         )
         try:
             while not _answers(url + path):
@@ -163,32 +171,6 @@ def prepare(
     return _llmgate(place, "key", "create", "bench", "--name=bench", "--quiet").strip()
 
 
-def peer(*packages: str, command: str, settings: str = "") -> Opener:
-    """Another gateway from PyPI, installed on first use into a folder of its own."""
-
-    @contextmanager
-    def opened(place: Place) -> Iterator[Target]:
-        home = PEERS / packages[0]
-        if not (home / "bin" / "pip").exists():
-            subprocess.run([sys.executable, "-m", "venv", home], check=True)
-            subprocess.run([home / "bin" / "pip", "install", "--quiet", *packages], check=True)
-        key = f"sk-{secrets.token_hex(24)}"
-        values = {"PORT": str(place.port), "BACKEND": f"http://127.0.0.1:{place.backend}", "KEY": key}
-        (place.folder / "peer.yaml").write_text(Template(settings).substitute(values))
-        words = Template(command).substitute(values, BIN=str(home / "bin")).split()
-        with running(words, runtime=GATE_CORE, url=place.url, folder=place.folder) as (pid, seconds):
-            yield Target(place.url, pid, {"authorization": f"Bearer {key}"}, seconds)
-
-    return opened
-
-
-LITELLM = """
-model_list:
-  - model_name: m
-    litellm_params: {model: openai/m, api_base: $BACKEND/v1, api_key: none}
-general_settings: {master_key: $KEY}
-"""
-
 OWN: Mapping[str, Opener] = MappingProxyType(
     {
         "direct": direct,
@@ -203,18 +185,6 @@ OWN: Mapping[str, Opener] = MappingProxyType(
     }
 )
 """What `make bench` measures, in the order of the table; each gate does one thing more than the one before."""
-
-OTHERS: Mapping[str, Opener] = MappingProxyType(
-    {
-        "vllm-router": peer(
-            "vllm-router", command="$BIN/vllm-router --port $PORT --worker-urls $BACKEND --policy round_robin"
-        ),
-        "LiteLLM": peer(
-            "litellm[proxy]", command="$BIN/litellm --port $PORT --config peer.yaml", settings=LITELLM
-        ),
-    }
-)
-"""What `PEERS=1 make bench` adds."""
 
 SCALING: Mapping[str, Opener] = MappingProxyType(
     {str(n): gate(*EVERYTHING, workers=n, cluster=True) for n in (1, 2)}

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from benchmarks.backend import DynamicUpstream, event, plain
+from benchmarks.backend import Backend, event, plain
 from benchmarks.figures import body
 from benchmarks.load import Load, Run, Spread
 from servers import Peer, ScriptedUpstream
@@ -17,7 +17,7 @@ SHORT = 0.02
 
 @asynccontextmanager
 async def backend() -> AsyncIterator[str]:
-    server = await asyncio.get_running_loop().create_server(DynamicUpstream, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(Backend, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
@@ -34,7 +34,7 @@ async def test_plain_answers_are_counted() -> None:
 async def test_a_stream_is_over_with_its_last_chunk() -> None:
     """And its pieces have gaps between them."""
     async with backend() as url:
-        load = Load(url=url, body=body(1024, "chunks=5&pause=0.001"), seconds=SHORT, connections=1)
+        load = Load(url=url, body=body(1024, "chunks=5,pause=0.001"), seconds=SHORT, connections=1)
         report = await Run(load).run()
     assert report.failed == 0
     assert report.requests >= 1
@@ -44,7 +44,7 @@ async def test_a_stream_is_over_with_its_last_chunk() -> None:
 async def test_a_rate_sends_as_many_requests_as_it_says() -> None:
     """Whatever they take; those that find no idle connection open one."""
     async with backend() as url:
-        load = Load(url=url, body=body(99, "chunks=5&pause=0.01"), seconds=SHORT, connections=1, rate=500.0)
+        load = Load(url=url, body=body(99, "chunks=5,pause=0.01"), seconds=SHORT, connections=1, rate=500.0)
         report = await Run(load).run()
     assert report.requests == 10
 
