@@ -1,6 +1,7 @@
 """Who may know whom: the layers of the house, held by its imports, those for type checkers alone included."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,14 @@ def test_imports_only_go_down() -> None:
         if part in depth and depth[imported] <= depth[part] and imported != part
     ]
     assert wrong == []
+
+
+def test_the_drawing_of_the_house_is_the_one_that_is_built() -> None:
+    """docs/guide/house.md shows the rooms in the order of LAYERS."""
+    text = (ROOT / "docs" / "guide" / "house.md").read_text()
+    drawing = text.split("```\n")[1].splitlines()
+    rooms = [set(re.split(r" {3,}", line)[0].split("  ")) for line in drawing]
+    assert rooms == [layer for layer in LAYERS if layer != {"__main__"}]
 
 
 def test_middlewares_do_not_know_each_other() -> None:

@@ -19,6 +19,7 @@ from ..store.schema import quotas
 from .dry_run import dry_run
 from .options import gate_file, json_option
 from .output import print_json
+from .stacks import Stack, stacks_of
 from .store_file import empty_or_foreign, unusable
 
 if TYPE_CHECKING:
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Findings:
-    """What a check found, one line each: good things, what is probably not meant, and what cannot work."""
+    """What a check found, one line each: good things, what is probably not meant, and what cannot work.
+
+    `stacks` are the lists of middleware that requests would go through.
+    """
 
     good: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    stacks: list[Stack] = field(default_factory=list)
 
 
 @click.command()
@@ -47,8 +52,9 @@ class Findings:
 def command(path: Path, ctx: click.Context, *, live: bool, with_upstreams: bool, as_json: bool) -> None:
     """Say whether gate.toml can be served, and every problem if not.
 
-    Reads the file, builds the gate with its plugins, and looks at a store on this host without changing it.
-    Nobody is asked anything without --live. With a problem the exit code is 2; warnings leave it at 0.
+    Reads the file, builds the gate with its plugins, prints the middleware that stands around each route, and
+    looks at a store on this host without changing it. Nobody is asked anything without --live. With a problem
+    the exit code is 2; warnings leave it at 0.
     """
     findings = asyncio.run(_check(path, live=live, with_upstreams=with_upstreams))
     findings.warnings = located(path, findings.warnings)
@@ -58,6 +64,10 @@ def command(path: Path, ctx: click.Context, *, live: bool, with_upstreams: bool,
     else:
         for line in findings.good:
             click.echo(line)
+        if findings.stacks:
+            click.echo("middleware, from the outside in:")
+        for stack in findings.stacks:
+            click.echo(f"  {stack}")
         for line in findings.warnings:
             click.echo(f"warning: {line}", err=True)
         for line in findings.problems:
@@ -76,6 +86,7 @@ async def _check(path: Path, *, live: bool, with_upstreams: bool) -> Findings:
             counts = {"routes": config.routes, "upstreams": config.upstreams, "plugins": config.plugins}
             found = ", ".join(f"{name}: {len(things)}" for name, things in counts.items())
             findings.good.append(f"{path}: good ({found})")
+            findings.stacks = [*stacks_of(gate)]
             if live or with_upstreams:
                 from .live import check_live, check_upstreams  # noqa: PLC0415 - it needs what serving needs
 

@@ -15,6 +15,7 @@ from ..gate.stack import Layer
 from .dry_run import dry_run
 from .options import gate_file, json_option
 from .output import Row, show
+from .stacks import names_of
 
 if TYPE_CHECKING:
     from starlette.middleware import Middleware
@@ -23,16 +24,21 @@ if TYPE_CHECKING:
     from ..gate.router import Claim
 
 
+COLUMNS = ("address", "method", "path", "route", "owner", "upstream", "layers")
+
+
 @click.command()
 @json_option
 @gate_file
 def command(path: Path, *, as_json: bool) -> None:
     """List every method and path that the gate takes.
 
-    The gate is built for it, but neither the store nor an upstream is asked.
+    The gate is built for it, but neither the store nor an upstream is asked. Layers are those that gate.toml has a
+    name for; --json has every one, as `llmgate check` prints them.
     """
     rows = asyncio.run(_rows(load(path)))
-    show(rows, as_json=as_json, empty="No routes yet: add [[routes]] to gate.toml.")
+    empty = "No routes yet: add [[routes]] to gate.toml."
+    show(rows, as_json=as_json, empty=empty, columns=COLUMNS)
 
 
 async def _rows(config: Config) -> list[Row]:
@@ -55,4 +61,5 @@ def _row(address: str, route: BaseRoute, claim: Claim) -> Row:
         "owner": getattr(route, "owner", None),
         "upstream": ", ".join(route.settings.served_by) if isinstance(route, ProxyMount) else None,
         "layers": [layer.name for layer in middleware if isinstance(layer, Layer) and layer.name] or None,
+        "middleware": names_of(middleware),
     }
