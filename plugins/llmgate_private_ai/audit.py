@@ -110,9 +110,10 @@ class Audit:
         self._prefix = prefix
 
     async def observe(self, scope: Scope, exchange: Exchange, status: int) -> None:
-        """Note a request that was answered with `status`."""
+        """Note a request of the API that was answered with `status`; the dashboard's pages are none."""
+        below = scope["path"].startswith(f"{self._prefix}/") or scope["path"] == self._prefix
         path = scope["path"].removeprefix(self._prefix).rstrip("/") or "/"
-        if path in LEFT_OUT or scope["method"] == "OPTIONS":
+        if not below or path in LEFT_OUT or scope["method"] == "OPTIONS":
             return
         headers, principal = Headers(scope=scope), exchange.principal
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)

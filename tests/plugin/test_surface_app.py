@@ -1,9 +1,10 @@
 """What holds for all operations of a surface."""
 
+import asyncio
 from typing import Any
 
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from llmgate.errors import ClientGone
 from llmgate.exchange import Exchange
@@ -71,6 +72,46 @@ async def test_an_observer_is_told_of_every_request() -> None:
     with pytest.raises(ClientGone):
         await through(wrap(broken, surface_layers(surface)), "GET", "/")
     assert seen == [200, 400, 0]
+
+
+async def test_an_observer_is_done_before_the_last_of_an_answer_leaves() -> None:
+    """Who has read an answer finds it in the log; a client that leaves meanwhile does not keep it out."""
+    order: list[str] = []
+    observing, go_on = asyncio.Event(), asyncio.Event()
+
+    async def observe(scope: Scope, exchange: Exchange, status: int) -> None:
+        observing.set()
+        await go_on.wait()
+        order.append(f"observed {status}")
+
+    async def in_two(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await send({"type": "http.response.body", "body": b"b"})
+
+    async def sent(message: Message) -> None:
+        order.append(message.get("body", b"start").decode())
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    app = wrap(in_two, surface_layers(Surface("s", observe=observe)))
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    go_on.set()
+    await app(scope, receive, sent)
+    assert order == ["start", "a", "observed 200", "b"]
+
+    order.clear()
+    observing.clear()
+    go_on.clear()
+    leaving = asyncio.create_task(app(scope, receive, sent))
+    await observing.wait()
+    leaving.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert order == ["start", "a", "observed 200"]
 
 
 def test_a_surface_serves_what_it_declares_and_what_follows() -> None:

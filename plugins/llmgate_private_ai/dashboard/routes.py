@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
+
+from llmgate.plugin.api import SESSION_COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,11 +31,12 @@ STRIPE = "https://js.stripe.com"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page: where it is, what it is called, which script fills it, and whether it is for those signed out."""
+    """One page: where it is, what it is called, which script fills it, what it is for, whether all see it."""
 
     path: str
     title: str
     module: str
+    lead: str = ""
     public: bool = False
 
 
@@ -41,19 +45,23 @@ PAGES = (
     Page("/auth/login", "Sign in", "login", public=True),
     Page("/auth/register", "Register", "register", public=True),
     Page("/upgrade", "Your plan", "upgrade", public=True),
-    Page("/auth/token", "API Tokens", "tokens"),
-    Page("/account", "Account", "account"),
-    Page("/private-ai-keys", "Private AI Keys", "keys"),
+    Page("/auth/token", "API Tokens", "tokens", "For programs that use this API in your name."),
+    Page("/account", "Account", "account", "Your address, your password, and the way out."),
+    Page("/private-ai-keys", "Private AI Keys", "keys", "Each opens models, a vector database, or both."),
     Page("/private-ai-keys/{id:int}", "Private AI Key", "key"),
-    Page("/team-admin/users", "Users", "team_users"),
-    Page("/team-admin/private-ai-keys", "Team Keys", "team_keys"),
-    Page("/team-admin/pricing", "Pricing", "team_pricing"),
-    Page("/admin/teams", "Teams", "admin_teams"),
-    Page("/admin/users", "All Users", "admin_users"),
-    Page("/admin/regions", "Regions", "admin_regions"),
-    Page("/admin/products", "Products", "admin_products"),
-    Page("/admin/private-ai-keys", "All Keys", "admin_keys"),
-    Page("/admin/audit-logs", "Audit Logs", "admin_audit"),
+    Page("/team-admin/users", "Users", "team_users", "The members of your team and what each may do."),
+    Page(
+        "/team-admin/private-ai-keys", "Team Keys", "team_keys", "The keys of your team and of its members."
+    ),
+    Page("/team-admin/pricing", "Pricing", "team_pricing", "Your plan, and what it allows."),
+    Page("/admin/teams", "Teams", "admin_teams", "Who uses this system, and on which terms."),
+    Page("/admin/users", "All Users", "admin_users", "Everybody who may sign in."),
+    Page("/admin/regions", "Regions", "admin_regions", "Where models and vector databases are."),
+    Page("/admin/products", "Products", "admin_products", "What a subscription allows a team."),
+    Page("/admin/private-ai-keys", "All Keys", "admin_keys", "Every key of every team."),
+    Page(
+        "/admin/audit-logs", "Audit Logs", "admin_audit", "Every request of the API, refused ones included."
+    ),
 )
 
 
@@ -73,6 +81,8 @@ def dashboard_routes(settings: DashboardSettings) -> list[BaseRoute]:
 
     def handler(page: Page) -> Callable[[Request], Awaitable[Response]]:
         async def show(request: Request) -> Response:
+            if not page.public and SESSION_COOKIE not in request.cookies:
+                return RedirectResponse(_log_in(request.url.path), 303, headers=headers)
             return templates.TemplateResponse(request, "page.html", {"page": page}, headers=headers)
 
         return show
@@ -90,6 +100,10 @@ def dashboard_routes(settings: DashboardSettings) -> list[BaseRoute]:
         Route("/api/config", config),
         Mount("/static", _Revalidated(directory=HERE / "static"), name="static"),
     ]
+
+
+def _log_in(path: str) -> str:
+    return "/auth/login" if path == "/" else f"/auth/login?next={quote(path, safe='')}"
 
 
 def security_headers(*, stripe: bool) -> dict[str, str]:

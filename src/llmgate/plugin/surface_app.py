@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from starlette.middleware import Middleware
 
@@ -23,7 +24,11 @@ log = logging.getLogger("llmgate")
 
 
 class Observed:
-    """Tells `observe` of every request to `app` once it is answered."""
+    """Tells `observe` of every request to `app`, before the last of its answer leaves: who has it can rely on that.
+
+    Of a request without a whole answer it is told when the request ends, with a status of 0 if none was sent. A
+    client that leaves meanwhile cuts no observer short.
+    """
 
     def __init__(self, app: ASGIApp, *, observe: Observe) -> None:
         self.app = app
@@ -31,25 +36,46 @@ class Observed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        status = 0
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status, told = 0, False
+
+        async def tell() -> None:
+            nonlocal told
+            if not told:
+                told = True
+                await _to_its_end(self._tell(scope, status))
 
         async def noting(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif message["type"] == "http.response.body" and not message.get("more_body", False):
+                await tell()
             await send(message)
 
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         try:
             await self.app(scope, receive, noting)
         finally:
-            exchange = exchange_of(scope)
-            try:
-                await self._observe(scope, exchange, status)
-            except Exception:  # who watches must not spoil what was answered
-                log.exception("request %s: the surface's observer failed", exchange.id)
+            await tell()
+
+    async def _tell(self, scope: Scope, status: int) -> None:
+        exchange = exchange_of(scope)
+        try:
+            await self._observe(scope, exchange, status)
+        except Exception:  # who watches must not spoil what was answered
+            log.exception("request %s: the surface's observer failed", exchange.id)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work` to its end; if the caller is cancelled meanwhile, that is raised afterwards."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 class Headed:

@@ -7,6 +7,15 @@ export class ApiError extends Error {
   }
 }
 
+const signedIn = () => document.body.classList.contains("signed-in");
+
+// The session has ended: sign in again, and come back here.
+function signInAgain() {
+  const next = location.pathname === "/" ? "" : `?next=${encodeURIComponent(location.pathname)}`;
+  location.replace(`/auth/login${next}`);
+  return new Promise(() => {});
+}
+
 // Resolves to the JSON of the answer (null where it has none); rejects with an ApiError whose message can be shown.
 export async function call(method, path, body) {
   const options = { method, headers: {}, credentials: "same-origin" };
@@ -22,6 +31,7 @@ export async function call(method, path, body) {
   } catch {
     throw new ApiError(0, "The server cannot be reached. Check your connection and try again.");
   }
+  if (response.status === 401 && signedIn()) return signInAgain();
   const text = await response.text();
   let value = null;
   try {

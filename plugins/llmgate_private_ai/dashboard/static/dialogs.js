@@ -10,8 +10,8 @@ export function field({ name, label, type = "text", value, options, required = t
     return h("div", {}, h("label", { class: "inline", for: id }, box, label));
   }
   if (type === "radio") {
-    const choice = ([key, text], index) =>
-      h("div", {}, h("label", { class: "inline" }, h("input", { type, name, value: key, checked: index === 0 }), text));
+    const choice = ([key, text, more], index) =>
+      h("label", { class: "inline" }, h("input", { type, name, value: key, checked: index === 0 }), h("span", {}, text, more && h("small", {}, more)));
     return h("fieldset", {}, h("legend", {}, label), options.map(choice));
   }
   const described = help && `${id}-help`;

@@ -11,14 +11,26 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+// What one can do on this page, beside its title.
+export const tools = (...buttons) => document.getElementById("tools").replaceChildren(...buttons.filter(Boolean));
+
+// Runs `work`, and shows what goes wrong as a notice.
+export const attempt = (work) => async () => {
+  try {
+    await work();
+  } catch (error) {
+    notice(error.message);
+  }
+};
+
 export const button = (label, onclick, kind = "") => h("button", { type: "button", class: kind, onclick }, label);
 
 // `rows` of a table; `columns` are {label, value(row), number}. A value is text or an element.
 export function table(caption, columns, rows) {
   const head = columns.map(({ label, number }) => h("th", { scope: "col", class: number && "number" }, label));
   const line = (row) =>
-    h("tr", {}, columns.map((c) => h("td", { "data-label": c.label, class: c.number && "number" }, c.value(row) ?? "–")));
-  return h("table", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows.map(line)));
+    h("tr", {}, columns.map((c) => h("td", { "data-label": c.label, class: c.number && "number" }, c.value(row) || "–")));
+  return h("div", { class: "table" }, h("table", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows.map(line))));
 }
 
 export const pairs = (entries) =>
@@ -69,8 +81,16 @@ export async function show(place, load, render, empty) {
 
 export const money = (value) => (value === null || value === undefined ? "–" : `$${Number(value).toFixed(2)}`);
 export const count = (value) => (value === null || value === undefined ? "–" : Number(value).toLocaleString("en"));
-export function moment(value) {
-  if (!value) return "–";
-  const date = new Date(value);
-  return h("time", { datetime: value }, date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }));
+const time = (value, format) => (value ? h("time", { datetime: value }, new Date(value).toLocaleString(undefined, format)) : "–");
+export const moment = (value) => time(value, { dateStyle: "medium", timeStyle: "short" });
+export const day = (value) => time(value, { dateStyle: "medium" });
+
+// Text that is there to be copied.
+export function snippet(text, what) {
+  const copy = button("Copy", async () => {
+    await navigator.clipboard.writeText(text);
+    notice(`${what} copied.`);
+  });
+  copy.setAttribute("aria-label", `Copy ${what}`);
+  return h("div", { class: "snippet" }, h("pre", {}, text), copy);
 }

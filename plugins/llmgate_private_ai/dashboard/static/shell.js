@@ -1,8 +1,10 @@
 // Every page: who is signed in, the sidebar, and the module of the page, which fills #content.
 import { get, post } from "./api.js";
-import { h, button } from "./dom.js";
+import { h, attempt, button } from "./dom.js";
 
 export const ROLES = { admin: "Team Admin", key_creator: "Key Creator", read_only: "Read Only" };
+
+const REFRESH_AFTER = 10 * 60 * 1000;
 
 const GROUPS = [
   { title: "", links: [["/", "Dashboard"], ["/private-ai-keys", "Private AI Keys"]] },
@@ -26,21 +28,20 @@ const GROUPS = [
   { title: "Account", links: [["/account", "Account"], ["/auth/token", "API Tokens"]] },
 ];
 
+export const logOut = attempt(async () => {
+  await post("/auth/logout");
+  location.assign("/auth/login");
+});
+
 function sidebar(me) {
   const link = ([href, text]) => {
     const here = location.pathname === href || (href !== "/" && location.pathname.startsWith(`${href}/`));
     return h("li", {}, h("a", { href, "aria-current": here && "page" }, text));
   };
   const group = ({ title, links }) => [title && h("h2", {}, title), h("ul", {}, links.map(link))];
-  const leave = button("Log out", async () => {
-    await post("/auth/logout");
-    location.assign("/auth/login");
-  });
-  return [
-    ...GROUPS.filter(({ visible }) => !visible || visible(me)).flatMap(group),
-    h("p", { class: "help" }, me.email),
-    leave,
-  ];
+  const shown = GROUPS.filter(({ visible }) => !visible || visible(me)).map(group);
+  const who = h("div", { class: "me" }, h("p", {}, me.email, me.team_name && h("span", { class: "help" }, h("br"), me.team_name)), button("Log out", logOut));
+  return h("div", {}, shown.flat().filter(Boolean), who);
 }
 
 function prepareMenu(nav) {
@@ -48,28 +49,35 @@ function prepareMenu(nav) {
   menu.addEventListener("click", () => menu.setAttribute("aria-expanded", String(nav.classList.toggle("open"))));
 }
 
+// Who works here stays signed in: a session that is used gets a new one before it ends.
+async function stayIn() {
+  const last = Number(sessionStorage.getItem("refreshed"));
+  if (Date.now() - last < REFRESH_AFTER) return;
+  if (last) await get("/auth/validate-jwt");
+  sessionStorage.setItem("refreshed", Date.now());
+}
+
 async function start() {
-  const main = document.getElementById("main");
+  const { page } = document.getElementById("main").dataset;
   const content = document.getElementById("content");
-  let me = null;
   try {
-    if (main.dataset.public !== "true") {
+    let me = null;
+    if (document.body.classList.contains("signed-in")) {
+      await stayIn();
       me = await get("/auth/me");
       const nav = document.getElementById("sidebar");
-      nav.replaceChildren(...sidebar(me).filter(Boolean));
+      nav.replaceChildren(sidebar(me));
       prepareMenu(nav);
+    } else {
+      sessionStorage.removeItem("refreshed");
     }
-    const page = await import(`./pages/${main.dataset.page}.js`);
-    await page.default(content, me);
+    await (await import(`./pages/${page}.js`)).default(content, me);
   } catch (error) {
-    if (error.status === 401 && main.dataset.public !== "true") {
-      const next = location.pathname === "/" ? "" : `?next=${encodeURIComponent(location.pathname)}`;
-      location.replace(`/auth/login${next}`);
-      return;
-    }
     content.replaceChildren(
       h("div", { class: "state error", role: "alert" }, h("p", {}, error.message), button("Reload", () => location.reload())),
     );
+  } finally {
+    content.setAttribute("aria-busy", "false");
   }
 }
 

@@ -1,8 +1,8 @@
-// The caller's own account: address, password, and the way out.
+// The caller's own account: address, password, and the way out. Another password ends every session: this one begins anew.
 import { post, put } from "../api.js";
-import { h, button, card, notice, pairs } from "../dom.js";
+import { h, button, card, notice, pairs, tools } from "../dom.js";
 import { form } from "../dialogs.js";
-import { ROLES } from "../shell.js";
+import { ROLES, logOut } from "../shell.js";
 
 export default async function page(content, me) {
   const current = { name: "current_password", label: "Current password", type: "password", autocomplete: "current-password" };
@@ -15,19 +15,15 @@ export default async function page(content, me) {
     "Change Password",
     async (entered) => {
       await put("/auth/me/update", entered);
+      await post("/auth/login", new URLSearchParams({ username: me.email, password: entered.new_password }));
       password.reset();
       notice("The password is changed.");
     },
   );
-  const leave = button("Log out", async () => {
-    await post("/auth/logout");
-    location.assign("/auth/login");
-  });
+  tools(button("Log out", logOut));
+  const you = pairs({ Email: me.email, Team: me.team_name, Role: me.is_admin ? "Admin" : (ROLES[me.role] ?? me.role) });
+  const tokens = h("p", {}, h("a", { href: "/auth/token" }, "API Tokens"), " let programs use this API in your name.");
   content.replaceChildren(
-    card("You", pairs({ Email: me.email, Team: me.team_name, Role: me.is_admin ? "Admin" : (ROLES[me.role] ?? me.role) })),
-    card("API Tokens", h("p", {}, h("a", { href: "/auth/token" }, "API Tokens"), " let programs use this API in your name.")),
-    card("Email", email),
-    card("Password", password),
-    leave,
+    h("div", { class: "cards" }, card("You", you), card("API Tokens", tokens), card("Email", email), card("Password", password)),
   );
 }

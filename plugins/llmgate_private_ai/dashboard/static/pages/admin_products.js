@@ -1,6 +1,6 @@
 // Products: what a plan allows. And which pricing table of Stripe is shown to teams.
 import { del, get, post, put } from "../api.js";
-import { h, actions, badge, button, card, count, money, notice, show, table } from "../dom.js";
+import { h, actions, badge, button, card, count, money, notice, show, table, tools } from "../dom.js";
 import { confirmDialog, form, formDialog } from "../dialogs.js";
 
 const NUMBERS = [
@@ -66,6 +66,7 @@ export default async function page(content) {
       notice("The pricing table is saved.");
     },
   );
-  content.replaceChildren(h("div", { class: "toolbar" }, button("Create Product", () => edit(null, refresh), "primary")), list, card("Pricing table", prices));
+  tools(button("Create Product", () => edit(null, refresh), "primary"));
+  content.replaceChildren(list, card("Pricing table", prices));
   await refresh();
 }

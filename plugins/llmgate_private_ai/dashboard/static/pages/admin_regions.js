@@ -1,6 +1,6 @@
 // Regions: a backend for models and a PostgreSQL server for vectors. Secrets go in and never come out.
 import { del, get, post, put } from "../api.js";
-import { h, actions, badge, button, notice, show, table } from "../dom.js";
+import { actions, attempt, badge, button, notice, show, table, tools } from "../dom.js";
 import { confirmDialog, formDialog } from "../dialogs.js";
 
 const FIELDS = [
@@ -55,7 +55,6 @@ async function dedicate(region, refresh) {
 }
 
 export default async function page(content) {
-  const list = h("div");
   const remove = (region) =>
     confirmDialog({
       title: `Delete ${region.name}?`,
@@ -75,12 +74,12 @@ export default async function page(content) {
       value: (region) =>
         actions(
           button("Change", () => edit(region, refresh)),
-          region.is_dedicated && button("Teams", () => dedicate(region, refresh).catch((error) => notice(error.message))),
+          region.is_dedicated && button("Teams", attempt(() => dedicate(region, refresh))),
           button("Delete", () => remove(region), "danger"),
         ),
     },
   ];
-  const refresh = () => show(list, () => get("/regions/admin"), (regions) => table("All regions", columns, regions), "There are no regions yet.");
-  content.replaceChildren(h("div", { class: "toolbar" }, button("Create Region", () => edit(null, refresh), "primary")), list);
+  const refresh = () => show(content, () => get("/regions/admin"), (regions) => table("All regions", columns, regions), "There are no regions yet.");
+  tools(button("Create Region", () => edit(null, refresh), "primary"));
   await refresh();
 }

@@ -1,6 +1,6 @@
 // All teams: create, look into one, its plan and its end.
 import { del, get, post, put } from "../api.js";
-import { h, actions, badge, button, card, moment, notice, pairs, show, table } from "../dom.js";
+import { h, actions, attempt, badge, button, card, day, moment, notice, pairs, show, table, tools } from "../dom.js";
 import { confirmDialog, formDialog } from "../dialogs.js";
 import { addUser, memberColumns } from "./team_users.js";
 
@@ -37,15 +37,12 @@ async function subscribe(team, refresh) {
   });
 }
 
-const said = (work, text, refresh) => async () => {
-  try {
+const said = (work, text, refresh) =>
+  attempt(async () => {
     await work();
     notice(text);
     await refresh();
-  } catch (error) {
-    notice(error.message);
-  }
-};
+  });
 
 async function details(team, me, refresh) {
   const [full, products] = await Promise.all([get(`/teams/${team.id}`), get("/products", { team_id: team.id })]);
@@ -56,15 +53,15 @@ async function details(team, me, refresh) {
     "Last payment": moment(full.last_payment),
     Products: products.map((product) => product.name).join(", ") || "none",
   });
-  const tools = h(
+  const choices = h(
     "div",
     { class: "toolbar" },
     button("Add User", () => addUser(team.id, refresh)),
     button("Extend Trial", said(() => post(`/teams/${team.id}/extend-trial`), "The trial starts over.", refresh)),
     button(full.is_always_free ? "End Always Free" : "Always Free", said(() => put(`/teams/${team.id}`, { is_always_free: !full.is_always_free }), "Saved.", refresh)),
-    button("Subscribe", () => subscribe(team, refresh).catch((error) => notice(error.message))),
+    button("Subscribe", attempt(() => subscribe(team, refresh))),
   );
-  return card(team.name, facts, tools, full.users?.length ? table("Members", memberColumns(refresh, me), full.users) : h("p", { class: "help" }, "No members yet."));
+  return card(team.name, facts, choices, full.users?.length ? table("Members", memberColumns(refresh, me), full.users) : h("p", { class: "help" }, "No members yet."));
 }
 
 export default async function page(content, me) {
@@ -85,10 +82,11 @@ export default async function page(content, me) {
     { label: "Name", value: (team) => team.name },
     { label: "Admin Email", value: (team) => team.admin_email },
     { label: "State", value: (team) => [team.is_active ? badge("active", "good") : badge("suspended", "bad"), team.is_always_free && badge("always free")].filter(Boolean).flatMap((b) => [b, " "]) },
-    { label: "Created", value: (team) => moment(team.created_at) },
+    { label: "Created", value: (team) => day(team.created_at) },
     { label: "Actions", value: (team) => actions(button("Details", () => look(team)), button("Delete", () => remove(team), "danger")) },
   ];
   const refresh = () => show(list, () => get("/teams"), (teams) => table("All teams", columns, teams), "There are no teams yet.");
-  content.replaceChildren(h("div", { class: "toolbar" }, button("Create Team", () => createTeam(refresh), "primary")), list, detail);
+  tools(button("Create Team", () => createTeam(refresh), "primary"));
+  content.replaceChildren(list, detail);
   await refresh();
 }

@@ -1,6 +1,6 @@
 // All users: find, add, change what they are.
 import { del, get, post, put } from "../api.js";
-import { h, actions, badge, button, notice, show, table } from "../dom.js";
+import { h, actions, attempt, badge, button, notice, show, table, tools } from "../dom.js";
 import { confirmDialog, formDialog } from "../dialogs.js";
 import { ROLES } from "../shell.js";
 import { changeRole, roleField } from "./team_users.js";
@@ -26,17 +26,14 @@ async function addUser(refresh) {
 
 export default async function page(content, me) {
   const list = h("div");
-  const search = h("input", { id: "search", type: "search", oninput: () => draw() });
+  const search = h("input", { id: "search", type: "search", oninput: () => list.replaceChildren(...found()) });
   let users = [];
-  const change = (user, fields, text) => async () => {
-    try {
+  const change = (user, fields) =>
+    attempt(async () => {
       await put(`/users/${user.id}`, fields);
-      notice(text);
+      notice("Saved.");
       await refresh();
-    } catch (error) {
-      notice(error.message);
-    }
-  };
+    });
   const remove = (user) =>
     confirmDialog({
       title: `Delete ${user.email}?`,
@@ -56,22 +53,19 @@ export default async function page(content, me) {
       value: (user) =>
         user.id !== me.id &&
         actions(
-          user.team_id ? button("Change Role", () => changeRole(user, refresh)) : button(user.is_admin ? "Revoke Admin" : "Make Admin", change(user, { is_admin: !user.is_admin }, "Saved.")),
-          button(user.is_active ? "Deactivate" : "Activate", change(user, { is_active: !user.is_active }, "Saved.")),
+          user.team_id ? button("Change Role", () => changeRole(user, refresh)) : button(user.is_admin ? "Revoke Admin" : "Make Admin", change(user, { is_admin: !user.is_admin })),
+          button(user.is_active ? "Deactivate" : "Activate", change(user, { is_active: !user.is_active })),
           button("Delete", () => remove(user), "danger"),
         ),
     },
   ];
-  const draw = () => {
+  const found = () => {
     const wanted = search.value.toLowerCase();
-    const found = users.filter((user) => user.email.includes(wanted) || (user.team_name ?? "").toLowerCase().includes(wanted));
-    list.replaceChildren(found.length ? table("All users", columns, found) : h("p", { class: "state" }, "Nobody matches."));
+    const those = users.filter((user) => user.email.includes(wanted) || (user.team_name ?? "").toLowerCase().includes(wanted));
+    return [those.length ? table("All users", columns, those) : h("p", { class: "state" }, "Nobody matches.")];
   };
-  const refresh = () =>
-    show(list, async () => (users = await get("/users")), () => (queueMicrotask(draw), []));
-  content.replaceChildren(
-    h("div", { class: "toolbar" }, h("div", { class: "grow" }, h("label", { for: "search" }, "Search"), search), button("Add User", () => addUser(refresh).catch((error) => notice(error.message)), "primary")),
-    list,
-  );
+  const refresh = () => show(list, async () => (users = await get("/users")), found);
+  tools(button("Add User", attempt(() => addUser(refresh)), "primary"));
+  content.replaceChildren(h("div", { class: "toolbar" }, h("div", { class: "grow" }, h("label", { for: "search" }, "Search by address or team"), search)), list);
   await refresh();
 }

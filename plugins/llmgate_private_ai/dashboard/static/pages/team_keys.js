@@ -1,6 +1,6 @@
 // The keys of the team and of its members: for whom they are made, and how long a budget lasts.
 import { get, put } from "../api.js";
-import { h, actions, button, notice, show } from "../dom.js";
+import { actions, attempt, button, notice, show, tools } from "../dom.js";
 import { formDialog } from "../dialogs.js";
 import { createKey, keyTable } from "./keys.js";
 
@@ -20,17 +20,19 @@ function changePeriod(key, refresh) {
 }
 
 export default async function page(content, me) {
-  const list = h("div");
-  const actionsOf = { label: "Actions", value: (key) => key.litellm_token && actions(button("Budget Period", () => changePeriod(key, refresh))) };
-  const refresh = () => show(list, () => get("/private-ai-keys", { team_id: me.team_id }), (keys) => keyTable("Keys of the team and its members", keys, [actionsOf]), "The team has no keys yet.");
-  const create = async () => {
-    const members = await get("/users");
-    const owners = [
-      [JSON.stringify({ team_id: me.team_id }), "the team (service key)"],
-      ...members.map((user) => [JSON.stringify({ owner_id: user.id }), user.email]),
-    ];
-    await createKey(refresh, owners);
-  };
-  content.replaceChildren(h("div", { class: "toolbar" }, button("Create Key", () => create().catch((error) => notice(error.message)), "primary")), list);
+  const users = await get("/users");
+  const owners = [
+    [JSON.stringify({ team_id: me.team_id }), "the team (service key)"],
+    ...users.map((user) => [JSON.stringify({ owner_id: user.id }), user.email]),
+  ];
+  const period = { label: "Actions", value: (key) => key.litellm_token && actions(button("Budget Period", () => changePeriod(key, refresh))) };
+  const refresh = () =>
+    show(
+      content,
+      () => get("/private-ai-keys", { team_id: me.team_id }),
+      (keys) => keyTable("Keys of the team and its members", keys, me, { users, more: [period] }),
+      "The team has no keys yet.",
+    );
+  tools(button("Create Key", attempt(() => createKey(owners)), "primary"));
   await refresh();
 }

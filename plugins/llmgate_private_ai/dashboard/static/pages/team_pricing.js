@@ -1,6 +1,6 @@
 // What the team has subscribed to, what that allows, and the way to Stripe. The page stands without js.stripe.com.
 import { get } from "../api.js";
-import { h, button, card, count, moment, money, pairs, table } from "../dom.js";
+import { h, button, card, count, moment, money, pairs, table, tools } from "../dom.js";
 
 const STRIPE = "https://js.stripe.com/v3/pricing-table.js";
 
@@ -51,16 +51,19 @@ export default async function page(content, me) {
     "primary",
   );
   const subscription = mine.length ? table("Current subscription", columns, mine) : h("p", {}, team.is_always_free ? "This team is free of charge." : "No plan yet: this team is on trial.");
+  const most = (name) => (mine.length ? Math.max(...mine.map((plan) => plan[name])) : null);
+  const of = (number, limit) => (limit === null ? count(number) : `${count(number)} of ${count(limit)}`);
   const used = pairs({
-    Users: count(team.users?.length),
-    Keys: count(keys.length),
-    "LLM tokens": count(keys.filter((key) => key.litellm_token).length),
-    "Vector databases": count(keys.filter((key) => key.database_name).length),
+    Users: of(team.users?.length, most("user_count")),
+    "LLM tokens": of(keys.filter((key) => key.litellm_token).length, most("total_key_count")),
+    "Service keys": of(keys.filter((key) => key.team_id && key.litellm_token).length, most("service_key_count")),
+    "Vector databases": of(keys.filter((key) => key.database_name).length, most("vector_db_count")),
     "Last payment": moment(team.last_payment),
   });
+  tools(manage);
   content.replaceChildren(
-    card("Subscription", subscription, problem, h("div", { class: "buttons" }, manage)),
-    card("Usage and limits", used),
+    problem,
+    h("div", { class: "cards" }, card("Subscription", subscription), card("Usage and limits", used)),
     card("Plans", await plans(me, settings)),
   );
 }

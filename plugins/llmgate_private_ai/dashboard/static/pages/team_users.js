@@ -1,6 +1,6 @@
 // The members of the caller's team: add, change roles, remove.
 import { get, post } from "../api.js";
-import { h, actions, badge, button, notice, show, table } from "../dom.js";
+import { actions, badge, button, notice, show, table, tools } from "../dom.js";
 import { confirmDialog, formDialog } from "../dialogs.js";
 import { ROLES } from "../shell.js";
 
@@ -60,8 +60,7 @@ export const memberColumns = (refresh, me) => [
 ];
 
 export default async function page(content, me) {
-  const list = h("div");
-  const refresh = () => show(list, () => get("/users"), (users) => table("Members of your team", memberColumns(refresh, me), users), "The team has no members yet.");
-  content.replaceChildren(h("div", { class: "toolbar" }, button("Add User", () => addUser(me.team_id, refresh), "primary")), list);
+  const refresh = () => show(content, () => get("/users"), (users) => table("Members of your team", memberColumns(refresh, me), users), "The team has no members yet.");
+  tools(button("Add User", () => addUser(me.team_id, refresh), "primary"));
   await refresh();
 }

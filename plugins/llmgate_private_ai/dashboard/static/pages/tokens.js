@@ -1,10 +1,9 @@
 // API tokens: for programs that use this API. The token itself is shown once.
 import { del, get, post } from "../api.js";
-import { h, actions, button, moment, notice, show, table } from "../dom.js";
+import { actions, button, moment, notice, show, table, tools } from "../dom.js";
 import { confirmDialog, formDialog, secretDialog } from "../dialogs.js";
 
 export default async function page(content) {
-  const list = h("div");
   const revoke = (token) =>
     button("Delete", () =>
       confirmDialog({
@@ -22,7 +21,7 @@ export default async function page(content) {
     { label: "Last used", value: (token) => moment(token.last_used_at) },
     { label: "Actions", value: (token) => actions(revoke(token)) },
   ];
-  const refresh = () => show(list, () => get("/auth/token"), (tokens) => table("Your API tokens", columns, tokens), "You have no API tokens.");
+  const refresh = () => show(content, () => get("/auth/token"), (tokens) => table("Your API tokens", columns, tokens), "You have no API tokens.");
   const create = () =>
     formDialog({
       title: "Create an API token",
@@ -34,6 +33,6 @@ export default async function page(content) {
         secretDialog({ title: "Your new token", text: "Copy it now: it is not shown again.", value: made.token, what: "API token" });
       },
     });
-  content.replaceChildren(h("div", { class: "toolbar" }, button("Create Token", create, "primary")), list);
+  tools(button("Create Token", create, "primary"));
   await refresh();
 }
