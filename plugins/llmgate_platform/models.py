@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -180,6 +180,14 @@ class Catalog:
         gone = (jobs.c.status == "COMPLETED") & ~sa.exists().where(models.c.job_id == jobs.c.id)
         async with self._store.connect() as db:
             return list((await db.execute(sa.select(jobs.c.id).where(gone))).scalars())
+
+    async def note_refused(self, job_ids: Collection[int]) -> None:
+        """The adapters of these jobs, and no others, are such as their engines do not take."""
+        refused = models.c.job_id.in_(job_ids)
+        async with self._store.begin() as db:
+            for status, mine in ((ERROR, refused), (AVAILABLE, models.c.job_id.is_not(None) & ~refused)):
+                values = {"status": status, "updated_at": self._store.clock()}
+                await db.execute(models.update().where(mine, models.c.status != status).values(values))
 
     async def create(self, owner_id: int, wanted: NewModel, base: ModelSettings) -> ModelRow:
         """A user's own name for a base model."""

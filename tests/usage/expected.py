@@ -93,6 +93,7 @@ EXPECTED = {
     "vllm/main/chat_stream_usage_n2.txt": (17, 8, 0, EXACT),
     "vllm/main/chunked_body.txt": (17, 2, 0, EXACT),
     "vllm/main/completions.txt": (1, 8, 0, EXACT),
+    "vllm/lora/completions_forced.txt": (11, 1, 0, EXACT),
     "vllm/main/completions_echo.txt": (1, 3, 0, EXACT),
     "vllm/main/completions_list_n.txt": (4, 6, 0, EXACT),
     "vllm/main/completions_stream.txt": (16, 3, 0, ESTIMATED),

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from llmgate.plugin.api import HealthSettings, RouteSettings, Secret, Unavailable, UpstreamSettings
 
+from ..models import ERROR
 from .llama import Announced, Servers, announcement_file, read_announcement
-from .targets import NOT_YET, Target, base_target
+from .targets import NOT_YET, REFUSED, Target, base_target
 from .vllm import ADAPTER_FIELD, Replica
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Targets:
         target = base_target(self._gate.routes[route.name], route, base, dialect)
         if row.job_id is None:
             return target
+        if row.status == ERROR:
+            raise Unavailable(REFUSED)
         if base.served_by == "vllm":
             # Asked for as its base, and priced so; the layer of the route puts its name in (see `layer`).
             return Target(target.app, target.path, base.upstream_model, dialect, {ADAPTER_FIELD: row.job_id})
@@ -123,6 +126,7 @@ class Keeper:
         self._artifacts = artifacts
         self._settings = settings
         self._bases: Sequence[ModelSettings] = settings.models
+        self._refused: set[int] | None = None
         self._replicas = {
             name: [
                 Replica(
@@ -154,14 +158,19 @@ class Keeper:
 
     async def _reconcile(self, servers: Servers) -> None:
         adapters = await self._catalog.adapters()
+        refused: set[int] = set()
         for base in self._bases:
             if base.served_by == "llama.cpp":
-                await servers.reconcile(base, adapters.get(base.name, []))
+                refused |= await servers.reconcile(base, adapters.get(base.name, []))
         withdrawn = await self._catalog.withdrawn() if self._replicas else []
         for name, replicas in self._replicas.items():
             mine = [base.name for base in self._bases if base.upstream == name and base.served_by == "vllm"]
-            wanted = {job: self._seen_by_engine(job) for each in mine for job in adapters.get(each, [])}
-            await asyncio.gather(*(replica.reconcile(wanted, withdrawn) for replica in replicas))
+            wanted = {job: self._seen_by_engine(job) for base in mine for job in adapters.get(base, [])}
+            each = await asyncio.gather(*(replica.reconcile(wanted, withdrawn) for replica in replicas))
+            refused |= set.intersection(*map(set, each))  # whom one of them has may be asked
+        if refused != self._refused:
+            await self._catalog.note_refused(refused)
+            self._refused = refused
 
     def _seen_by_engine(self, job_id: int) -> Path:
         folder = self._artifacts.adapter(job_id).absolute()

@@ -172,8 +172,14 @@ class Servers:
         self._draining: set[asyncio.Task[None]] = set()
         self._failed: dict[str, tuple[tuple[int, ...], float]] = {}
 
-    async def reconcile(self, base: ModelSettings, jobs: Sequence[int]) -> None:
-        """Let the base's server have the adapters of `jobs`, and no others."""
+    async def reconcile(self, base: ModelSettings, jobs: Sequence[int]) -> set[int]:
+        """Let the base's server have the adapters of `jobs`, and no others. Returns those that it does not take."""
+        await self._reconcile(base, jobs)
+        failed, _ = self._failed.get(base.name, ((), 0.0))
+        running = self._running.get(base.name)
+        return set(failed).difference(() if running is None else running.announced.jobs)
+
+    async def _reconcile(self, base: ModelSettings, jobs: Sequence[int]) -> None:
         files = {job: self._artifacts.adapter(job) / GGUF for job in jobs}
         adapters = {job: file.absolute() for job, file in files.items() if file.exists()}
         present = self._running.get(base.name)
@@ -190,6 +196,7 @@ class Servers:
         if wanted:
             try:
                 self._running[base.name] = await self._start(base, adapters)
+                self._failed.pop(base.name, None)
             except RuntimeError as error:
                 log.error("adapters of %s: %s", base.name, error)  # noqa: TRY400 - what failed is in its report
                 self._failed[base.name] = wanted, asyncio.get_running_loop().time()

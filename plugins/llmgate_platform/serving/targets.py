@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COMPLETIONS = "/v1/completions"
 NOT_YET = "The model is not being served yet: try again in a few seconds"
+REFUSED = "The model's server does not take this adapter: the operator finds why in the gate's log"
 
 _TAKES_TOP_K = ("vllm", "llama_server", "llama_cpp_python", "ollama")
 

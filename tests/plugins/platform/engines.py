@@ -1,15 +1,29 @@
-"""A vLLM that answers with a fixed continuation, scores text by a rule, and loads adapters as vLLM 0.32 does."""
+"""A vLLM that answers with a fixed continuation and scores text by a rule.
 
+To what loads and unloads adapters it gives the answers of a real one (0.32, tests/data/captures/vllm/lora).
+"""
+
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope, Send
+from usage.captures import load
 
 from llmgate.plugin.api import read_body
 
 BASE = "base"
+
+
+def real(name: str, body: dict[str, Any]) -> tuple[int, bytes]:
+    """What a real vLLM answers, of the names in `body`."""
+    capture = load(f"vllm/lora/{name}.txt")
+    answer = capture.answer
+    for member, value in json.loads(capture.request).items():
+        answer = answer.replace(value.encode(), str(body[member]).encode())
+    return capture.status, answer
 
 
 @dataclass
@@ -24,6 +38,7 @@ class FakeVllm:
     probes: list[dict[str, Any]] = field(default_factory=list)
     admin: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     loads: bool = True
+    max_rank: int = 64
     credentials: set[bytes] = field(default_factory=set)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,7 +46,7 @@ class FakeVllm:
         body = msgspec.json.decode(raw) if raw else {}
         self.credentials.add(dict(scope["headers"]).get(b"authorization", b""))
         status, answer = self._answer(scope["path"], body)
-        out = msgspec.json.encode(answer)
+        out = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(out))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": out})
@@ -44,11 +59,14 @@ class FakeVllm:
                 return self._complete(body)
             case "/tokenize":
                 return 200, {"tokens": [*body["prompt"].encode()], "count": len(body["prompt"].encode())}
-            case "/v1/load_lora_adapter" if self.loads:
+            case "/v1/load_lora_adapter" | "/v1/unload_lora_adapter" if not self.loads:
+                return real("load_updates_off", body)
+            case "/v1/load_lora_adapter":
                 return self._load(body)
-            case "/v1/unload_lora_adapter" if self.loads:
+            case "/v1/unload_lora_adapter":
                 self.admin.append(("unload", body))
-                return (200, "ok") if self.adapters.pop(body["lora_name"], None) else (404, "not found")
+                there = self.adapters.pop(body["lora_name"], None)
+                return real("unload_unknown" if there is None else "unload", body)
             case "/health":
                 return 200, {}
         return 404, {"detail": "Not Found"}
@@ -56,13 +74,14 @@ class FakeVllm:
     def _load(self, body: dict[str, Any]) -> tuple[int, Any]:
         self.admin.append(("load", body))
         if body["lora_name"] in self.adapters:
-            return 400, {
-                "error": {"message": f"The lora adapter '{body['lora_name']}' has already been loaded."}
-            }
-        if not (Path(body["lora_path"]) / "adapter_config.json").exists():
-            return 404, {"error": {"message": f"Loading lora {body['lora_name']} failed: No adapter found"}}
+            return real("load_again", body)
+        config = Path(body["lora_path"]) / "adapter_config.json"
+        if not config.exists():
+            return real("load_no_adapter_in_folder", body)
+        if json.loads(config.read_text()).get("r", 1) > self.max_rank:
+            return real("load_rank_too_high", body)
         self.adapters[body["lora_name"]] = body["lora_path"]
-        return 200, "Success"
+        return real("load", body)
 
     def _complete(self, body: dict[str, Any]) -> tuple[int, Any]:
         if body["model"] not in (BASE, *self.adapters):

@@ -66,7 +66,7 @@ async def trained_on(
         yield lambda: open_it(real)
 
 
-async def trained(ada: Caller, name: str) -> dict[str, Any]:
+async def trained(ada: Caller, name: str, **more: Any) -> dict[str, Any]:
     job = {
         "model_id": 1,
         "job_name": name,
@@ -74,6 +74,7 @@ async def trained(ada: Caller, name: str) -> dict[str, Any]:
         "epochs": 20,
         "learning_rate": 0.01,
         "lora_dropout": 0.0,
+        **more,
     }
     made = await ada.post("/training/coding", job)
     assert made.status_code == 201, made.text

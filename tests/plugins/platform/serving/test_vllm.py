@@ -1,9 +1,12 @@
 """Adapters on vLLM: loaded within seconds, again after a restart of the engine, and gone when they are withdrawn."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
+
+from llmgate_platform.serving.vllm import Replica
 
 from ..engines import FakeVllm
 from ..gate import PLUGIN, Document, OpenPlatform, PlatformGate
@@ -11,6 +14,14 @@ from ..rows import eventually
 from ..test_training import CODING, finish
 
 NAME = "llmgate-job-1"
+
+
+def engine_url(platform: PlatformGate) -> str:
+    return str(platform.running.gate.config.upstreams["llm"].urls[0])
+
+
+def replica_of(platform: PlatformGate) -> Replica:
+    return Replica(platform.running.gate.services.http, engine_url(platform))
 
 
 async def loaded(engine: FakeVllm, *names: str) -> None:
@@ -74,16 +85,73 @@ async def test_a_deleted_model_is_withdrawn(platform: PlatformGate, engine: Fake
 async def test_an_adapter_that_another_gate_was_quicker_to_load_is_there(
     platform: PlatformGate, engine: FakeVllm
 ) -> None:
-    from llmgate_platform.serving.vllm import Replica
-
-    http = platform.running.gate.services.http
-    url = str(platform.running.gate.config.upstreams["llm"].urls[0])
     folder = platform.artifacts / "runs/1/adapter"
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text("{}")
-    replicas = [Replica(http, url) for _ in range(4)]
+    replicas = [replica_of(platform) for _ in range(4)]
     await asyncio.gather(*(replica.reconcile({1: folder}, ()) for replica in replicas))
     assert set(engine.adapters) == {NAME}
+
+
+async def test_an_adapter_that_is_gone_already_is_withdrawn(
+    platform: PlatformGate, engine: FakeVllm, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.adapters = {NAME: "/x"}
+    replica = replica_of(platform)
+    await asyncio.gather(*(replica_of(platform).reconcile({}, [1]) for _ in range(3)))
+    await replica.reconcile({}, [1])
+    assert engine.adapters == {}
+    assert [each.getMessage() for each in caplog.records if "cannot be" in each.getMessage()] == []
+
+
+async def test_an_adapter_of_too_high_a_rank_is_refused_in_words_and_rarely_tried(
+    platform: PlatformGate, engine: FakeVllm, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.max_rank, now = 8, [0.0]
+    replica = Replica(platform.running.gate.services.http, engine_url(platform), timer=lambda: now[0])
+    folders = {job: platform.artifacts / f"runs/{job}/adapter" for job in (1, 2)}
+    for job, folder in folders.items():
+        folder.mkdir(parents=True)
+        (folder / "adapter_config.json").write_text(json.dumps({"r": 8 * job}))
+    for now[0] in (0.0, 2.0, 29.0):
+        assert set(await replica.reconcile(folders, ())) == {2}
+    assert len(engine.admin) == 2
+    assert "llmgate-job-2 cannot be loaded: its --max-lora-rank is too small" in caplog.text
+    engine.max_rank, now[0] = 16, 31.0
+    assert set(await replica.reconcile(folders, ())) == set()
+    assert set(engine.adapters) == {NAME, "llmgate-job-2"}
+    assert caplog.text.count("--max-lora-rank") == 1
+
+
+async def test_a_model_whose_adapter_is_refused_says_so_until_it_is_taken(
+    platform: PlatformGate, engine: FakeVllm
+) -> None:
+    engine.max_rank = 0
+    ada = await platform.register()
+    await ada.post("/training/coding", CODING)
+    model_id = await finish(platform)
+
+    async def status() -> str:
+        found: str = (await platform.get(f"/models/{model_id}"))["status"]
+        return found
+
+    assert await eventually(status, lambda status: status != "AVAILABLE") == "ERROR"
+    answer = await ada.generate(model_id)
+    assert (answer.status_code, answer.json()["error"]) == (
+        503,
+        "The model's server does not take this adapter: the operator finds why in the gate's log",
+    )
+    engine.adapters[NAME] = "/loaded/by/hand"
+    assert await eventually(status, lambda status: status != "ERROR") == "AVAILABLE"
+    assert (await ada.generate(model_id)).status_code == 200
+
+
+async def test_a_key_that_vllm_does_not_take_is_told(
+    platform: PlatformGate, caplog: pytest.LogCaptureFixture
+) -> None:
+    replica = Replica(platform.running.gate.services.http, engine_url(platform) + "/elsewhere")
+    await replica.reconcile({}, ())
+    assert "its models cannot be listed: status 404" in caplog.text
 
 
 async def test_a_vllm_that_loads_no_adapters_is_told_in_the_log(
