@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .training.jobs import Job
 
 RESULT = "adapter"
+SPEC = "spec.json"
+PROGRAM = "trainer.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,12 @@ class Artifacts:
         """The result of a job; there once it is COMPLETED."""
         return self.runs / str(job_id) / RESULT
 
-    def begin(self, job: Job, spec: Mapping[str, Any]) -> Path:
-        """A folder for this attempt with `spec.json` in it, and the newest whole checkpoint of those before.
+    def begin(self, job: Job, spec: Mapping[str, Any], program: Path) -> Path:
+        """A folder for this attempt: `spec.json`, `trainer.py` and the newest whole checkpoint of those before.
 
         One of its own for each attempt: should a trainer still live whose worker was cut off, on another host,
-        it cannot write into the files of its successor.
+        it cannot write into the files of its successor. `program` is copied, so that whatever runs the trainer has
+        to see this folder and no installation of llmgate.
         """
         home = self.runs / str(job.id) / str(job.attempt)
         home.mkdir(parents=True)
@@ -53,7 +56,8 @@ class Artifacts:
         newest = max(checkpoints, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
         if newest is not None:
             shutil.copytree(newest, home / newest.name)
-        (home / "spec.json").write_text(json.dumps({**spec, "out": str(home), "bases": str(self.bases)}))
+        (home / SPEC).write_text(json.dumps({**spec, "out": str(home), "bases": str(self.bases)}))
+        shutil.copyfile(program, home / PROGRAM)
         return home
 
     def finish(self, job: Job, home: Path) -> bool:

@@ -136,7 +136,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     launcher: Annotated[
         tuple[str, ...],
         doc(
-            'Stands before the trainer\'s command: ["srun", "--gres=gpu:1", "--"], docker, kubectl, torchrun.'
+            'Stands before the trainer\'s command: ["srun", "--gres=gpu:1"], docker, kubectl, torchrun. {job}, '
+            "{attempt} and {folder} in it are those of the run."
         ),
     ] = ()
     save_seconds: Annotated[Seconds, doc("Seconds between two checkpoints.")] = 60.0

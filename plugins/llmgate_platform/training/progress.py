@@ -25,6 +25,8 @@ class Progress:
         self._spent = 0.0
         self.reason: str | None = None
         """Why it failed, in its own words."""
+        self.paused = False
+        """Whether it has said that it ends with a checkpoint; a launcher's exit status may be another."""
 
     def add(self, events: Iterable[Event]) -> tuple[dict[str, Any], list[str]]:
         """The new values of the row, and the lines to add to the log. `spent` has the seconds spent since the last."""
@@ -60,6 +62,8 @@ class Progress:
                 return {}, f"Loss on held-out examples at step {event['step']}: {event['loss']:.4f}"
             case "saved":
                 return {}, f"Checkpoint at step {event['step']}."
+            case "paused":
+                self.paused = True
             case "failed":
                 self.reason = str(event.get("error"))[:MAX_LOG]
         return {}, None

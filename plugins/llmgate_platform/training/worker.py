@@ -11,12 +11,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmgate.plugin.api import StoreError, extra_remedy
 
+from ..artifacts import PROGRAM, SPEC
 from .lifecycle import CANCELLED, COMPLETED, FAILED, Ending, Wanted, ending_of
 from .process import TRAINER, TrainerProcess, running
 from .progress import Progress
@@ -46,9 +47,11 @@ class Untrainable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How trainers are started: `launcher`, then `python` with the trainer's file.
+    """How trainers are started: `launcher`, then `python` with the trainer's file and its specification.
 
-    `checked`: what `python` lacks can be seen from here; behind docker or srun it cannot.
+    In `launcher`, `{job}`, `{attempt}` and `{folder}` stand for the job's id, the number of this attempt at it, and the
+    folder of that, which has all that the trainer reads and writes but data sets and bases. `checked`: what `python`
+    lacks can be seen from here; behind docker or srun it cannot.
     """
 
     python: str
@@ -56,9 +59,13 @@ class Launch:
     trainer: Path = TRAINER
     checked: bool = True
 
-    def command(self, spec: Path) -> list[str]:
-        """The whole command."""
-        return [*self.launcher, self.python, str(self.trainer), str(spec)]
+    def command(self, job: Job, folder: Path) -> list[str]:
+        """The whole command, with nothing in it that a user has written."""
+        values = {"{job}": str(job.id), "{attempt}": str(job.attempt), "{folder}": str(folder)}
+        launcher = [
+            reduce(lambda word, item: word.replace(*item), values.items(), word) for word in self.launcher
+        ]
+        return [*launcher, self.python, str(folder / PROGRAM), str(folder / SPEC)]
 
     async def problem(self) -> str | None:
         """What is missing for training."""
@@ -152,14 +159,15 @@ class Worker:
             await self._end(job, progress, lambda held: self._ending(held, progress))
 
     async def _train(self, job: Job, progress: Progress) -> None:
-        home = await asyncio.to_thread(self._artifacts.begin, job, await self._spec_of(job))
-        command, stderr = self._launch.command(home / "spec.json"), home / "stderr.log"
+        spec = await self._spec_of(job)
+        home = await asyncio.to_thread(self._artifacts.begin, job, spec, self._launch.trainer)
+        command, stderr = self._launch.command(job, home), home / "stderr.log"
         async with running(command, log=stderr) as trainer:
             held = await self._follow(job, trainer, progress)
             if held is None:
                 log.warning("job %d: another worker has it", job.id)
                 return
-            exit_status = await trainer.wait()
+            exit_status = PAUSED if progress.paused else await trainer.wait()
 
         def ending(held: Job) -> Ending:
             adapter = held.state.wanted is not Wanted.CANCEL and self._artifacts.finish(held, home)

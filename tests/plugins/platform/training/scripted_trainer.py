@@ -1,7 +1,8 @@
 """A trainer by its contract that learns nothing: does what `script` in its spec says.
 
 step: tells of a step · save: a checkpoint · adapter: the result · wait: until SIGTERM, then a checkpoint and 75
-exit N · kill: dies as by the kernel · noise: prints what is no event · fail: says why, exit 1 · hang: not even SIGTERM
+pid: writes it into a file · exit N · kill: dies as by the kernel · noise: prints what is no event · fail: says why,
+exit 1 · hang: not even SIGTERM
 """
 
 import json
@@ -51,7 +52,10 @@ for command in spec["script"]:
     elif command == "wait":
         stop.wait()
         save()
+        say("paused", step=step)
         sys.exit(75)
+    elif command == "pid":
+        (out / "pid").write_text(str(os.getpid()))
     elif command == "hang":
         time.sleep(600)
     elif command == "noise":

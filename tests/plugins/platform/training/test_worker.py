@@ -21,6 +21,7 @@ from llmgate_platform.training.worker import Launch, Untrainable, Worker
 from plugins.platform.rows import add_job, add_model, eventually
 
 SCRIPTED = Path(__file__).with_name("scripted_trainer.py")
+LAUNCHER = Path(__file__).with_name("launcher.py")
 REPORT_EVERY = 0.02
 
 
@@ -235,11 +236,16 @@ async def test_the_trainer_goes_on_while_the_store_is_away(bench: Bench, platfor
     assert (job.status, job.step, job.failures) == ("COMPLETED", 2, 0)
 
 
-async def test_a_launcher_starts_the_trainer(bench: Bench) -> None:
-    """Whatever it prints in between, signals and stdin reach the trainer through it."""
-    bench.launch = Launch(
-        sys.executable, launcher=["/bin/sh", "-c", 'echo launching; exec "$@"', "launcher"], trainer=SCRIPTED
-    )
+def launched(bench: Bench, tmp_path: Path) -> list[str]:
+    """The trainer runs by a launcher of our own; what that has started, in the end."""
+    words = [sys.executable, str(LAUNCHER), "llmgate-{job}-{attempt}", str(tmp_path / "log"), "--"]
+    bench.launch = Launch(sys.executable, launcher=words, trainer=SCRIPTED, checked=False)
+    return (tmp_path / "log").read_text().splitlines() if (tmp_path / "log").exists() else []
+
+
+async def test_a_launcher_starts_the_trainer(bench: Bench, tmp_path: Path) -> None:
+    """Whatever it prints in between, signals and stdin reach the trainer through it, each attempt by its own name."""
+    launched(bench, tmp_path)
     bench.scripts += [["noise", "step", "wait"], ["adapter", "0"]]
     async with bench.working():
         await bench.until(lambda job: job.step == 1)
@@ -247,6 +253,36 @@ async def test_a_launcher_starts_the_trainer(bench: Bench) -> None:
         await bench.until(lambda job: job.status == "PAUSED")
         await bench.queue.request(1, Wanted.RESUME)
         assert (await bench.until(lambda job: job.completed_at is not None)).status == "COMPLETED"
+    runs = bench.artifacts.runs / "1"
+    assert launched(bench, tmp_path) == [
+        f"llmgate-1-{attempt} {sys.executable} {runs}/{attempt}/trainer.py {runs}/{attempt}/spec.json"
+        for attempt in (1, 2)
+    ]
+
+
+async def test_a_launcher_s_exit_status_says_nothing_of_a_pause(bench: Bench, tmp_path: Path) -> None:
+    """Workers come and go four times, and the launcher ends with 1 each time: no death is counted."""
+    launched(bench, tmp_path)
+    bench.scripts += [["step", "wait"]] * 4 + [["adapter", "0"]]
+    for step in (1, 2, 3, 4):
+        async with bench.working(f"w{step}"):
+            await bench.until(lambda job, step=step: job.step == step)  # type: ignore[misc]
+    async with bench.working("last"):
+        job = await bench.until(lambda job: job.completed_at is not None)
+    assert (job.status, job.failures, job.attempt) == ("COMPLETED", 0, 5)
+
+
+async def test_what_a_launcher_has_started_ends_with_a_cancelled_job(bench: Bench, tmp_path: Path) -> None:
+    """The signal reaches the launcher alone, whose trainer is in another session: the end of stdin reaches that."""
+    launched(bench, tmp_path)
+    bench.scripts.append(["pid", "step", "hang"])
+    async with bench.working():
+        await bench.until(lambda job: job.step == 1)
+        pid = int((bench.artifacts.runs / "1/1/pid").read_text())
+        await bench.queue.request(1, Wanted.CANCEL)
+        await bench.until(lambda job: job.completed_at is not None)
+    await until(lambda: not Path(f"/proc/{pid}").exists())
+    assert bench.artifacts.jobs() == set()
 
 
 async def test_a_launcher_that_is_not_there_fails_the_job(bench: Bench) -> None:
