@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta, Struct
 
 from llmgate.plugin.api import BadRequest, Surface, answer, exchange_of, read_body
+from llmgate.plugin.kit.bodies import with_body
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from llmgate.plugin.api import Services
 
@@ -76,7 +77,7 @@ class Check:
                 return
         if any(pattern.search(text) for pattern in self._redact for text in texts):
             body = json.dumps(_redacted(document, self._redact)).encode()
-        await self.app(_with_length(scope, len(body)), _replayed(body, receive), send)
+        await self.app(*with_body(scope, receive, body), send)
 
 
 class PromptLog:
@@ -92,7 +93,7 @@ class PromptLog:
             return
         body = await read_body(receive, MAX_BODY)
         log.info("%s %s", exchange_of(scope).id, body.decode(errors="replace"))
-        await self.app(scope, _replayed(body, receive), send)
+        await self.app(*with_body(scope, receive, body), send)
 
 
 def _texts(value: object) -> list[str]:
@@ -112,22 +113,3 @@ def _redacted(value: object, patterns: list[re.Pattern[str]]) -> object:
         for pattern in patterns:
             value = pattern.sub("[redacted]", value)
     return value
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives `body`, then what the server says."""
-    waits = True
-
-    async def again() -> Message:
-        nonlocal waits
-        if waits:
-            waits = False
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await receive()
-
-    return again
-
-
-def _with_length(scope: Scope, length: int) -> Scope:
-    headers = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")]
-    return {**scope, "headers": [*headers, (b"content-length", b"%d" % length)]}

@@ -1,20 +1,44 @@
-"""A plugin for llmgate: tells callers what they have used, and greets them on every answer of a route."""
+"""A plugin for llmgate: an operation, a page, a middleware that changes prompts, and a command."""
 
 from __future__ import annotations
 
+import asyncio
+import html
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import click
+import msgspec
 from msgspec import Meta, Struct
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
 
-from llmgate.plugin.api import Call, Filter, Operation, Surface, exchange_of
+from llmgate.plugin.api import (
+    BadRequest,
+    Call,
+    Filter,
+    Operation,
+    Reports,
+    Store,
+    Surface,
+    answer,
+    convert_table,
+    exchange_of,
+    load_config,
+    read_body,
+)
+from llmgate.plugin.kit.bodies import with_body
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from llmgate.plugin.api import Reports, Services
+    from llmgate.plugin.api import Services
+
+MAX_BODY = 16 * 1024 * 1024
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -23,8 +47,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     greeting: Annotated[str, Meta(description="How callers are greeted.")] = "Hello"
 
     def __post_init__(self) -> None:
-        if not (self.greeting.isascii() and self.greeting.isprintable()):
-            raise ValueError("greeting must be printable ASCII: it goes into a header")
+        if not self.greeting.isprintable():
+            raise ValueError("greeting must be one line")
 
 
 class Greeting(Struct):
@@ -50,35 +74,58 @@ class Hello:
             credentials=("bearer", "x-api-key"),
             summary="Say hello, and how many tokens the caller has used.",
         )
-        layer = partial(Greet, greeting=settings.greeting)
-        yield Surface("hello", operations=[hello], middleware={"greet": layer})
+        yield Surface(
+            "hello",
+            operations=[hello],
+            routes=[Route("/", partial(show_page, settings.greeting))],
+            middleware={"introduce": Introduce},
+        )
 
 
 async def say_hello(greeting: str, reports: Reports, call: Call) -> Greeting:
-    """The handler. It raises a `Refusal` to say no."""
+    """The operation's handler. It raises a `Refusal` to say no."""
     used = await reports.totals(Filter(user_id=call.principal.user_id))
     return Greeting(f"{greeting}, {call.principal.username}.", used.tokens)
 
 
-class Greet:
-    """A layer for routes: adds `X-Greeting` to every answer."""
+async def show_page(greeting: str, _: Request) -> HTMLResponse:
+    """The page: any endpoint of Starlette's."""
+    return HTMLResponse(f"<!doctype html><title>Hello</title><h1>{html.escape(greeting)}!</h1>")
 
-    def __init__(self, app: ASGIApp, *, greeting: str) -> None:
+
+class Introduce:
+    """A middleware for routes: tells the model who asks, in front of every chat."""
+
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._greeting = greeting
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not scope["path"].endswith("/chat/completions"):
             await self.app(scope, receive, send)
             return
         principal = exchange_of(scope).principal
-        number = "stranger" if principal is None else f"user {principal.user_id}"
-        header = (b"x-greeting", f"{self._greeting}, {number}".encode())
+        name = "a stranger" if principal is None else principal.username
+        body = await read_body(receive, MAX_BODY)
+        try:
+            chat = msgspec.json.decode(body)
+            chat["messages"].insert(0, {"role": "system", "content": f"You talk to {name}."})
+        except (msgspec.DecodeError, LookupError, TypeError, AttributeError):
+            await answer(scope, send, BadRequest("The body is no chat with messages."))
+            return
+        await self.app(*with_body(scope, receive, msgspec.json.encode(chat)), send)
 
-        async def greeting(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), header]}
-            await send(message)
 
-        await self.app(scope, receive, greeting)
+@click.command()
+@click.pass_obj
+def command(path: Path) -> None:
+    """Say hello, and how many tokens all callers have used."""
+    click.echo(asyncio.run(_greeting(path)))
+
+
+async def _greeting(path: Path) -> str:
+    config = load_config(path)
+    settings = convert_table(Settings, config.plugins["hello"].settings, "plugins.hello")
+    async with Store.open(config.store.url.reveal()) as store:
+        used = await Reports(store).totals(Filter())
+    return f"{settings.greeting}. {used.tokens} tokens so far."

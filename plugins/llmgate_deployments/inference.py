@@ -8,13 +8,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from llmgate.plugin.api import AnswerCut, UpstreamFailed, read_body, read_json
+from llmgate.plugin.kit.bodies import with_body
 from llmgate.plugin.kit.formats import Line
 
 from .fleet import API
 from .passages import ProxiedRequest, Streamed, Whole
 
 if TYPE_CHECKING:
-    from starlette.types import Message as AsgiMessage
     from starlette.types import Receive, Scope, Send
 
     from llmgate.plugin.api import Call, Clock
@@ -88,7 +88,7 @@ class ChatApp:
         else:
             passage = Whole(scope, send, wanted.model, serving.deployment_id, self._clock)
         try:
-            await serving.app(_inner(scope, body), _Replayed(body, receive), passage.send)
+            await serving.app(*_inner(scope, receive, body), passage.send)
         except AnswerCut as error:
             if passage.begun:
                 raise
@@ -119,24 +119,8 @@ class Models:
         return AvailableModels(await self._fleet.models())
 
 
-class _Replayed:
-    """The `receive` of the layers below: the new body, then the client's own messages."""
-
-    def __init__(self, body: bytes, receive: Receive) -> None:
-        self._body: bytes | None = body
-        self._receive = receive
-
-    async def __call__(self) -> AsgiMessage:
-        body, self._body = self._body, None
-        if body is None:
-            return await self._receive()
-        return {"type": "http.request", "body": body, "more_body": False}
-
-
-def _inner(scope: Scope, body: bytes) -> Scope:
+def _inner(scope: Scope, receive: Receive, body: bytes) -> tuple[Scope, Receive]:
     """The request as the deployment gets it: nothing of what came with the client's goes along."""
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-    ]
-    return {**scope, "path": PATH, "raw_path": PATH.encode(), "query_string": b"", "headers": headers}
+    headers = [(b"content-type", b"application/json")]
+    inner = {**scope, "path": PATH, "raw_path": PATH.encode(), "query_string": b"", "headers": headers}
+    return with_body(inner, receive, body)
