@@ -12,35 +12,23 @@ from llmgate.plugin.api import (
     Allotment,
     BadRequest,
     Filter,
-    Forbidden,
     PasswordRules,
-    Reply,
     Subject,
-    Unauthenticated,
     Unit,
 )
-from llmgate.plugin.kit.formats import NO_STORE, TokenCount
+from llmgate.plugin.kit.accounts import Accounts, Credentials
+from llmgate.plugin.kit.formats import TokenCount
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from llmgate.plugin.api import AnyCall, Balance, Call, Identity, Quotas, Reports, User
+    from llmgate.plugin.api import AnyCall, Balance, Call, Identity, Quotas, Reports
 
     from .settings import Settings
 
 
 GUIDES_RULES = PasswordRules(min_length=1, max_bytes=72)
 """The guide's own rule for passwords, on top of those in gate.toml."""
-
-
-class Credentials(Struct, frozen=True):
-    """A name and a password, which does not show."""
-
-    username: str
-    password: str
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.username!r}, '***')"
 
 
 class Registration(Credentials, frozen=True):
@@ -78,59 +66,28 @@ class Usage(Struct, frozen=True):
     remaining: int | None
 
 
-class Token(Struct, frozen=True):
-    """An access token."""
-
-    access_token: str
-    token_type: str = "bearer"  # noqa: S105 - its type
-
-    def __repr__(self) -> str:
-        return "Token('***')"
-
-
 class Handlers:
     """One method for each operation. They raise `Refusal`s, which the surface puts into FastAPI's shape."""
 
     def __init__(self, settings: Settings, identity: Identity, quotas: Quotas, reports: Reports) -> None:
         self._settings = settings
-        self._users = identity.users
-        self._sessions = identity.sessions
+        self.accounts = Accounts(identity, is_open=settings.registration == "open", rules=GUIDES_RULES)
         self._quotas = quotas
         self._reports = reports
 
     async def register(self, call: Call[Registration]) -> Account:
         """A new user and the token limit, both or neither."""
-        if self._settings.registration == "closed":
-            raise Forbidden("Registration is closed. Ask an administrator for an account.")
+        self.accounts.check_open()
         wanted = call.body
         limit = self._settings.token_limit if wanted.token_limit is None else wanted.token_limit
         if not self._may_ask_for(limit):
             raise BadRequest(f"The token limit can be at most {self._settings.max_token_limit}.")
-        GUIDES_RULES.check(wanted.password)
 
         async def give_limit(db: AsyncConnection, user_id: int) -> None:
             await self._quotas.give(db, Subject("user", user_id), Allotment(Unit.TOKENS, limit))
 
-        user = await self._users.register(
-            wanted.username, wanted.password, client=call.client, also=give_limit
-        )
+        user = await self.accounts.register(call, also=give_limit)
         return Account(user.id, user.username, limit, 0)
-
-    async def log_in(self, call: Call[LoginForm]) -> Reply:
-        """A session for a name and password."""
-        form = call.body
-        return await self._token(
-            await self._users.authenticate(form.username, form.password, client=call.client)
-        )
-
-    async def refresh(self, call: Call) -> Reply:
-        """A new session for one that still holds, which goes on until it ends by itself."""
-        if call.principal.session_id is None:  # a key that is revoked must not live on in a session
-            raise Unauthenticated(
-                "Only an access token can be refreshed. Log in again.", code="invalid_token"
-            )
-        session = await self._sessions.refresh(call.principal, keep_old=True)
-        return Reply(Token(session.token), 200, NO_STORE)
 
     async def me(self, call: AnyCall) -> Account:
         """Who calls."""
@@ -154,10 +111,6 @@ class Handlers:
     def _may_ask_for(self, limit: int) -> bool:
         most = self._settings.max_token_limit
         return most is None or limit <= most
-
-    async def _token(self, user: User) -> Reply:
-        session = await self._sessions.issue(user)
-        return Reply(Token(session.token), 200, NO_STORE)
 
     async def _usage(self, user_id: int) -> Usage:
         balance = await self._balance(user_id)

@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmgate.plugin.api import (
     EVENTS,
     FORM,
     JSON,
-    Answer,
     AnyOperation,
     ConfigError,
     Conflict,
     Detail,
     Media,
-    Operation,
     QuotaExhausted,
     Refusal,
     Surface,
     UpstreamFailed,
     detail_shape,
 )
+from llmgate.plugin.kit.accounts import Token
+from llmgate.plugin.kit.operations import OperationTable
+from llmgate.plugin.kit.shapes import with_statuses
 
 from .completions import Completion, Completions
-from .handlers import Account, Handlers, LoginForm, Registration, Token, TokenLimit, Usage
+from .handlers import Account, Handlers, LoginForm, Registration, TokenLimit, Usage
 from .settings import Settings
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Config, RouteSettings, Services
 
-GUIDES_STATUS: Mapping[type[Refusal], int] = MappingProxyType(
-    {Conflict: 400, QuotaExhausted: 429, UpstreamFailed: 502}
-)
+GUIDES_STATUS: dict[type[Refusal], int] = {Conflict: 400, QuotaExhausted: 429, UpstreamFailed: 502}
 """Where the guide has one status of its own: a name that is taken, a limit used up, a model out of reach."""
 
-BEARER = ("bearer",)
 LET_THROUGH = ("POST /completions", "POST /chat/completions")
 LAYERS = ("quota", "accounting")
 
@@ -57,94 +54,32 @@ class Accounts:
         )
         yield Surface(
             "accounts",
-            operations=[*_operations(handlers), _completions(completions, route)],
-            error_shape=guides_shape,
+            operations=_operations(handlers, completions, route),
+            error_shape=with_statuses(detail_shape, GUIDES_STATUS),
             problem=Detail,
             title="LLM User Management API",
         )
 
 
-def guides_shape(refusal: Refusal) -> Answer:
-    """Errors as the guide's clients know them, whatever status they have elsewhere in the gate."""
-    status, headers, body = detail_shape(refusal)
-    return GUIDES_STATUS.get(type(refusal), status), headers, body
-
-
-def _operations(handlers: Handlers) -> list[AnyOperation]:
+def _operations(handlers: Handlers, door: Completions, route: RouteSettings) -> list[AnyOperation]:
+    """All of them. The door to the model opens to whom the route itself opens."""
+    public, own = OperationTable(problem=Detail), OperationTable(problem=Detail, credentials=("bearer",))
     return [
-        Operation(
-            method="POST",
-            path="/auth/register",
-            handler=handlers.register,
-            body=Registration,
-            answers=_answers(Account, 403),
-            summary="Register a user account.",
-        ),
-        Operation(
-            method="POST",
-            path="/auth/token",
-            handler=handlers.log_in,
-            body=LoginForm,
-            media_types=(FORM,),
-            answers=_answers(Token, 401),
-            summary="Log in for an access token.",
-        ),
-        Operation(
-            method="POST",
-            path="/auth/refresh",
-            handler=handlers.refresh,
-            credentials=BEARER,
-            answers=_answers(Token),
-            summary="Get a new access token for one that is still good.",
-        ),
-        Operation(
-            method="GET",
-            path="/users/me",
-            handler=handlers.me,
-            credentials=BEARER,
-            answers=_answers(Account),
-            summary="Your account.",
-        ),
-        Operation(
-            method="GET",
-            path="/users/usage",
-            handler=handlers.usage,
-            credentials=BEARER,
-            answers=_answers(Usage),
-            summary="How many tokens you have used, and how many are left.",
-        ),
-        Operation(
-            method="PUT",
-            path="/users/me/token-limit",
-            handler=handlers.set_token_limit,
-            body=TokenLimit,
-            credentials=BEARER,
-            session=True,
-            answers=_answers(Account, 403),
-            summary="Change your token limit.",
-        ),
-    ]
-
-
-def _completions(app: Completions, route: RouteSettings) -> AnyOperation:
-    """The door to the model: it opens to whom the route itself opens."""
-    return Operation(
-        method="POST",
-        path="/chat/completions",
-        app=app,
-        route=route.name,
-        credentials=route.credentials,
-        roles=route.roles,
-        scope="models",
-        body=Completion,
-        answers=_answers(Media((JSON, EVENTS)), 403, 404, 502),
-        summary="Complete a prompt, or a chat: what the model answers, errors included.",
-    )
-
-
-def _answers(success: type[Any] | Media, *refusals: int) -> dict[int, Any]:
-    """200, which is what the guide's system answers also where something was made, and the refusals."""
-    return {200: success, **dict.fromkeys(refusals, Detail)}
+        public("POST /auth/register", handlers.register, "Register a user account.", Account, 403,
+               body=Registration),
+        public("POST /auth/token", handlers.accounts.log_in, "Log in for an access token.", Token, 401,
+               body=LoginForm, media_types=(FORM,)),
+        own("POST /auth/refresh", handlers.accounts.refresh,
+            "Get a new access token for one that is still good.", Token),
+        own("GET /users/me", handlers.me, "Your account.", Account),
+        own("GET /users/usage", handlers.usage, "How many tokens you have used, and how many are left.", Usage),
+        own("PUT /users/me/token-limit", handlers.set_token_limit, "Change your token limit.", Account, 403,
+            body=TokenLimit, session=True),
+        public("POST /chat/completions", None,
+               "Complete a prompt, or a chat: what the model answers, errors included.",
+               Media((JSON, EVENTS)), 403, 404, 502, app=door, route=route.name, body=Completion,
+               credentials=route.credentials, roles=route.roles, scope="models"),
+    ]  # fmt: skip
 
 
 def _route(settings: Settings, config: Config) -> RouteSettings:

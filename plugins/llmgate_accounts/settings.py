@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from llmgate.plugin.kit.accounts import Registering
 from llmgate.plugin.kit.formats import TokenCount
 
 
@@ -16,10 +17,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     route: Annotated[
         str | None, Meta(description="Name of the route that completions go to; without one, the only one.")
     ] = None
-    registration: Annotated[
-        Literal["open", "closed"],
-        Meta(description="closed: accounts are made by `llmgate user add` alone."),
-    ] = "open"
+    registration: Registering = "open"
     token_limit: Annotated[
         TokenCount, Meta(description="Tokens for who registers without naming a limit.")
     ] = 10_000

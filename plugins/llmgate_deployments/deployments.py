@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
-from msgspec.structs import asdict
 
-from llmgate.plugin.api import Reply, UpstreamFailed, name_of
+from llmgate.plugin.api import UpstreamFailed
 from llmgate.plugin.kit.formats import Line, Prose, id_in_path, naive_iso
+from llmgate.plugin.kit.resources import Resource
+from llmgate.plugin.kit.shapes import filled
+
+from .registry import Deployment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmgate.plugin.api import Call, Clock
 
-    from .fleet import Deployment, Fleet
+    from .fleet import Fleet
 
 Host = Annotated[str, Meta(min_length=1, max_length=1024)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
@@ -68,38 +72,19 @@ class Health(Struct, frozen=True):
     checked_at: str
 
 
-class Deployments:
-    """One method for each operation. They raise `Refusal`s. `timer` tells seconds of a monotonic clock."""
+class Deployments(Resource[Deployment]):
+    """The operations. They raise `Refusal`s. `timer` tells seconds of a monotonic clock."""
 
     def __init__(self, fleet: Fleet, clock: Clock, *, timer: Callable[[], float] = time.monotonic) -> None:
+        shown = partial(filled, ShownDeployment, time=naive_iso)
+        super().__init__(fleet.registry, shown=shown, names=("name", "deployment_type"))
         self._fleet = fleet
         self._clock = clock
         self._timer = timer
 
-    async def create(self, call: Call[NewDeployment]) -> ShownDeployment:
-        """A new deployment, which serves from now on."""
-        return _shown(await self._fleet.create(_values(call.body)))
-
-    async def everything(self, call: Call) -> list[ShownDeployment]:
-        """All deployments, oldest first."""
-        return [_shown(deployment) for deployment in await self._fleet.all()]
-
-    async def get(self, call: Call) -> ShownDeployment:
-        """One deployment."""
-        return _shown(await self._fleet.by_id(id_in_path(call, "deployment")))
-
-    async def change(self, call: Call[DeploymentChange]) -> ShownDeployment:
-        """Change a deployment."""
-        return _shown(await self._fleet.update(id_in_path(call, "deployment"), _values(call.body)))
-
-    async def delete(self, call: Call) -> Reply:
-        """Delete a deployment; what it was used for stays in the books."""
-        await self._fleet.delete(id_in_path(call, "deployment"))
-        return Reply(None, 204)
-
     async def health(self, call: Call) -> Health:
         """Ask a deployment now."""
-        deployment = await self._fleet.by_id(id_in_path(call, "deployment"))
+        deployment = await self._fleet.registry.by_id(id_in_path(call, "deployment"))
         if not deployment.is_active:
             return self._health(deployment, "inactive")
         serving = await self._fleet.one(deployment.id)
@@ -120,25 +105,3 @@ class Deployments:
     ) -> Health:
         now = naive_iso(self._clock())
         return Health(deployment.id, deployment.name, status, milliseconds, models or [], now)
-
-
-def _values(body: NewDeployment | DeploymentChange) -> dict[str, Any]:
-    values = {name: value for name, value in asdict(body).items() if value is not UNSET}
-    for name in ("name", "deployment_type"):
-        if name in values:
-            values[name] = name_of(name, values[name])
-    return values
-
-
-def _shown(deployment: Deployment) -> ShownDeployment:
-    return ShownDeployment(
-        deployment.id,
-        deployment.name,
-        deployment.host,
-        deployment.port,
-        deployment.deployment_type,
-        deployment.description,
-        deployment.is_active,
-        naive_iso(deployment.created_at),
-        naive_iso(deployment.updated_at),
-    )

@@ -7,67 +7,26 @@ reads them again and brings the upstreams in line, so that what an admin writes 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import httpx
-import sqlalchemy as sa
+from llmgate.plugin.api import NotFound, RouteSettings, UpstreamFailed
 
-from llmgate.plugin.api import (
-    BadRequest,
-    ConfigError,
-    Conflict,
-    NotFound,
-    Origin,
-    RouteSettings,
-    UpstreamFailed,
-)
-
+from .registry import API, Registry
 from .serving import Serving
-from .tables import deployments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmgate.plugin.api import DynamicUpstreams, Store, UpstreamSettings
 
+    from .registry import Deployment
+
 RECHECK = 60.0
 """Seconds after which rows are read again although nobody announced a change."""
 
-API = "/v1"
 LATEST = ":latest"
 """The tag that Ollama adds to a model's name that has none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """A row. Times are seconds since the epoch."""
-
-    id: int
-    name: str
-    host: str
-    port: int
-    deployment_type: str
-    description: str | None
-    is_active: bool
-    created_at: float
-    updated_at: float
-
-    @property
-    def url(self) -> str:
-        """The root of the server."""
-        return url_of(self.host, self.port)
-
-    @property
-    def upstream(self) -> str:
-        """What the ledger and the metrics call it. No upstream of gate.toml can have a colon in its name."""
-        return f"{UPSTREAM}{self.id}"
-
-
-UPSTREAM = "deployment:"
-_COLUMNS = deployments.c[*Deployment.__dataclass_fields__]
 
 
 class Fleet:
@@ -81,6 +40,7 @@ class Fleet:
         *,
         route: str,
     ) -> None:
+        self.registry = Registry(store, backends)
         self._store = store
         self._backends = backends
         self._settings_of = settings_of
@@ -89,56 +49,6 @@ class Fleet:
         self._stamp: int | None = None
         self._read_again_at = 0.0
         self._reading = asyncio.Lock()
-
-    async def all(self) -> list[Deployment]:
-        """Every deployment, oldest first."""
-        async with self._store.connect() as db:
-            return [Deployment(*row) for row in await db.execute(sa.select(*_COLUMNS).order_by("id"))]
-
-    async def by_id(self, deployment_id: int) -> Deployment:
-        """The deployment with this id. Raises `NotFound`."""
-        async with self._store.connect() as db:
-            row = (await db.execute(sa.select(*_COLUMNS).where(deployments.c.id == deployment_id))).first()
-        if row is None:
-            raise _no_deployment()
-        return Deployment(*row)
-
-    async def create(self, values: Mapping[str, Any]) -> Deployment:
-        """A new deployment. Raises `BadRequest` for an address that may not be asked, `Conflict` for a taken name."""
-        await self._backends.examine(url_of(values["host"], values["port"]))
-        now = self._store.clock()
-        row = {**values, "is_active": True, "created_at": now, "updated_at": now}
-        insert = self._store.insert(deployments).values(row).on_conflict_do_nothing()
-        async with self._store.change() as db:
-            created = (await db.execute(insert.returning(*_COLUMNS))).first()
-            if created is None:
-                raise _taken()
-            return Deployment(*created)
-
-    async def update(self, deployment_id: int, values: Mapping[str, Any]) -> Deployment:
-        """Change what `values` has. Raises as `create` does, and `NotFound`."""
-        present = await self.by_id(deployment_id)
-        changed = replace(present, **values)
-        if changed.url != present.url or (changed.is_active and not present.is_active):
-            await self._backends.examine(changed.url)
-        same_name = (deployments.c.name == changed.name) & (deployments.c.id != deployment_id)
-        update = deployments.update().where(deployments.c.id == deployment_id)
-        async with self._store.change() as db:
-            await self._store.serialize(db, "deployments")
-            if await db.scalar(sa.select(deployments.c.id).where(same_name)):
-                raise _taken()
-            values = {**values, "updated_at": self._store.clock()}
-            row = (await db.execute(update.values(values).returning(*_COLUMNS))).first()
-            if row is None:
-                raise _no_deployment()
-            return Deployment(*row)
-
-    async def delete(self, deployment_id: int) -> None:
-        """Delete a deployment; requests that it is answering go on. Raises `NotFound`."""
-        async with self._store.change() as db:
-            deleted = await db.execute(deployments.delete().where(deployments.c.id == deployment_id))
-            if not deleted.rowcount:
-                raise _no_deployment()
 
     async def active(self) -> Sequence[Serving]:
         """What serves now, oldest first."""
@@ -194,7 +104,7 @@ class Fleet:
 
     async def _read(self) -> None:
         stamp = self._store.changes.current()
-        wanted = {each.id: each for each in await self.all() if each.is_active}
+        wanted = {each.id: each for each in await self.registry.all() if each.is_active}
         for gone in [old for old in self._serving.values() if not old.serves(wanted.get(old.deployment_id))]:
             del self._serving[gone.deployment_id]
             await self._backends.remove(gone.backend)
@@ -210,32 +120,6 @@ class Fleet:
         return Serving(deployment.id, deployment.url, backend, self._backends.http, self._store.clock)
 
 
-def url_of(host: str, port: int) -> str:
-    """The root of the server at `host`: a name or address, or a URL, whose scheme is http if it has none.
-
-    Raises `BadRequest`.
-    """
-    written = host if "://" in host else f"http://{host}"
-    if not (written.isascii() and written.isprintable()):
-        raise BadRequest("The host holds characters that no address has.", param="host")
-    try:
-        origin = Origin.parse(written)
-        # Not every name can be looked up or asked (RFC 5890): better found here than by each chat.
-        origin.host.encode("idna")
-        httpx.Request("GET", origin.url)
-    except (ConfigError, httpx.InvalidURL, UnicodeError) as error:
-        raise BadRequest(f"host: {error}", param="host") from error
-    if urlsplit(written).port not in (None, port):
-        raise BadRequest(f"The host names another port than {port}. Leave it out there.", param="host")
-    return replace(origin, port=port, path=origin.path.removesuffix(API.encode())).url
-
-
-def deployment_of(upstream: str) -> int | None:
-    """The deployment that an upstream's name in the ledger stands for, if it is one."""
-    number = upstream.removeprefix(UPSTREAM)
-    return int(number) if number != upstream and number.isdigit() else None
-
-
 async def _models(serving: Serving) -> list[str] | None:
     """The models of a deployment; None if it cannot be asked."""
     try:
@@ -246,11 +130,3 @@ async def _models(serving: Serving) -> list[str] | None:
 
 def _nobody() -> UpstreamFailed:
     return UpstreamFailed("No deployment could be reached.")
-
-
-def _no_deployment() -> NotFound:
-    return NotFound("There is no such deployment.")
-
-
-def _taken() -> Conflict:
-    return Conflict("Another deployment has this name.", param="name")

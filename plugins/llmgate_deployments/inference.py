@@ -11,8 +11,8 @@ from llmgate.plugin.api import AnswerCut, UpstreamFailed, read_body, read_json
 from llmgate.plugin.kit.bodies import with_body
 from llmgate.plugin.kit.formats import Line
 
-from .fleet import API
 from .passages import ProxiedRequest, Streamed, Whole
+from .registry import API
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

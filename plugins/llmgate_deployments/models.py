@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import sqlalchemy as sa
 from msgspec import UNSET, Meta, Struct, UnsetType
-from msgspec.structs import asdict
 
-from llmgate.plugin.api import ADMIN, Conflict, NotFound, Reply, name_of
+from llmgate.plugin.api import ADMIN, NotFound, Reply
 from llmgate.plugin.kit.formats import Line, Prose, id_in_path, naive_iso
+from llmgate.plugin.kit.resources import Resource
+from llmgate.plugin.kit.shapes import filled
+from llmgate.plugin.kit.tables import Rows
 
 from .tables import models, versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmgate.plugin.api import Call, Store
+    from llmgate.plugin.api import AnyCall, Call, Store
     from llmgate.plugin.kit.uploads import StoredFile, Uploads
 
 
@@ -81,58 +84,20 @@ class ShownVersion(Struct, frozen=True):
     created_at: str
 
 
-_MODEL = models.c[*ShownModel.__struct_fields__]
 _VERSION = versions.c[*ShownVersion.__struct_fields__]
+_model = partial(filled, ShownModel, time=naive_iso)
+_version = partial(filled, ShownVersion, time=naive_iso)
 
 
-class Registry:
+class Registry(Rows[ShownModel]):
     """The models in the store."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        super().__init__(store, models, ShownModel, what="model", make=_model)
 
     async def create(self, values: Mapping[str, Any]) -> ShownModel:
-        """A new model. Raises `Conflict` for a name that is taken."""
-        now = self._store.clock()
-        row = {**values, "is_active": True, "created_at": now, "updated_at": now}
-        insert = self._store.insert(models).values(row).on_conflict_do_nothing()
-        async with self._store.begin() as db:
-            created = (await db.execute(insert.returning(*_MODEL))).first()
-        if created is None:
-            raise _taken()
-        return _model(created)
-
-    async def update(self, model_id: int, values: Mapping[str, Any]) -> ShownModel:
-        """Change what `values` has. Raises `NotFound`, and `Conflict` for a name that is taken."""
-        update = models.update().where(models.c.id == model_id)
-        async with self._store.begin() as db:
-            await self._store.serialize(db, "models")
-            same_name = (models.c.name == values.get("name")) & (models.c.id != model_id)
-            if await db.scalar(sa.select(models.c.id).where(same_name)):
-                raise _taken()
-            changed = {**values, "updated_at": self._store.clock()}
-            row = (await db.execute(update.values(changed).returning(*_MODEL))).first()
-        if row is None:
-            raise _no_model()
-        return _model(row)
-
-    async def all(self, *, is_active: bool | None, only_public: bool) -> list[ShownModel]:
-        """The models that match, oldest first."""
-        query = sa.select(*_MODEL).order_by(models.c.id)
-        if is_active is not None:
-            query = query.where(models.c.is_active == is_active)
-        if only_public:
-            query = query.where(models.c.is_public)
-        async with self._store.connect() as db:
-            return [_model(row) for row in await db.execute(query)]
-
-    async def by_id(self, model_id: int) -> ShownModel:
-        """The model with this id. Raises `NotFound`."""
-        async with self._store.connect() as db:
-            row = (await db.execute(sa.select(*_MODEL).where(models.c.id == model_id))).first()
-        if row is None:
-            raise _no_model()
-        return _model(row)
+        """See `Rows`."""
+        return await super().create({**values, "is_active": True})
 
     async def versions_of(self, model_id: int) -> list[ShownVersion]:
         """The versions of a model, oldest first."""
@@ -160,36 +125,27 @@ class Registry:
             return _version(created.one()), True
 
 
-class Models:
-    """One method for each operation. What is not public is not there for those who are no admins.
+class Models(Resource[ShownModel]):
+    """The operations. What is not public is not there for those who are no admins.
 
     Without `uploads`, there are none.
     """
 
     def __init__(self, registry: Registry, uploads: Uploads | None) -> None:
+        super().__init__(registry, shown=lambda model: model)
         self._registry = registry
         self._uploads = uploads
 
-    async def create(self, call: Call[NewModel]) -> ShownModel:
-        """A new model, without a file yet."""
-        return await self._registry.create(_values(call.body))
-
-    async def change(self, call: Call[ModelChange]) -> ShownModel:
-        """Change a model."""
-        return await self._registry.update(id_in_path(call, "model"), _values(call.body))
-
     async def everything(self, call: Call[None, Which]) -> list[ShownModel]:
         """The models that the caller may see, oldest first."""
-        wanted = call.query
-        return await self._registry.all(
-            is_active=wanted.is_active, only_public=ADMIN not in call.principal.roles
-        )
+        wanted = [] if call.query.is_active is None else [models.c.is_active == call.query.is_active]
+        return await self._registry.all(*wanted, *([] if _is_admin(call) else [models.c.is_public]))
 
-    async def get(self, call: Call) -> ShownModel:
+    async def get(self, call: AnyCall) -> ShownModel:
         """One model."""
         model = await self._registry.by_id(id_in_path(call, "model"))
-        if not model.is_public and ADMIN not in call.principal.roles:
-            raise _no_model()
+        if not model.is_public and not _is_admin(call):
+            raise self._registry.missing()
         return model
 
     async def upload(self, call: Call[Upload]) -> Reply:
@@ -201,32 +157,10 @@ class Models:
         version, is_new = await self._registry.add_version(model.id, stored)
         return Reply(version, 201 if is_new else 200)
 
-    async def versions(self, call: Call) -> list[ShownVersion]:
+    async def versions(self, call: AnyCall) -> list[ShownVersion]:
         """The files that were uploaded for a model, oldest first."""
         return await self._registry.versions_of((await self.get(call)).id)
 
 
-def _values(body: NewModel | ModelChange) -> dict[str, Any]:
-    values = {name: value for name, value in asdict(body).items() if value is not UNSET}
-    if "name" in values:
-        values["name"] = name_of("name", values["name"])
-    return values
-
-
-def _model(row: sa.Row[Any]) -> ShownModel:
-    values = row._asdict()
-    times = {name: naive_iso(values[name]) for name in ("created_at", "updated_at")}
-    return ShownModel(**{**values, **times})
-
-
-def _version(row: sa.Row[Any]) -> ShownVersion:
-    values = row._asdict()
-    return ShownVersion(**{**values, "created_at": naive_iso(values["created_at"])})
-
-
-def _no_model() -> NotFound:
-    return NotFound("There is no such model.")
-
-
-def _taken() -> Conflict:
-    return Conflict("Another model has this name.", param="name")
+def _is_admin(call: AnyCall) -> bool:
+    return ADMIN in call.principal.roles

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from llmgate.plugin.api import Filter, Outcome
 from llmgate.plugin.kit.formats import id_in_path, naive_iso
 
-from .fleet import UPSTREAM, deployment_of
+from .registry import UPSTREAM, deployment_of
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Call, Clock, Reports, Totals, UsageRecord
@@ -109,7 +109,7 @@ class Monitoring:
         upstream = f"{UPSTREAM}{deployment_id}"
         metrics = await self._metrics(wanted.days, upstream)
         if not metrics.total_requests:
-            await self._fleet.by_id(deployment_id)
+            await self._fleet.registry.by_id(deployment_id)
         return metrics
 
     async def usage(self, call: Call[None, Month]) -> Usage:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
@@ -21,6 +21,7 @@ from llmgate.plugin.api import (
     Surface,
     UpstreamSettings,
 )
+from llmgate.plugin.kit.accounts import Registering
 from llmgate.plugin.kit.uploads import Uploads
 
 from . import auth, deployments, inference, models, monitoring
@@ -41,10 +42,7 @@ MAGIC = b"GGUF"
 class Settings(Struct, frozen=True, kw_only=True):
     """The keys of `[plugins.llmgate_deployments]`."""
 
-    registration: Annotated[
-        Literal["open", "closed"],
-        Meta(description="closed: accounts are made by `llmgate user add` alone."),
-    ] = "open"
+    registration: Registering = "open"
     first_user_is_admin: Annotated[
         bool, Meta(description="The very first user who registers becomes an admin of the whole gate.")
     ] = False

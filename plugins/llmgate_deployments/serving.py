@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from llmgate.plugin.api import Clock, DynamicUpstream
 
-    from .fleet import Deployment
+    from .registry import Deployment
 
 LIST = "/v1/models"
 PATIENCE = 5.0

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Double,
-    ForeignKey,
-    Integer,
-    MetaData,
-    Table,
-    Text,
-    UniqueConstraint,
-)
+from sqlalchemy import BigInteger, Boolean, Double, Integer, MetaData, Table, Text, UniqueConstraint
 
-from llmgate.plugin.api import NEVER_REUSED, IdColumn, Migrations
+from llmgate.plugin.api import NEVER_REUSED, Migrations, id_column, owner_column
+from llmgate.plugin.kit.tables import optional, required
 
 MIGRATIONS = Migrations("deployments", Path(__file__).parent / "migrations")
 
@@ -26,31 +16,22 @@ metadata = MetaData()
 deployments = Table(
     "deployments",
     metadata,
-    Column("id", IdColumn, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("host", Text, nullable=False),
-    Column("port", Integer, nullable=False),
-    Column("deployment_type", Text, nullable=False),
-    Column("description", Text),
-    Column("is_active", Boolean, nullable=False),
-    Column("created_at", Double, nullable=False),
-    Column("updated_at", Double, nullable=False),
+    id_column(),
+    *required(name=Text, host=Text, port=Integer, deployment_type=Text),
+    *optional(description=Text),
+    *required(is_active=Boolean, created_at=Double, updated_at=Double),
+    UniqueConstraint("name"),
     **NEVER_REUSED,
 )
 
 models = Table(
     "deployment_models",
     metadata,
-    Column("id", IdColumn, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("display_name", Text),
-    Column("description", Text),
-    Column("base_model", Text),
-    Column("parameters", Text),
-    Column("is_public", Boolean, nullable=False),
-    Column("is_active", Boolean, nullable=False),
-    Column("created_at", Double, nullable=False),
-    Column("updated_at", Double, nullable=False),
+    id_column(),
+    *required(name=Text),
+    *optional(display_name=Text, description=Text, base_model=Text, parameters=Text),
+    *required(is_public=Boolean, is_active=Boolean, created_at=Double, updated_at=Double),
+    UniqueConstraint("name"),
     **NEVER_REUSED,
 )
 
@@ -58,12 +39,9 @@ models = Table(
 versions = Table(
     "deployment_model_versions",
     metadata,
-    Column("id", IdColumn, primary_key=True),
-    Column("model_id", IdColumn, ForeignKey("deployment_models.id", ondelete="CASCADE"), nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("size", BigInteger, nullable=False),
-    Column("sha256", Text, nullable=False),
-    Column("created_at", Double, nullable=False),
+    id_column(),
+    owner_column("model_id", "deployment_models"),
+    *required(version=Integer, size=BigInteger, sha256=Text, created_at=Double),
     UniqueConstraint("model_id", "version"),
     UniqueConstraint("model_id", "sha256"),
     **NEVER_REUSED,

@@ -70,6 +70,9 @@ def test_some_answers_may_come_from_everywhere() -> None:
     assert dict(at("GET /", get, "Get.", Thing).answers) == {200: Thing, 503: Busy}
     answers = at("POST /", make, "Make.", Thing, body=Thing).answers
     assert dict(answers) == {200: Thing, 422: Detail, 400: Detail, 503: Busy}
+    below = at.but("/below", body=Thing)
+    assert below("PUT /", make, "Make.", Thing).body is Thing
+    assert dict(below("PUT /", make, "Make.", Thing).answers) == {200: Thing, 422: Detail, 503: Busy}
     below = at.but("/below")
     assert dict(below("POST /", get, "Get.", Thing).answers) == {200: Thing, 400: Detail, 503: Busy}
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import pytest
 from msgspec import UNSET, Struct, UnsetType
 
-from llmgate.errors import BadRequest
+from llmgate.errors import BadRequest, UpstreamFailed, detail_shape
 from llmgate.plugin.kit.formats import naive_iso
-from llmgate.plugin.kit.shapes import filled, given, masked
+from llmgate.plugin.kit.shapes import filled, given, masked, with_statuses
 
 
 @dataclass(frozen=True)
@@ -82,3 +82,15 @@ def test_secrets_do_not_show() -> None:
     """Nor those of a subclass, whose name it has."""
     assert repr(Token("secret")) == "Token(access_token='***', kind='bearer')"
     assert repr(LongToken("secret")) == ("LongToken(access_token='***', kind='bearer', refresh_token='***')")
+
+
+def test_a_guide_has_statuses_of_its_own() -> None:
+    """For exactly those refusals; the rest of the answer stays."""
+    shape = with_statuses(detail_shape, {UpstreamFailed: 500})
+
+    class Other(UpstreamFailed):
+        pass
+
+    assert shape(UpstreamFailed("gone"))[0] == 500
+    assert shape(UpstreamFailed("gone"))[1:] == detail_shape(UpstreamFailed("gone"))[1:]
+    assert (shape(Other("gone"))[0], shape(BadRequest("bad"))[0]) == (502, 400)

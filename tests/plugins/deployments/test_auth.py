@@ -173,7 +173,7 @@ async def test_all_but_registering_and_logging_in_needs_a_credential(
     """Every operation of the surface: without one, and with a bad one, 401."""
     from llmgate_deployments import operations as ops
 
-    nothing = type("Nothing", (), {"__getattr__": lambda self, name: None})()
+    nothing = type("Nothing", (), {"__getattr__": lambda self, name: self})()
     table = [
         *ops.auth_operations(nothing),
         *ops.deployment_operations(nothing),

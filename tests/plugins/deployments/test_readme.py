@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -15,8 +16,8 @@ README = (Path(llmgate_deployments.__file__).parent / "README.md").read_text()
 class Nothing:
     """Has every handler."""
 
-    def __getattr__(self, name: str) -> None:
-        return None
+    def __getattr__(self, name: str) -> Any:
+        return self
 
 
 def test_every_setting_is_in_the_readme() -> None:

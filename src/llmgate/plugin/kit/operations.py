@@ -82,7 +82,8 @@ class OperationTable:
         """
         method, _, path = request.partition(" ")
         answers = answer if isinstance(answer, Mapping) else {204 if answer is None else 200: answer}
-        given = {"body": body, "query": query, **rest}
+        own = {name: value for name, value in (("body", body), ("query", query)) if value is not None}
+        given = {**self._defaults, **own, **rest}
         says = {method, *(name for name, value in given.items() if value)}
         statuses = [
             *refusals,
@@ -95,5 +96,5 @@ class OperationTable:
             app=app,
             summary=summary,
             answers={**answers, **dict.fromkeys(statuses, self._problem), **self._always},
-            **{**self._defaults, **given},
+            **given,
         )

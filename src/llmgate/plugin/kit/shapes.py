@@ -15,13 +15,13 @@ class Token(Struct, frozen=True):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec import UNSET, Struct
 from msgspec.structs import asdict
 
-from ..api import name_of
+from ..api import Answer, ErrorShape, Refusal, name_of
 from .formats import rfc3339
 
 StructT = TypeVar("StructT", bound=Struct)
@@ -63,3 +63,13 @@ def masked(*secret: str) -> Callable[[Struct], str]:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     return __repr__
+
+
+def with_statuses(shape: ErrorShape, statuses: Mapping[type[Refusal], int]) -> ErrorShape:
+    """`shape` with a guide's own statuses of some refusals, each of exactly the class."""
+
+    def shaped(refusal: Refusal) -> Answer:
+        status, headers, body = shape(refusal)
+        return statuses.get(type(refusal), status), headers, body
+
+    return shaped

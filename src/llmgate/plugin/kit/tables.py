@@ -61,7 +61,7 @@ class Rows(Generic[RowT]):
         self.table = table
         self.columns = table.c[*_fields(kind)]
         self._make = make or (lambda row: kind(*row))
-        self._what = what
+        self.what = what
         self._unique = unique
         self._shared = shared
 
@@ -116,11 +116,11 @@ class Rows(Generic[RowT]):
 
     def missing(self) -> Refusal:
         """What is raised for a row that is not there."""
-        return NotFound(f"There is no such {self._what}.")
+        return NotFound(f"There is no such {self.what}.")
 
     def taken(self) -> Refusal:
         """What is raised for a name that another row has."""
-        return Conflict(f"Another {self._what} has this {self._unique}.", param=self._unique)
+        return Conflict(f"Another {self.what} has this {self._unique}.", param=self._unique)
 
     def _writing(self) -> AbstractAsyncContextManager[AsyncConnection]:
         return self._store.change() if self._shared else self._store.begin()
