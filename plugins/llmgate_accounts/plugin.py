@@ -71,6 +71,8 @@ def _operations(handlers: Handlers, door: Completions, route: RouteSettings) -> 
                body=LoginForm, media_types=(FORM,)),
         own("POST /auth/refresh", handlers.accounts.refresh,
             "Get a new access token for one that is still good.", Token),
+        own("DELETE /auth/sessions", handlers.accounts.log_out_everywhere, "End all of your sessions, this one, too.",
+            None, 403, session=True),
         own("GET /users/me", handlers.me, "Your account.", Account),
         own("GET /users/usage", handlers.usage, "How many tokens you have used, and how many are left.", Usage),
         own("PUT /users/me/token-limit", handlers.set_token_limit, "Change your token limit.", Account, 403,

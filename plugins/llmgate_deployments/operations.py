@@ -32,6 +32,8 @@ def auth_operations(does: auth.Auth) -> list[AnyOperation]:
            body=auth.Registration),
         at("POST /login", does.accounts.log_in, "Log in for an access token.", Token, 401, body=Credentials),
         at("GET /me", does.me, "Your account.", auth.Account, **BOTH),
+        own("DELETE /sessions", does.accounts.log_out_everywhere, "End all of your sessions, this one, too.", None,
+            403, session=True),
         own("POST /api-keys", does.keys.create, "Make an API key.", made, 403, body=auth.NewKey, session=True),
         own("GET /api-keys", does.keys.all, "Your API keys.", listed),
         own("DELETE /api-keys/{id}", does.keys.revoke, "Delete an API key.", None, 404, session=True),

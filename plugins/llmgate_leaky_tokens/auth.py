@@ -154,6 +154,10 @@ class Auth:
         answer = LoggedIn(**_person(user, session.token), expires_at=rfc3339(session.expires_at))
         return Reply(answer, 200, NO_STORE)
 
+    async def log_out_everywhere(self, call: Call) -> None:
+        """End all sessions of the caller; keys stay."""
+        await self._sessions.revoke_all(call.principal.user_id)
+
     async def create_key(self, call: Call[NewKey]) -> Reply:
         """A new API key of the user; its secret is in this answer and nowhere else."""
         wanted = call.body

@@ -65,6 +65,14 @@ def auth_operations(auth_: auth.Auth) -> list[AnyOperation]:
             credentials=(),
         ),
         _operation(
+            "DELETE /api/v1/auth/sessions",
+            auth_.log_out_everywhere,
+            "End all of your sessions, this one, too.",
+            {204: None},
+            (403,),
+            session=True,
+        ),
+        _operation(
             f"POST {keys}",
             auth_.create_key,
             "Create an API key; it is shown once.",

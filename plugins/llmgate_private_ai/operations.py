@@ -145,6 +145,8 @@ def _auth(does: Handlers, at: Table) -> Sequence[AnyOperation]:
         at.public("GET", "/auth/validate-jwt", me.follow_link, "Sign in by a mailed link, or stay signed in.",
                   query=sign_in.LinkToken, answers=token, group=AUTH, **optional),
         at.any("GET", "/auth/me", me.me, "Your account.", answers=answers(200, ShownUser)),
+        at.any("DELETE", "/auth/sessions", me.end_sessions, "End all of your sessions.", session=True, group=AUTH,
+               answers=answers(204, None)),
         at.any("PUT", "/auth/me/update", me.change_me, "Change your address or password.",
                body=sign_in.OwnChange, answers=answers(200, ShownUser)),
         at.any("POST", "/auth/token", does.tokens.create, "Make an API token.", body=tokens.NewToken,

@@ -175,6 +175,11 @@ class SignIn:
             await self._parts.gate.identity.sessions.revoke(principal.session_id)
         return Reply(Message("Successfully logged out"), 200, cookies=[self._cookie().cleared])
 
+    async def end_sessions(self, call: Call[None, None, Caller]) -> Reply:
+        """End all sessions of the caller, and delete the cookie."""
+        await self._parts.gate.identity.sessions.revoke_all(call.principal.user_id)
+        return Reply(None, 204, cookies=[self._cookie().cleared])
+
     async def me(self, call: Call[None, None, Caller]) -> ShownUser:
         """Who calls."""
         return ShownUser.of(call.access.person)

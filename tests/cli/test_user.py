@@ -58,10 +58,21 @@ def test_a_name_that_is_taken_or_not_there_is_refused_with_code_1(llmgate: Cli, 
         assert llmgate("user", *command, code=1).stderr == expected
 
 
-def test_a_user_is_found_by_e_mail_address_too(llmgate: Cli) -> None:
-    """A name with an @ is an address, in whatever case."""
-    llmgate("user", "add", "bob", "--email", "bob@example.org", "--no-password")
-    assert llmgate.json("user", "show", "Bob@Example.org")["username"] == "bob"
+def test_an_address_that_nobody_has_confirmed_is_no_name(llmgate: Cli) -> None:
+    """Or a stranger who has written down the boss's address would get what the boss was meant to get."""
+    llmgate("user", "add", "mallory", "--email", "boss@example.org", "--no-password")
+    for command in (
+        ("user", "grant", "boss@example.org", "admin"),
+        ("key", "create", "boss@example.org", "--name", "k"),
+    ):
+        said = llmgate(*command, code=1).stderr
+        assert "nobody has confirmed" in said and "mallory" in said
+    assert llmgate.json("user", "show", "mallory")["roles"] == []
+
+
+def test_a_name_with_an_at_is_a_name_in_whatever_case(llmgate: Cli) -> None:
+    llmgate("user", "add", "Bob@Example.org", "--no-password")
+    assert llmgate.json("user", "show", "BOB@example.org")["username"] == "bob@example.org"
 
 
 def test_roles_are_granted_and_revoked(llmgate: Cli, bob: Any) -> None:
@@ -70,6 +81,26 @@ def test_roles_are_granted_and_revoked(llmgate: Cli, bob: Any) -> None:
     assert llmgate.json("user", "grant", "bob", "admin")["roles"] == ["admin"]
     assert llmgate("user", "revoke", "bob", "admin").stdout == "bob does not have the role admin now.\n"
     assert llmgate.json("user", "show", "bob")["roles"] == []
+
+
+def test_a_user_is_logged_out_everywhere(llmgate: Cli, migrated: Path, bob: Any) -> None:
+    """Beside a gate that runs, whose sessions are proven by the store."""
+
+    async def token() -> str:
+        async with administer(load(migrated / "gate.toml")) as gate:
+            return (await gate.identity.sessions.issue(await gate.identity.users.by_username("bob"))).token
+
+    async def holds(token: str) -> bool:
+        async with administer(load(migrated / "gate.toml")) as gate:
+            try:
+                return await gate.identity.sessions.verify(token) is not None
+            except Unauthenticated:
+                return False
+
+    tokens = [asyncio.run(token()) for _ in range(2)]
+    assert all(asyncio.run(holds(each)) for each in tokens)
+    assert llmgate("user", "logout", "bob").stdout == "bob is logged out everywhere now.\n"
+    assert not any(asyncio.run(holds(each)) for each in tokens)
 
 
 def test_a_user_is_kept_out_and_let_in_again(llmgate: Cli, bob: Any) -> None:

@@ -53,6 +53,23 @@ async def test_a_user_made_on_one_surface_has_a_key_for_all(running: Running) ->
     assert (valid.status_code, valid.json()["name"]) == (200, "k")
 
 
+@pytest.mark.parametrize(
+    "path", ["/accounts/auth/sessions", "/bku/api/v1/auth/sessions", "/leaky-tokens/api/v1/auth/sessions"]
+)
+async def test_all_sessions_end_at_any_surface_and_a_key_ends_none(running: Running, path: str) -> None:
+    http = running.http
+    await http.post("/accounts/auth/register", json=ADA)
+    tokens = [(await http.post("/bku/api/v1/auth/login", json=ADA)).json()["access_token"] for _ in range(2)]
+    first, second = ({"Authorization": f"Bearer {token}"} for token in tokens)
+    made = await http.post("/bku/api/v1/auth/api-keys", headers=first, json={"name": "k"})
+    by_key = {"Authorization": f"Bearer {made.json()['key']}"}
+    assert (await http.delete(path, headers=by_key)).status_code == 403
+    assert (await http.delete(path, headers=second)).status_code == 204
+    for bearer in (first, second):
+        assert (await http.get("/accounts/users/me", headers=bearer)).status_code == 401
+    assert (await http.get("/accounts/users/me", headers=by_key)).status_code == 200
+
+
 async def test_a_key_that_is_deleted_on_one_surface_is_over_on_all(running: Running) -> None:
     """At once."""
     http = running.http

@@ -23,6 +23,8 @@ from llmgate.store import CORE, Migrations, Store, migrate, pending
 from llmgate.store.engine import parse, writing_engine
 from llmgate.store.schema import metadata
 
+ALL = [f"core {revision}" for revision in CORE.revisions()]
+
 FIRST = """
 import sqlalchemy as sa
 from alembic import op
@@ -100,19 +102,14 @@ async def test_the_schema_that_the_revisions_make_is_the_one_in_the_code(empty_u
 
 
 async def test_migrating_says_what_it_applied_and_does_it_once(empty_url: str) -> None:
-    assert await pending(empty_url) == ["core 0001", "core 0002", "core 0003", "core 0004"]
-    assert await migrate(empty_url) == ["core 0001", "core 0002", "core 0003", "core 0004"]
+    assert await pending(empty_url) == ALL
+    assert await migrate(empty_url) == ALL
     assert await pending(empty_url) == []
     assert await migrate(empty_url) == []
 
 
 async def test_asking_what_is_pending_makes_no_file(tmp_path: Path) -> None:
-    assert await pending(f"sqlite:///{tmp_path / 'gate.db'}") == [
-        "core 0001",
-        "core 0002",
-        "core 0003",
-        "core 0004",
-    ]
+    assert await pending(f"sqlite:///{tmp_path / 'gate.db'}") == ALL
     assert files_in(tmp_path) == []
 
 
@@ -124,9 +121,7 @@ async def test_the_database_is_readable_for_its_owner_alone(tmp_path: Path) -> N
 
 async def test_a_store_that_is_behind_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "gate.db").touch()
-    with pytest.raises(
-        StoreError, match=r"behind by core 0001, core 0002, core 0003, core 0004: run `llmgate migrate`"
-    ):
+    with pytest.raises(StoreError, match=f"behind by {', '.join(ALL)}: run `llmgate migrate`"):
         async with Store.open(f"sqlite:///{tmp_path / 'gate.db'}"):
             pass
 
@@ -141,13 +136,7 @@ async def test_a_store_that_is_newer_than_the_code_is_neither_opened_nor_migrate
 
 
 async def test_a_plugin_brings_revisions_of_its_own(empty_url: str, plugin: Migrations) -> None:
-    assert await migrate(empty_url, sets=[CORE, plugin]) == [
-        "core 0001",
-        "core 0002",
-        "core 0003",
-        "core 0004",
-        "colours 0001",
-    ]
+    assert await migrate(empty_url, sets=[CORE, plugin]) == [*ALL, "colours 0001"]
     assert await pending(empty_url, sets=[CORE, plugin]) == []
     assert {"colours", "alembic_version_colours", "alembic_version_core"} <= await tables(empty_url)
 
@@ -197,7 +186,7 @@ async def test_of_several_starters_at_once_one_migrates_and_none_fails(empty_url
     ]
     said = [await starter.communicate() for starter in starters]
     assert sorted(out for out, _ in said) == [
-        b"['core 0001', 'core 0002', 'core 0003', 'core 0004']\n",
+        f"{ALL}\n".encode(),
         b"[]\n",
         b"[]\n",
     ]
@@ -228,10 +217,7 @@ print(asyncio.run(migrate(sys.argv[1], sets=[CORE, Migrations("colours", pathlib
     assert killed.returncode == -9
     assert asyncio.run(tables(empty_url)) == set()
     again = subprocess.run(command, capture_output=True, check=True)
-    assert (
-        again.stdout
-        == b"['core 0001', 'core 0002', 'core 0003', 'core 0004', 'colours 0001', 'colours 0002']\n"
-    )
+    assert again.stdout == f"{[*ALL, 'colours 0001', 'colours 0002']}\n".encode()
 
 
 def test_files_and_revisions_of_the_core_agree() -> None:
@@ -253,3 +239,31 @@ async def start(url):
 asyncio.run(start(sys.argv[1]))
 """
     subprocess.run([sys.executable, "-c", code, sqlite_url], check=True)
+
+
+ADDED_LATER: tuple[str, ...] = ()
+"""Tables of the revisions behind 0005."""
+NAMES = ("Ann", "ann", "Bob", "\uff22\uff4f\uff42by", "zo\u00e9 lee", "\U0001f600")
+
+
+async def test_names_of_before_become_the_usual_ones_where_they_are_nobodys(empty_url: str) -> None:
+    """And whoever has none keeps the one that there was."""
+    await migrate(empty_url)
+    async with connection(empty_url) as conn:
+        await conn.execute(sa.text("UPDATE alembic_version_core SET version_num = '0004'"))
+        for number, name in enumerate(NAMES, 1):
+            row = {"id": number, "uuid": f"u{number}", "name": name, "email": f"{number}@X.org"}
+            await conn.execute(
+                sa.text(
+                    "INSERT INTO users (id, uuid, username, email, is_active, created_at, updated_at) "
+                    "VALUES (:id, :uuid, :name, :email, true, 0, 0)"
+                ),
+                row,
+            )
+        for table in ADDED_LATER:
+            await conn.execute(sa.text(f"DROP TABLE {table}"))
+    assert (await migrate(empty_url))[0] == "core 0005"
+    async with connection(empty_url) as conn:
+        rows = (await conn.execute(sa.text("SELECT username, email FROM users ORDER BY id"))).all()
+    assert [name for name, _ in rows] == ["Ann", "ann", "bob", "bobby", "zo\u00e9 lee", "\U0001f600"]
+    assert rows[0].email == "1@x.org"

@@ -36,10 +36,20 @@ class Administration:
     reports: Reports
 
     async def user(self, name: str) -> User:
-        """The user of this name or, with an @, e-mail address. Raises `NotFound`."""
+        """The user of this name. Raises `NotFound`, also for the e-mail address of somebody who is called otherwise:
+        whoever registers may write down anybody's."""
         users = self.identity.users
         with or_look_at(f'user "{name}"', "llmgate user list"):
-            return await (users.by_email(name) if "@" in name else users.by_username(name))
+            try:
+                return await users.by_username(name)
+            except NotFound:
+                if "@" not in name:
+                    raise
+                other = await users.by_email(name)
+        raise NotFound(
+            f'"{name}" is what {other.username} says to be their address, which nobody has confirmed: name '
+            f"{other.username} if you mean them."
+        )
 
     async def organization(self, name: str) -> Organization:
         """The organization of this name. Raises `NotFound`."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def command() -> None:
     """Add users, change them, and list them.
 
-    NAME is a user's name or e-mail address. What changes holds at once, also in a gate that runs.
+    NAME is a user's name, in whatever case. What changes holds at once, also in a gate that runs.
     """
 
 
@@ -106,6 +106,16 @@ async def activate(gate: Administration, name: str, *, as_json: bool) -> None:
     """Let the user NAME in again, with the keys of before."""
     await gate.identity.users.set_active((await gate.user(name)).id, True)
     await _say(gate, name, "is let in now.", as_json=as_json)
+
+
+@command.command()
+@click.argument("name")
+@json_option
+@administration
+async def logout(gate: Administration, name: str, *, as_json: bool) -> None:
+    """End all sessions of the user NAME, at once. Keys stay."""
+    await gate.identity.sessions.revoke_all((await gate.user(name)).id)
+    await _say(gate, name, "is logged out everywhere now.", as_json=as_json)
 
 
 @command.command("password")

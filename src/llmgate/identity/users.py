@@ -13,7 +13,7 @@ from ..errors import BadRequest, Conflict, NotFound, Unauthenticated
 from ..store.schema import api_keys, memberships, sessions, usage, user_roles, users
 from .login_limits import LoginLimits
 from .passwords import NO_RULES
-from .validation import email_of, name_of
+from .validation import email_of, name_of, username_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ADMIN = "admin"
 """The role of those who may administer the whole gate."""
+
+LONGEST_LOGIN = 64
+"""Characters of what is no name that are remembered among the failures."""
 
 MOST = 1000
 """Users in one page of a search."""
@@ -95,7 +98,7 @@ class Users:
         address for a name. Raises `BadRequest` for a name, address or password that breaks the rules,
         `Conflict` if the name or the address is taken.
         """
-        username = name_of("username", username)
+        username = username_of(username)
         email = _email(username, email)
         granted = {name_of("role", role) for role in roles}
         for_first = {name_of("role", role) for role in first_roles}
@@ -132,7 +135,7 @@ class Users:
         times. Raises `Unauthenticated`, after the same time and in the same words whatever was wrong, `RateLimited`
         after too many failures of the address or the account, and `Unavailable` where too many log in at once.
         """
-        account = login.lower()
+        account = _canonical(login) or login[:LONGEST_LOGIN]
         self._limits.check(account, client)
         try:
             user = await self._authenticate(login, password, client or account)
@@ -166,22 +169,23 @@ class Users:
         return await self._find(users.c.uuid == uuid)
 
     async def by_username(self, username: str) -> User:
-        """The user of exactly this name. Raises `NotFound`."""
-        return await self._find(users.c.username == username)
+        """The user of this name. Raises `NotFound`."""
+        return await self._find(_spelled(users.c.username, username))
 
     async def by_email(self, email: str) -> User:
         """The user with this e-mail address, in whatever case. Raises `NotFound`."""
-        return await self._find(users.c.email == email.lower())
+        return await self._find(_spelled(users.c.email, email))
 
     async def search(self, text: str = "", *, limit: int = 100, offset: int = 0) -> list[User]:
         """Users whose name or address holds `text` (all of them, for none), oldest first.
 
-        Letters of ASCII match in either case. Raises `BadRequest` unless 1 <= limit <= 1000 and offset >= 0.
+        Letters match in either case. Raises `BadRequest` unless 1 <= limit <= 1000 and offset >= 0.
         """
         if not 1 <= limit <= MOST or offset < 0:
             raise BadRequest(f"limit must be between 1 and {MOST}, offset not negative.")
         query = _USERS.where(_PEOPLE).order_by(users.c.id).limit(limit).offset(offset)
         if text:
+            text = text.lower()
             query = query.where(
                 users.c.username.icontains(text, autoescape=True)
                 | users.c.email.icontains(text, autoescape=True)
@@ -323,11 +327,28 @@ def _email(username: str, email: str | None) -> str | None:
 
 
 def _login(login: str) -> sa.ColumnElement[bool]:
+    return _spelled(users.c.email if "@" in login else users.c.username, login)
+
+
+def _spelled(column: sa.Column[str], name: str) -> sa.ColumnElement[bool]:
+    """Whose name it is, however it is written; of two, which were there before names had rules, exactly that one."""
     try:
-        name = name_of("username", login)
+        exact = name_of("username", name)
     except BadRequest:  # nobody can be called that
         return sa.false()
-    return users.c.email == name.lower() if "@" in name else users.c.username == name
+    usual = _canonical(name)
+    if usual in ("", exact):
+        return column == exact
+    other = sa.select(users.c.id).where(column == exact)
+    return (column == exact) | ((column == usual) & ~other.exists())
+
+
+def _canonical(name: str) -> str:
+    """A name as new ones are stored; "" for what nobody can be called any more."""
+    try:
+        return username_of(name)
+    except BadRequest:
+        return ""
 
 
 def _bad_login() -> Unauthenticated:

@@ -120,6 +120,18 @@ async def test_a_session_is_refreshed_and_a_key_is_not(identity: Identity) -> No
     assert refusal.value.answer_code == "invalid_token"
 
 
+async def test_all_sessions_of_the_caller_end_and_no_others(identity: Identity) -> None:
+    ann, bob = [await identity.users.register(name, None) for name in ("ann", "bob")]
+    anns = [await identity.sessions.issue(ann) for _ in range(2)]
+    bobs = await identity.sessions.issue(bob)
+    principal = await identity.sessions.verify(anns[0].token)
+    await Accounts(identity).log_out_everywhere(ask(principal=principal))
+    for session in anns:
+        with pytest.raises(Unauthenticated):
+            await identity.sessions.verify(session.token)
+    assert await identity.sessions.verify(bobs.token) is not None
+
+
 def test_nothing_shows_a_password_or_a_token() -> None:
     """Where a log or an error would write it."""
     assert repr(WithEmail("ann", "secret")) == "WithEmail(username='ann', password='***', email=None)"

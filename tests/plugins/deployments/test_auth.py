@@ -181,7 +181,7 @@ async def test_all_but_registering_and_logging_in_needs_a_credential(
         *ops.model_operations(nothing),
         *ops.monitoring_operations(nothing),
     ]
-    assert len(table) == 27
+    assert len(table) == 28
     for operation in table:
         path = operation.path.replace("{id}", "1")
         if (operation.method, path.removeprefix(API)) in OPEN:

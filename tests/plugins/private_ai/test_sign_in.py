@@ -35,6 +35,16 @@ async def test_registering_gives_no_rights_whatever_is_asked_for(running: Runnin
     assert short == {"detail": "The password must have at least 8 characters."}
 
 
+async def test_all_sessions_end_and_the_cookie_goes(running: Running) -> None:
+    values = {"username": ADMIN, "password": ADMIN_PASSWORD}
+    tokens = [(await running.http.post("/auth/login", json=values)).json()["access_token"] for _ in range(2)]
+    running.http.cookies.clear()
+    first, second = ({"Authorization": f"Bearer {token}"} for token in tokens)
+    ended = await running.http.delete("/auth/sessions", headers=first)
+    assert (ended.status_code, "access_token=" in ended.headers["set-cookie"]) == (204, True)
+    assert (await running.http.get("/auth/me", headers=second)).status_code == 401
+
+
 @pytest.mark.parametrize("kind", ["form", "json"])
 async def test_logging_in_by_form_or_json(running: Running, kind: str) -> None:
     values = {"username": ADMIN.upper(), "password": ADMIN_PASSWORD}

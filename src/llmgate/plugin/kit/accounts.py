@@ -8,6 +8,7 @@ async def register(call: Call[Registration]) -> Account:
 at("POST /auth/register", register, "Register a user.", {201: Account}, 403, 409, body=Registration)
 at("POST /auth/login", accounts.log_in, "Log in for an access token.", Token, 401, body=Credentials)
 at("POST /auth/refresh", accounts.refresh, "Get a new access token.", Token, credentials=("bearer",))
+at("DELETE /auth/sessions", accounts.log_out_everywhere, "End all of your sessions.", None, 403, session=True, ...)
 """
 
 from __future__ import annotations
@@ -142,6 +143,10 @@ class Accounts:
         session = await self._sessions.refresh(call.principal, keep_old=True)
         user = await self._users.by_id(call.principal.user_id)
         return Reply(self._signed_in(user, session), 200, NO_STORE)
+
+    async def log_out_everywhere(self, call: AnyCall) -> None:
+        """End all sessions of the caller, at once and in every worker. Keys stay."""
+        await self._sessions.revoke_all(call.principal.user_id)
 
     async def caller(self, call: AnyCall) -> User:
         """Who calls."""
