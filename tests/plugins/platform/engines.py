@@ -3,6 +3,7 @@
 To what loads and unloads adapters it gives the answers of a real one (0.32, tests/data/captures/vllm/lora).
 """
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,12 @@ class FakeVllm:
     admin: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     loads: bool = True
     max_rank: int = 64
+    held: asyncio.Event = field(default_factory=asyncio.Event)
+    """Completions wait for it."""
+
+    def __post_init__(self) -> None:
+        self.held.set()
+
     credentials: set[bytes] = field(default_factory=set)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,6 +53,8 @@ class FakeVllm:
         body = msgspec.json.decode(raw) if raw else {}
         self.credentials.add(dict(scope["headers"]).get(b"authorization", b""))
         status, answer = self._answer(scope["path"], body)
+        if scope["path"] == "/v1/completions":
+            await self.held.wait()
         out = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(out))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
