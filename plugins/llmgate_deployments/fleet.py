@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .registry import Deployment
 
-RECHECK = 60.0
+RECHECK_S = 60.0
 """Seconds after which rows are read again although nobody announced a change."""
 
 LATEST = ":latest"
@@ -111,7 +111,7 @@ class Fleet:
         self._serving = {
             each.id: self._serving.get(each.id) or await self._serve(each) for each in wanted.values()
         }
-        self._stamp, self._read_again_at = stamp, self._store.clock() + RECHECK
+        self._stamp, self._read_again_at = stamp, self._store.clock() + RECHECK_S
 
     async def _serve(self, deployment: Deployment) -> Serving:
         settings = self._settings_of(deployment.url)

@@ -103,7 +103,7 @@ class Monitoring:
         return await self._metrics(wanted.days)
 
     async def deployment_metrics(self, call: Call[None, Week]) -> Metrics:
-        """One deployment, also one that was deleted since: what it did stays in the books."""
+        """One deployment, also one that was deleted since: what it did stays in the ledger."""
         wanted = call.query
         deployment_id = id_in_path(call, "deployment")
         upstream = f"{UPSTREAM}{deployment_id}"

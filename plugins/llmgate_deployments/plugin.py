@@ -27,7 +27,7 @@ from llmgate.plugin.kit.uploads import Uploads
 from . import auth, deployments, inference, models, monitoring
 from . import operations as ops
 from .fleet import Fleet
-from .serving import LIST
+from .serving import LIST_PATH
 from .shapes import guides_shape
 from .tables import MIGRATIONS
 
@@ -128,5 +128,5 @@ def upstream_settings(settings: Settings, url: str) -> UpstreamSettings:
         first_byte_timeout=settings.first_byte_timeout,
         context_length=settings.context_length,
         max_output_tokens=settings.max_output_tokens,
-        health=HealthSettings(path=LIST, interval=settings.health_interval),
+        health=HealthSettings(path=LIST_PATH, interval=settings.health_interval),
     )

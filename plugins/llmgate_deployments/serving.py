@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from .registry import Deployment
 
-LIST = "/v1/models"
-PATIENCE = 5.0
+LIST_PATH = "/v1/models"
+LIST_TIMEOUT_S = 5.0
 """Seconds that a deployment may take to list its models."""
-REMEMBER = 10.0
+BELIEVED_S = 10.0
 """Seconds for which the list is believed, or that there was none."""
 
 
@@ -72,7 +72,7 @@ class Serving:
                     self._models = await self.fetch_models()
                 except UpstreamFailed:
                     self._models = None
-                self._ask_again_at = self._clock() + REMEMBER
+                self._ask_again_at = self._clock() + BELIEVED_S
         if self._models is None:
             raise self._silent()
         return self._models
@@ -80,7 +80,7 @@ class Serving:
     async def fetch_models(self) -> list[str]:
         """The names of its models, as it says now. Raises `UpstreamFailed`."""
         try:
-            answer = await self._http.get(self._url + LIST, timeout=PATIENCE)
+            answer = await self._http.get(self._url + LIST_PATH, timeout=LIST_TIMEOUT_S)
             answer.raise_for_status()
             listing = msgspec.json.decode(answer.content, type=_Listing)
         except (httpx.HTTPError, msgspec.DecodeError) as error:

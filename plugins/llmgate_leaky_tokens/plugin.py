@@ -58,7 +58,7 @@ class LeakyTokens:
             )
             purchases = Purchases(gate.store)
             payment = await _open_payment(settings, stack)
-            steps = Steps(purchases, payment, quotas, patience=settings.payment_patience, clock=clock)
+            steps = Steps(purchases, payment, quotas, timeout=settings.payment_timeout, clock=clock)
             await open_events(settings, gate, stack)
             wake = await stack.enter_async_context(periodic("purchases", steps.run))
             operations = [

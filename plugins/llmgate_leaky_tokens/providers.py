@@ -15,7 +15,7 @@ from .words import ProviderFailed, ProviderUnavailable
 if TYPE_CHECKING:
     from llmgate.plugin.api import AnyCall, Upstream
 
-LARGEST = 4 * 1024 * 1024
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """Bytes of an answer; 10,000 tokens are far less."""
 
 
@@ -73,7 +73,7 @@ class Completer:
         }
         try:
             answer = await self._upstream.complete(
-                call.exchange, call.receive, self._provider.path, body, largest=LARGEST
+                call.exchange, call.receive, self._provider.path, body, largest=MAX_ANSWER_BYTES
             )
         except UpstreamFailed as error:
             if error.answer_status == 503:

@@ -52,7 +52,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["manual", "instant", "stripe"],
         doc("manual: an administrator approves purchases; instant: they cost nothing; stripe: cards."),
     ] = "manual"
-    payment_patience: Annotated[
+    payment_timeout: Annotated[
         float, Meta(gt=0, le=31_536_000), doc("Seconds after which an unconfirmed purchase fails.")
     ] = 86_400.0
     stripe: Annotated[StripeSettings | None, doc('Stripe\'s terms, for payment = "stripe".')] = None

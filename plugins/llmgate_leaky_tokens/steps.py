@@ -23,7 +23,7 @@ MAX_WAIT_S = 60.0
 
 
 class Steps:
-    """Takes purchases from step to step. A payment that is not confirmed after `patience` seconds fails."""
+    """Takes purchases from step to step. A payment that is not confirmed after `timeout` seconds fails."""
 
     def __init__(
         self,
@@ -31,13 +31,13 @@ class Steps:
         payment: Payment,
         quotas: ProviderQuotas,
         *,
-        patience: float,
+        timeout: float,
         clock: Callable[[], float],
     ) -> None:
         self._purchases = purchases
         self._payment = payment
         self._quotas = quotas
-        self._patience = patience
+        self._timeout = timeout
         self._clock = clock
 
     async def run(self) -> None:
@@ -76,7 +76,7 @@ class Steps:
                 return self._compensate
 
     async def _reserve(self, purchase: Purchase) -> Purchase:
-        gives_up_at = purchase.created_at + self._patience
+        gives_up_at = purchase.created_at + self._timeout
         if purchase.decision == REJECTED:
             return await self._fail(purchase, "rejected by an administrator")
         try:

@@ -4,7 +4,7 @@ import pytest
 from stores import Clock
 
 from llmgate.exchange import Principal
-from llmgate.identity.credential_cache import RECHECK, CredentialCache, digest
+from llmgate.identity.credential_cache import RECHECK_S, CredentialCache, digest
 from llmgate.store import Store
 
 ANN = Principal(1, "ann")
@@ -29,7 +29,7 @@ async def test_without_an_end_it_is_looked_up_again_now_and_then(
     cache: CredentialCache, clock: Clock
 ) -> None:
     cache.keep(KEY, ANN, None, cache.stamp())
-    clock.pass_by(RECHECK - 1)
+    clock.pass_by(RECHECK_S - 1)
     assert cache.get(KEY) == ANN
     clock.pass_by(1)
     assert cache.get(KEY) is None

@@ -72,7 +72,7 @@ async def test_a_flood_of_bad_keys_fills_no_memory_and_pushes_out_no_good_one(
     for n in range(50):
         assert await refused(keys, f"guess {n}")
     assert keys.cached(secret) is not None
-    assert len(keys._proven._bad) == 10
+    assert len(keys._credential_cache._bad) == 10
 
 
 async def test_of_many_good_keys_the_latest_used_are_remembered(store: Store, ann: User) -> None:

@@ -10,7 +10,7 @@ from stores import Clock, counting
 
 from llmgate.errors import QuotaExhausted
 from llmgate.ledger import Default, Demand, Ledger, Price, Quotas, Subject, Unit, Window
-from llmgate.ledger.model import MOST, Allotment
+from llmgate.ledger.model import MAX_AMOUNT, Allotment
 from llmgate.store import Store
 
 from .ledgers import (
@@ -181,12 +181,12 @@ async def test_a_window_that_a_wrong_clock_opened_is_closed_again(
 
 async def test_the_largest_numbers_fit(ledger: Ledger, store: Store) -> None:
     """Limit and overdraft of 2**62 each."""
-    await Quotas(store).set(ANN, tokens(MOST, overdraft=MOST - 1))
-    hold = await reserve(ledger, 2 * MOST - 1)
+    await Quotas(store).set(ANN, tokens(MAX_AMOUNT, overdraft=MAX_AMOUNT - 1))
+    hold = await reserve(ledger, 2 * MAX_AMOUNT - 1)
     assert hold.max_output is None
-    await spend(ledger, "a", hold, MOST)
-    assert await used(store) == [MOST]
-    assert (await reserve(ledger, MOST)).max_output == MOST - 1
+    await spend(ledger, "a", hold, MAX_AMOUNT)
+    assert await used(store) == [MAX_AMOUNT]
+    assert (await reserve(ledger, MAX_AMOUNT)).max_output == MAX_AMOUNT - 1
 
 
 async def test_an_overrun_is_owed_once(ledger: Ledger, store: Store) -> None:

@@ -29,7 +29,7 @@ async def buckets(request: pytest.FixtureRequest) -> AsyncIterator[Buckets]:
     prefix = f"llmgate-test:{uuid.uuid4().hex}:"
     async with open_limits_store(REDIS, prefix=prefix, timeout=30) as store:
         try:
-            await store.windows.look("anything")
+            await store.windows.peek("anything")
         except StoreError as error:
             reason = f"no Redis answers at {REDIS}: {error}"
             pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)

@@ -10,9 +10,9 @@ async def test_a_window_opens_with_its_first_count_and_closes_in_time() -> None:
     windows = MemoryStorage(timer=clock)
     assert [await windows.count("a", 10), await windows.count("a", 10, 5)] == [(1, 10), (6, 10)]
     clock.pass_by(9.75)
-    assert await windows.look("a") == (6, 0.25)
+    assert await windows.peek("a") == (6, 0.25)
     clock.pass_by(0.25)
-    assert await windows.look("a") == (0, 0.0)
+    assert await windows.peek("a") == (0, 0.0)
     assert await windows.count("a", 10) == (1, 10)
 
 

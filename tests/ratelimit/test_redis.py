@@ -108,14 +108,14 @@ async def test_two_workers_count_in_one_window(prefix: str, windows: Windows) ->
     one, two = (windows(prefix) for _ in range(2))
     counted = [await one.count("k", 60), await two.count("k", 60), await one.count("k", 60, 3)]
     assert [window.used for window in counted] == [1, 2, 5]
-    assert (await two.look("k")).used == 5
-    assert await one.look("another") == (0, 0.0)
+    assert (await two.peek("k")).used == 5
+    assert await one.peek("another") == (0, 0.0)
 
 
 async def test_a_window_ends_a_span_after_it_was_opened_by_whoever(prefix: str, windows: Windows) -> None:
     one, two = (windows(prefix) for _ in range(2))
     await one.count("k", 60)
-    for window in (await two.count("k", 9999), await one.look("k")):
+    for window in (await two.count("k", 9999), await one.peek("k")):
         assert 55 < window.left <= 60
 
 
@@ -234,7 +234,7 @@ async def test_that_it_is_away_is_known_until_it_answers_again(
                 await ask
         assert "no answer within" in (shared.availability.failing or "")
         relay.deaf = False
-        await shared.windows.look("k")
+        await shared.windows.peek("k")
         assert shared.availability.failing is None
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 

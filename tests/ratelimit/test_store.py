@@ -113,7 +113,7 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
 async def store(url: str) -> AsyncIterator[LimitsStore]:
     async with open_limits_store(url, prefix=f"llmgate-test:{uuid.uuid4().hex}", timeout=LONG) as opened:
         try:
-            await opened.windows.look("anything")
+            await opened.windows.peek("anything")
         except StoreError as error:
             missing(str(error))
         yield opened
@@ -123,8 +123,8 @@ async def test_a_window_counts_and_tells_when_it_ends(store: LimitsStore) -> Non
     counted = [await store.windows.count("k", 60), await store.windows.count("k", 60, 4)]
     assert [window.used for window in counted] == [1, 5]
     assert all(50 < window.left <= 60 for window in counted)
-    assert (await store.windows.look("k")).used == 5
-    assert (await store.windows.look("another")).used == 0
+    assert (await store.windows.peek("k")).used == 5
+    assert (await store.windows.peek("another")).used == 0
 
 
 async def test_of_many_at_once_each_is_counted(store: LimitsStore) -> None:

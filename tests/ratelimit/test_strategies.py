@@ -27,8 +27,8 @@ async def test_a_fixed_window_tells_how_it_stands_with_every_count(storage: Stor
     first = await strategy.count(TWO, "ann")
     assert (first.used, first.left) == (1, pytest.approx(60, abs=5))
     assert (await strategy.count(TWO, "ann", cost=4)).used == 5, "what is over is counted, too"
-    assert (await strategy.look(TWO, "ann")).used == 5
-    assert await strategy.look(TWO, "bob") == (0, 0.0)
+    assert (await strategy.peek(TWO, "ann")).used == 5
+    assert await strategy.peek(TWO, "bob") == (0, 0.0)
 
 
 async def test_a_moving_window_counts_only_what_goes_in(storage: Storage) -> None:
@@ -91,7 +91,7 @@ async def test_what_a_storage_raises_as_its_own_means_that_it_is_away() -> None:
             raise ValueError("gone")
 
     with pytest.raises(StoreError, match="gone"):
-        await ForeignWindows(Gone()).look("a")
+        await ForeignWindows(Gone()).peek("a")
 
 
 async def test_keys_fit_whatever_a_storage_takes() -> None:
@@ -105,10 +105,10 @@ async def test_keys_fit_whatever_a_storage_takes() -> None:
     seen: list[str] = []
     windows = ForeignWindows(Sees(), prefix="my gate")
     for key in ("plain", "a route/key/1", "é", "x" * 300):
-        await windows.look(key)
+        await windows.peek(key)
     assert all(len(key) < 250 and key.isascii() and " " not in key for key in seen)
     assert len(set(seen)) == 4
-    assert await ForeignWindows(Sees()).look("plain") == (0, 0.0)
+    assert await ForeignWindows(Sees()).peek("plain") == (0, 0.0)
     assert seen[-1] == "llmgate:plain"
 
 

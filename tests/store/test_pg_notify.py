@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from stores import Clock
 
 from llmgate.store import Store
-from llmgate.store.pg_notify import DEAF_FOR, TRUSTED_FOR, NotifiedChangeStamp, listening
+from llmgate.store.pg_notify import DISCONNECTED_FOR_S, TRUSTED_FOR_S, NotifiedChangeStamp, listening
 
 pytest.importorskip("asyncpg")
 
@@ -66,7 +66,7 @@ async def test_ones_own_change_moves_the_stamp_once(migrated_postgres: str) -> N
 async def test_a_stamp_stands_still_while_echoes_come(migrated_postgres: str, clock: Clock) -> None:
     async with heard(migrated_postgres, clock) as changes:
         before = changes.current()
-        clock.pass_by(TRUSTED_FOR - 0.1)
+        clock.pass_by(TRUSTED_FOR_S - 0.1)
         assert changes.current() == before
 
 
@@ -75,11 +75,11 @@ async def test_where_no_echo_comes_the_stamp_moves_by_itself_every_second(
 ) -> None:
     async with heard(migrated_postgres, clock) as changes:
         trusted = changes.current()
-        clock.pass_by(TRUSTED_FOR)
+        clock.pass_by(TRUSTED_FOR_S)
         deaf = changes.current()
         assert deaf != trusted
         assert changes.current() == deaf
-        clock.pass_by(DEAF_FOR)
+        clock.pass_by(DISCONNECTED_FOR_S)
         assert changes.current() not in (deaf, trusted)
 
 
@@ -90,8 +90,8 @@ async def test_a_lost_connection_is_opened_again_and_what_was_missed_counts_as_a
         before = changes.current()
         async with other.begin() as conn:
             await conn.execute(END_OTHERS)
-        await until(lambda: not changes.hears.is_set())
-        await asyncio.wait_for(changes.hears.wait(), 5)
+        await until(lambda: not changes.connected.is_set())
+        await asyncio.wait_for(changes.connected.wait(), 5)
         assert changes.current() > before
 
 

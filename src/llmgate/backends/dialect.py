@@ -1,4 +1,4 @@
-"""What is known of each backend family, as data: how it reports usage, and where its other doors are.
+"""What is known of each backend family, as data: how it reports usage, and where its other endpoints are.
 
 vLLM, llama.cpp's server and llama-cpp-python are described from captured answers (`tests/data/captures`),
 and tests hold the two together. OpenAI and Ollama were not captured: theirs follow the vendors' references.

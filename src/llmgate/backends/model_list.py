@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .catalog import Catalog
 
-LIST = "/models"
+LIST_PATH = "/models"
 _PLAIN_CARD = {"object": "model", "created": 0}
 """What OpenAI's clients want to find in a card."""
 
@@ -47,11 +47,11 @@ class ModelCards:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI. Not a coroutine of its own: every request passes here, and few are for this."""
         if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
-            before, found, wanted = scope["path"].rstrip("/").partition(LIST)
+            before, found, wanted = scope["path"].rstrip("/").partition(LIST_PATH)
             if found and self._catalog is not None and wanted[:1] in ("", "/"):
                 return self._from_catalog(scope, send, self._catalog, wanted[1:])
             if found and wanted.startswith("/"):
-                return self._one(scope, receive, send, before + LIST, wanted[1:])
+                return self._one(scope, receive, send, before + LIST_PATH, wanted[1:])
             if found and not wanted and (self._aliases or self._allowed is not None):
                 return self._list(scope, receive, send)
         return self.app(scope, receive, send)

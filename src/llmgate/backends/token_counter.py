@@ -43,7 +43,7 @@ def _not_now(upstream: str) -> Unavailable:
 
 
 class TokenCounter:
-    """Counts prompts with the tokenizer of `upstream`, as far as its dialect has a door for that."""
+    """Counts prompts with the tokenizer of `upstream`, as far as its dialect has an endpoint for that."""
 
     def __init__(self, upstream: Upstream, dialect: Dialect, http: httpx.AsyncClient) -> None:
         self._upstream = upstream
@@ -55,7 +55,7 @@ class TokenCounter:
 
         None where the backend cannot or does not say. Raises `Unavailable` where it could, but not now.
         """
-        path, names = self._door(model_request)
+        path, names = self._endpoint(model_request)
         if path is None:
             return None
         replica = self._upstream.any_ready()
@@ -80,7 +80,7 @@ class TokenCounter:
             return None
         return counted.count if counted.count is not None else counted.input_tokens
 
-    def _door(self, model_request: ModelRequest) -> tuple[str | None, tuple[str, ...]]:
+    def _endpoint(self, model_request: ModelRequest) -> tuple[str | None, tuple[str, ...]]:
         dialect = self._dialect
         if model_request.endpoint is Endpoint.CHAT and dialect.tokenize_path is not None:
             return dialect.tokenize_path, ("model", "messages", "tools", "chat_template_kwargs")

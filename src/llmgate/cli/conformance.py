@@ -90,7 +90,7 @@ def _tell(finding: Finding) -> None:
 
 def _summarise(findings: Sequence[Finding]) -> None:
     counts = Counter(finding.verdict for finding in findings)
-    said = ", ".join(f"{counts[verdict]} {words}" for verdict, words in WORDS.items() if counts[verdict])
-    click.echo(f"\n{len(findings)} requests: {said}")
+    summary = ", ".join(f"{counts[verdict]} {words}" for verdict, words in WORDS.items() if counts[verdict])
+    click.echo(f"\n{len(findings)} requests: {summary}")
     if added := sorted(set().union(*(finding.added for finding in findings))):
         click.echo(f"Headers that the gate added: {', '.join(added)}")

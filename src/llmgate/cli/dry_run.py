@@ -17,7 +17,7 @@ from ..store import migrate
 
 
 async def _nobody(*_: object) -> None:
-    """In the place of the app that the gate will be put around: a rehearsal asks no upstream."""
+    """In the place of the app that the gate will be put around: a dry run asks no upstream."""
 
 
 @asynccontextmanager
@@ -28,7 +28,7 @@ async def dry_run(config: Config) -> AsyncIterator[Gate]:
     shows: plugins that are not installed, their settings, routes that clash.
     """
     with TemporaryDirectory(prefix="llmgate-") as folder:
-        url = f"sqlite:///{Path(folder, 'rehearsal.db')}"
+        url = f"sqlite:///{Path(folder, 'dry-run.db')}"
         await migrate(url, sets=migrations_of(config))
         alone = replace(
             config,

@@ -109,7 +109,7 @@ async def check_live(config: Config, findings: Findings) -> None:
 async def _check_limits_store(config: Config, findings: Findings) -> None:
     async with limits_store_of(config) as store:
         try:
-            await store.windows.look("check")
+            await store.windows.peek("check")
         except StoreError as error:
             findings.problems.append(f"limits_store.url: {error}")
         else:

@@ -14,7 +14,7 @@ import msgspec
 
 Row = Mapping[str, object]
 
-WIDEST = 60
+MAX_CELL = 60
 """Characters of a cell: a model's name, say, is what a client sent."""
 
 
@@ -98,4 +98,4 @@ def _cell(value: object) -> str:
         case list():
             return ", ".join(map(str, value))
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
-    return text if len(text) <= WIDEST else text[: WIDEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "\N{HORIZONTAL ELLIPSIS}"

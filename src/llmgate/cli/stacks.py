@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..gate.application import Application
     from ..gate.build import Gate
 
-FEW = 3
+MAX_NAMED = 3
 """Routes that are named beside a stack; of more, the number is told."""
 
 
@@ -36,7 +36,7 @@ class Stack:
     middleware: list[str]
 
     def __str__(self) -> str:
-        named = self.routes if len(self.routes) <= FEW else [f"{len(self.routes)} routes"]
+        named = self.routes if len(self.routes) <= MAX_NAMED else [f"{len(self.routes)} routes"]
         what = f"{self.owner} ({', '.join(named)})" if named else self.owner
         return f"{what} on {self.address}: {', '.join(self.middleware)}"
 

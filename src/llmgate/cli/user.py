@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..identity import ADMIN
-from ..identity.users import MOST
+from ..identity.users import MAX_PAGE
 from .administration import Administration, administration
 from .options import json_option, password_option
 from .output import Row, say, show, show_one, time_of
@@ -47,7 +47,7 @@ async def add(
 async def list_users(gate: Administration, *, search: str, as_json: bool) -> None:
     """List the users, oldest first."""
     rows: list[Row] = []
-    while page := await gate.identity.users.search(search, limit=MOST, offset=len(rows)):
+    while page := await gate.identity.users.search(search, limit=MAX_PAGE, offset=len(rows)):
         rows += map(_row, page)
     empty = "No such users." if search else "No users yet: `llmgate user add NAME` adds one."
     columns = ("id", "username", "email", "roles", "active", "created_at")

@@ -84,9 +84,9 @@ class Kind:
     @property
     def description(self) -> str:
         """The documentation of a setting; of a table, the first line of its class."""
-        told = [meta.description for meta in self.metas if meta.description]
-        if told:
-            return told[-1]
+        descriptions = [meta.description for meta in self.metas if meta.description]
+        if descriptions:
+            return descriptions[-1]
         entries = self.entries
         inner = (entries and kind_of(entries[1]).table) or (self.items and kind_of(self.items).table)
         table = self.table or inner
@@ -166,8 +166,8 @@ def kind_of(annotation: Any) -> Kind:
 
 def default_of(field: FieldInfo) -> Any:
     """The default of a field as gate.toml would write it; None if there is none to write."""
-    made = field.default_factory is not msgspec.NODEFAULT
-    default = field.default_factory() if made else field.default
+    has_factory = field.default_factory is not msgspec.NODEFAULT
+    default = field.default_factory() if has_factory else field.default
     return None if default is msgspec.NODEFAULT else written(default)
 
 

@@ -78,10 +78,10 @@ def located(path: str | Path, problems: Iterable[str]) -> list[str]:
 
 
 def _located(file: str, problem: str, lines: Mapping[str, int]) -> str:
-    told = problem.removeprefix(f"{file}: ")
-    place = _PLACE.match(told)
+    message = problem.removeprefix(f"{file}: ")
+    place = _PLACE.match(message)
     line = line_of(place[1], lines) if place else None
-    return problem if line is None else f"{file}:{line}: {told}"
+    return problem if line is None else f"{file}:{line}: {message}"
 
 
 def check_file(path: str | Path, *, environ: Mapping[str, str] | None = None) -> list[str]:

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _URL_CREDENTIALS = re.compile(r"//\S*@")
-_LONGEST = 60
+_MAX_SHOWN = 60
 _TOML_TYPES: Mapping[type, str] = {
     bool: "a boolean",
     int: "an integer",
@@ -28,8 +28,8 @@ INT_LIMIT = 1 << 63
 def quoted(text: str) -> str:
     """`text` in double quotes, cut to a readable length; nothing in it can forge a line or move a cursor."""
     text = without_credentials(text)
-    if len(text) > _LONGEST:
-        text = text[:_LONGEST] + "…"
+    if len(text) > _MAX_SHOWN:
+        text = text[:_MAX_SHOWN] + "…"
     return "".join(
         letter if letter.isprintable() else _escaped(letter)
         for letter in json.dumps(text, ensure_ascii=False)

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llmgate")
 
-FLUSH_EVERY = 1.0
+FLUSH_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ async def _flushing(runtime: Runtime, identity: Identity) -> AsyncIterator[None]
 
     async def flush_often() -> None:
         while True:
-            await asyncio.sleep(FLUSH_EVERY)
+            await asyncio.sleep(FLUSH_INTERVAL_S)
             await flush()
 
     task = asyncio.create_task(flush_often(), name="llmgate-flush")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ..proxy.upstreams import Upstream
     from .runtime import Runtime
 
-EXAMINE = 3.0
+EXAMINE_TIMEOUT_S = 3.0
 """Seconds that a server gets to show, before it is added, that it redirects nowhere."""
 
 
@@ -96,7 +96,7 @@ class DynamicUpstreams:
         """
         origin = Origin.parse(url)
         try:
-            async with asyncio.timeout(EXAMINE):
+            async with asyncio.timeout(EXAMINE_TIMEOUT_S):
                 await self._guard.addresses(origin.host, origin.port)
                 answer = await self.http.get(f"{origin.url}/v1/models")
         except PermissionError as error:

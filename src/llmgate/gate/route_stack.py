@@ -45,9 +45,9 @@ def relay_of(route: Route, config: Config, runtime: Runtime, served: Upstreams) 
     first = route.served_by[0]
     settings, upstream = config.upstreams[first], served[first]
     strip = route.path if route.upstream_path is not None else ""
-    put = route.upstream_path or ""
+    upstream_path = route.upstream_path or ""
     if runtime.inner is not None and settings.is_asgi_app:
-        return AsgiUpstream(runtime.inner, upstream, strip_prefix=strip, upstream_path=put)
+        return AsgiUpstream(runtime.inner, upstream, strip_prefix=strip, upstream_path=upstream_path)
     outlets = {
         name: Outlet(
             served[name],
@@ -59,7 +59,7 @@ def relay_of(route: Route, config: Config, runtime: Runtime, served: Upstreams) 
     return Relay(
         upstream,
         strip_prefix=strip,
-        upstream_path=put,
+        upstream_path=upstream_path,
         forwarded=outlets[first].forwarded,
         own_request_id=outlets[first].own_request_id,
         others=outlets,

@@ -87,9 +87,9 @@ async def open_runtime(
         )
         http = await stack.enter_async_context(_http(inner))
         limits = await stack.enter_async_context(limits_store_of(config))
-        cells = SharedValues.open(counters)
-        stack.callback(cells.close)
-        instruments = Instruments(cells)
+        shared_values = SharedValues.open(counters)
+        stack.callback(shared_values.close)
+        instruments = Instruments(shared_values)
         writer = LogWriter(
             sys.stdout.buffer, name="access log", on_drop=instruments.log_dropped("access").inc
         )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 
-RECHECK = 60.0
+RECHECK_S = 60.0
 """Seconds after which a principal is looked up again although nobody announced a change: a process may
 have died between its commit and its announcement."""
 
@@ -62,7 +62,7 @@ class CredentialCache:
 
     def keep(self, key: bytes, principal: Principal, until: float | None, stamp: int) -> None:
         """Remember a principal found after `stamp` was taken, until the time its credential expires."""
-        latest = self._clock() + RECHECK
+        latest = self._clock() + RECHECK_S
         self._put(self._good, key, (principal, latest if until is None else min(until, latest)), stamp)
 
     def keep_bad(self, key: bytes, stamp: int, *, foreign: bool) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PREFIX = "llmgate_"
 RANDOM_BYTES = 32
 
-LONGEST = 512
+MAX_CREDENTIAL_LENGTH = 512
 """Characters over which a credential is not looked at."""
 
 REMEMBERED = 10_000
@@ -72,7 +72,7 @@ class Keys:
     ) -> None:
         self._store = store
         self._new_id = new_id
-        self._proven = CredentialCache(store, remembered)
+        self._credential_cache = CredentialCache(store, remembered)
         self._used: dict[int, int] = {}
 
     async def create(
@@ -147,7 +147,7 @@ class Keys:
 
     def cached(self, secret: str) -> Principal | None:
         """The principal of `secret`, if it was verified since anything last changed; None says nothing."""
-        return self._proven.get(digest(secret))
+        return self._credential_cache.get(digest(secret))
 
     async def verify(self, secret: str) -> Principal:
         """Who `secret` belongs to.
@@ -155,23 +155,23 @@ class Keys:
         Raises `Unauthenticated` if it is unknown (foreign), expired or revoked, or its user, organization or
         membership is not there or not active any more. Costs at most one query by an index.
         """
-        if len(secret) > LONGEST:
+        if len(secret) > MAX_CREDENTIAL_LENGTH:
             raise _bad_key(foreign=True)
         key = digest(secret)
-        known = self._proven.get(key)
+        known = self._credential_cache.get(key)
         if known is not None:
             return known
-        if (foreign := self._proven.bad(key)) is not None:
+        if (foreign := self._credential_cache.bad(key)) is not None:
             raise _bad_key(foreign=foreign)
-        stamp = self._proven.stamp()
+        stamp = self._credential_cache.stamp()
         wanted = {"hashed": key.hex(), "now": self._store.clock()}
         async with self._store.connect() as conn:
             rows = (await conn.execute(_GOOD_KEY, wanted)).all()
         if not rows or not rows[0].good:
-            self._proven.keep_bad(key, stamp, foreign=not rows)
+            self._credential_cache.keep_bad(key, stamp, foreign=not rows)
             raise _bad_key(foreign=not rows)
         principal = _principal(rows)
-        self._proven.keep(key, principal, rows[0].expires_at, stamp)
+        self._credential_cache.keep(key, principal, rows[0].expires_at, stamp)
         return principal
 
     async def by_id(self, key_id: int) -> Key:

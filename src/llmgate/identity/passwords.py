@@ -13,7 +13,7 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from ..errors import BadRequest
 from .turns import Turns
 
-LONGEST = 4096
+MAX_PASSWORD_BYTES = 4096
 """Bytes over which a password is refused whatever the rules say: argon2 would have to digest all of it."""
 
 LANES = 4
@@ -31,7 +31,7 @@ class PasswordRules:
 
     def check(self, password: str) -> None:
         """Raise `BadRequest` unless `password` may be set."""
-        limit = LONGEST if self.max_bytes is None else min(self.max_bytes, LONGEST)
+        limit = MAX_PASSWORD_BYTES if self.max_bytes is None else min(self.max_bytes, MAX_PASSWORD_BYTES)
         if len(password) < max(self.min_length, 1):
             raise BadRequest(
                 f"The password must have at least {max(self.min_length, 1)} characters.", param="password"
@@ -75,7 +75,7 @@ class Passwords:
         the time of an answer does not tell who exists. `client` as for `hash`.
         """
         encoded = encode(password)
-        if encoded is None or len(encoded) > LONGEST:
+        if encoded is None or len(encoded) > MAX_PASSWORD_BYTES:
             stored, encoded = None, b""
         if stored is None:
             await self._hash(encoded, client)

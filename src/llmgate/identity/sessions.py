@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LIFETIME = 1800.0
 MAX_AGE = 30 * 86_400.0
-LONGEST = 8192
+MAX_TOKEN_LENGTH = 8192
 """Characters over which a token is not looked at."""
 
 REMEMBERED = 10_000
@@ -90,7 +90,7 @@ class Sessions:
         self._issuer = issuer
         self._new_id = new_id
         self._keys = SigningKeys(store, algorithm, new_id)
-        self._proven = CredentialCache(store, remembered)
+        self._credential_cache = CredentialCache(store, remembered)
 
     async def issue(self, user: User, *, lifetime: float | None = None) -> Session:
         """Begin a session of `user`, who has just signed in, for `lifetime` seconds if not for the usual time."""
@@ -157,7 +157,7 @@ class Sessions:
         """The principal of `token`, if it was verified since anything last changed; None says nothing."""
         if not _is_token(token):  # most credentials are API keys: hashing one for nothing takes longer
             return None
-        return self._proven.get(digest(token))
+        return self._credential_cache.get(digest(token))
 
     async def verify(self, token: str) -> Principal | None:
         """Who `token` stands for; None if it is no token at all, but an API key, say.
@@ -167,16 +167,16 @@ class Sessions:
         """
         if not _is_token(token):
             return None
-        if len(token) > LONGEST:
+        if len(token) > MAX_TOKEN_LENGTH:
             raise _bad_token(foreign=True)
         key = digest(token)
-        known = self._proven.get(key)
+        known = self._credential_cache.get(key)
         if known is not None:
             return known
-        stamp = self._proven.stamp()
+        stamp = self._credential_cache.stamp()
         claims = await self._decode(token)
         principal, expires_at = await self._session(claims["sid"], claims["sub"])
-        self._proven.keep(key, principal, expires_at, stamp)
+        self._credential_cache.keep(key, principal, expires_at, stamp)
         return principal
 
     async def revoke(self, session_id: str) -> None:

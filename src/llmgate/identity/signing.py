@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import sqlalchemy as sa
 
 from ..store.schema import signing_keys
-from .credential_cache import RECHECK
+from .credential_cache import RECHECK_S
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -73,7 +73,7 @@ class SigningKeys:
         stamp = self._store.changes.current()
         async with self._store.connect() as conn:
             self._keys = await _read(conn)
-        self._stamp, self._reread_at = stamp, self._store.clock() + RECHECK
+        self._stamp, self._reread_at = stamp, self._store.clock() + RECHECK_S
         return self._keys
 
     def _signing(self, keys: dict[str, SigningKey]) -> SigningKey | None:

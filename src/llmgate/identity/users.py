@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 ADMIN = "admin"
 """The role of those who may administer the whole gate."""
 
-LONGEST_LOGIN = 64
+MAX_LOGIN_LENGTH = 64
 """Characters of what is no name that are remembered among the failures."""
 
-MOST = 1000
+MAX_PAGE = 1000
 """Users in one page of a search."""
 
 
@@ -135,7 +135,7 @@ class Users:
         times. Raises `Unauthenticated`, after the same time and in the same words whatever was wrong, `RateLimited`
         after too many failures of the address or the account, and `Unavailable` where too many log in at once.
         """
-        account = _canonical(login) or login[:LONGEST_LOGIN]
+        account = _canonical(login) or login[:MAX_LOGIN_LENGTH]
         self._limits.check(account, client)
         try:
             user = await self._authenticate(login, password, client or account)
@@ -181,8 +181,8 @@ class Users:
 
         Letters match in either case. Raises `BadRequest` unless 1 <= limit <= 1000 and offset >= 0.
         """
-        if not 1 <= limit <= MOST or offset < 0:
-            raise BadRequest(f"limit must be between 1 and {MOST}, offset not negative.")
+        if not 1 <= limit <= MAX_PAGE or offset < 0:
+            raise BadRequest(f"limit must be between 1 and {MAX_PAGE}, offset not negative.")
         query = _USERS.where(_PEOPLE).order_by(users.c.id).limit(limit).offset(offset)
         if text:
             text = text.lower()
@@ -275,7 +275,7 @@ class Users:
     async def delete(self, user_id: int) -> None:
         """Delete the user with all keys, sessions and memberships.
 
-        Raises `NotFound`, and `Conflict` where usage is recorded, as the books need the user: deactivate.
+        Raises `NotFound`, and `Conflict` where usage is recorded, as the ledger needs the user: deactivate.
         """
         async with self._store.change() as conn:
             if await conn.scalar(sa.select(usage.c.request_id).where(usage.c.user_id == user_id).limit(1)):

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 
 import msgspec
 
-MOST = 2**62
+MAX_AMOUNT = 2**62
 """The largest amount of anything: no sum of two of them leaves 64 bits."""
 
 MILLION = 1_000_000

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from ..errors import BadRequest, Forbidden, NotFound
 from ..store.schema import quotas
 from .leases import allotment_of, identity_of, terms_of
-from .model import MOST, Allotment, Balance, Default, Subject, Unit
+from .model import MAX_AMOUNT, Allotment, Balance, Default, Subject, Unit
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -40,8 +40,8 @@ class Quotas:
 
     async def give(self, db: AsyncConnection, subject: Subject, allotment: Allotment) -> Balance:
         """`set` as a part of the transaction `db`, for a subject that is made in it: nobody knows it yet."""
-        if not 0 <= allotment.limit <= MOST or not 0 <= allotment.overdraft <= MOST:
-            raise BadRequest(f"A limit must be from 0 to {MOST}.", param="limit")
+        if not 0 <= allotment.limit <= MAX_AMOUNT or not 0 <= allotment.overdraft <= MAX_AMOUNT:
+            raise BadRequest(f"A limit must be from 0 to {MAX_AMOUNT}.", param="limit")
         now = self._store.clock()
         values = {
             "limit": allotment.limit,

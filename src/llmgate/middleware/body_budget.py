@@ -118,7 +118,7 @@ class _Body:
     def receive_of(self, receive: Receive, announced: int | None, whole: int | None) -> Receive:
         """Counts a body as it is announced, or, of no announced length, as it comes."""
 
-        async def counting() -> Message:
+        async def counted() -> Message:
             nonlocal whole
             if whole:
                 size, whole = whole, 0
@@ -128,7 +128,7 @@ class _Body:
                 self.take(len(message["body"]))
             return message
 
-        return counting
+        return counted
 
     def send_of(self, send: Send) -> Send:
         """Once the answer begins, the body has been read and passed on."""

@@ -66,27 +66,27 @@ class Errors:
             begun = True
             return send(message)
 
-        said: Refusal
+        refused: Refusal
         try:
             await self.app(scope, receive, watched)
         except ClientGone:
             return
         except AnswerCut:  # perhaps before anything of it has gone out: a layer may hold back its beginning
-            said = UpstreamFailed("The upstream broke off its answer.")
+            refused = UpstreamFailed("The upstream broke off its answer.")
         except Refusal as refusal:
-            said = refusal
+            refused = refusal
         except HTTPException as error:
-            said = _refusal_of(error)
+            refused = _refusal_of(error)
         except StoreError as error:
             log.warning("request %s: the store: %s", exchange_of(scope).id, error)
-            said = Unavailable("The store does not answer at the moment. Try again later.")
+            refused = Unavailable("The store does not answer at the moment. Try again later.")
         except Exception:
             log.exception("request %s failed", exchange_of(scope).id)
-            said = Refusal("Something went wrong in the gate. Its log says what, under the request's id.")
+            refused = Refusal("Something went wrong in the gate. Its log says what, under the request's id.")
         else:
             return
         if not begun:
-            await answer(scope, send, said)
+            await answer(scope, send, refused)
 
 
 def _refusal_of(error: HTTPException) -> Refusal:

@@ -38,11 +38,11 @@ class RequestId:
             return
         own = shown = exchange_of(scope).id.encode()
         headers = scope["headers"]
-        came = [pair for pair in headers if pair[0] == HEADER]
-        if len(came) == 1 and _USABLE.fullmatch(came[0][1]):
-            shown = came[0][1]
+        seen = [pair for pair in headers if pair[0] == HEADER]
+        if len(seen) == 1 and _USABLE.fullmatch(seen[0][1]):
+            shown = seen[0][1]
         else:
-            others = [pair for pair in headers if pair[0] != HEADER] if came else headers
+            others = [pair for pair in headers if pair[0] != HEADER] if seen else headers
             scope = {**scope, "headers": [*others, (HEADER, own)]}
 
         def identified(message: Message) -> Awaitable[None]:

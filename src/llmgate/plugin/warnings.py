@@ -24,9 +24,9 @@ def warnings_of(config: Config) -> list[str]:
     for name, table in config.plugins.items():
         settings = convert_table(load_plugin(name).settings, table.settings, f"plugins.{name}")
         public = is_public(config, table.listen)
-        said = getattr(settings, "warnings", None)
-        if said is not None:
-            found += [f"plugins.{name}.{key}: {message}" for key, message in said(public)]
+        warnings = getattr(settings, "warnings", None)
+        if warnings is not None:
+            found += [f"plugins.{name}.{key}: {message}" for key, message in warnings(public)]
         if getattr(settings, "registration", None) == "open":
             open_ones.append(name)
     if open_ones:

@@ -86,10 +86,10 @@ class AsgiUpstream:
             await answer(scope, send, self._upstream.key_refusal(key_refused))
 
     def _scope(self, scope: Scope, request_id: str) -> Scope:
-        came = scope["headers"]
-        headers = [pair for pair in came if pair[0] in FRAMING]
+        seen = scope["headers"]
+        headers = [pair for pair in seen if pair[0] in FRAMING]
         own = self._upstream
-        headers += request_headers(came, request_id=request_id, credential=own.credential, put=own.headers)
+        headers += request_headers(seen, request_id=request_id, credential=own.credential, put=own.headers)
         # The parameters are of the gate's table: the app finds its own.
         inner = {**scope, "headers": headers, "path_params": {}}
         if self._strip_prefix != self._upstream_path:

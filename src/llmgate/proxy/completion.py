@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LARGEST = 4 * 1024 * 1024
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """Bytes of an answer, if nobody says otherwise: far more than a model makes in one."""
 
 
@@ -71,7 +71,7 @@ async def complete(
     *,
     dialect: Dialect,
     endpoint: Endpoint = Endpoint.CHAT,
-    largest: int = LARGEST,
+    largest: int = MAX_ANSWER_BYTES,
     timer: Callable[[], float] = time.monotonic,
 ) -> Completion:
     """What `upstream` answers to `body`, a JSON object, at `path`. See `Upstream.complete`."""

@@ -114,12 +114,12 @@ def response_headers(headers: Collection[Header], status: int) -> list[Header]:
 
 def forwarded_headers(headers: Iterable[Header], *, client: str | None, scheme: str) -> list[Header]:
     """X-Forwarded-For (the client's address appended to what came), -Proto and -Host of a request."""
-    came = [value for name, value in headers if name == b"x-forwarded-for"]
+    seen = [value for name, value in headers if name == b"x-forwarded-for"]
     if client is not None:
-        came.append(client.encode("ascii"))
+        seen.append(client.encode("ascii"))
     added = [(b"x-forwarded-proto", scheme.encode("ascii"))]
     added += [(b"x-forwarded-host", value) for name, value in headers if name == b"host"]
-    return [(b"x-forwarded-for", b", ".join(came)), *added] if came else added
+    return [(b"x-forwarded-for", b", ".join(seen)), *added] if seen else added
 
 
 def _loop() -> BadRequest:

@@ -12,7 +12,7 @@ from ..backends.dialect import DIALECTS
 from ..backends.endpoint import Endpoint
 from ..errors import ConfigError, GateError, UpstreamFailed
 from .circuit_breaker import BreakerSettings
-from .completion import LARGEST, Completion, complete
+from .completion import MAX_ANSWER_BYTES, Completion, complete
 from .credentials import Credentials
 from .engines.base import ConnectTimedOut, FirstByteTimedOut, Origin, Timeouts, UpstreamError
 from .masking import MaskedResponse
@@ -201,7 +201,7 @@ class Upstream:
         body: Mapping[str, Any],
         *,
         endpoint: Endpoint = Endpoint.CHAT,
-        largest: int = LARGEST,
+        largest: int = MAX_ANSWER_BYTES,
     ) -> Completion:
         """The whole answer, of whatever status, to `body`, a JSON object posted to `path`, metered.
 

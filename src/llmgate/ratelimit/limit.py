@@ -107,7 +107,7 @@ class TokenWindow(RequestWindow):
 
     async def enter(self, who: str) -> Stand:
         """See whether any are left."""
-        window = await self._fixed.look(self._item, who)
+        window = await self._fixed.peek(self._item, who)
         return Stand.of(self.limit, window, good=window.used < self.limit.amount)
 
     async def count(self, who: str, tokens: int) -> None:

@@ -52,7 +52,7 @@ class MemoryStorage(WindowStorage):
         self._counts[key] = _Count(before.used + amount, before.ends)
         return Window(before.used + amount, before.ends - now)
 
-    async def look(self, key: str) -> Window:
+    async def peek(self, key: str) -> Window:
         """See `Windows`."""
         now = self._now()
         count = self._counts.get(key)

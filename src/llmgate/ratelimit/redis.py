@@ -40,7 +40,7 @@ end
 return {used, left}
 """
 )
-_LOOK = Script("return {tonumber(redis.call('GET', KEYS[1]) or 0), redis.call('PTTL', KEYS[1])}")
+_PEEK = Script("return {tonumber(redis.call('GET', KEYS[1]) or 0), redis.call('PTTL', KEYS[1])}")
 # A moving window is a list of the times of its entries, newest first and no longer than the limit.
 _ENTER = Script(
     f"""{_NOW}
@@ -115,9 +115,9 @@ class RedisStorage(WindowStorage):
         """See `Windows`."""
         return _window(await self.pipe.eval(_COUNT, self._prefix + key, amount, int(seconds * 1000)))
 
-    async def look(self, key: str) -> Window:
+    async def peek(self, key: str) -> Window:
         """See `Windows`."""
-        return _window(await self.pipe.eval(_LOOK, self._prefix + key))
+        return _window(await self.pipe.eval(_PEEK, self._prefix + key))
 
     async def enter(self, key: str, limit: int, seconds: int, amount: int = 1) -> tuple[bool, Window]:
         """See `Windows`."""

@@ -145,7 +145,7 @@ class _Line(asyncio.Protocol):
         self._out.append(hiredis.pack_command(cast("Any", tuple(words))))
         self._asked.append((future, self._loop.time() + self._timeout))
         if self._timer is None:
-            self._timer = self._loop.call_later(self._timeout, self._look)
+            self._timer = self._loop.call_later(self._timeout, self._check_timeout)
         return future
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -182,7 +182,7 @@ class _Line(asyncio.Protocol):
         if not self.closed:
             self._transport.write(b"".join(out))
 
-    def _look(self) -> None:
+    def _check_timeout(self) -> None:
         """Drop a connection whose oldest question is overdue."""
         self._timer = None
         if self._asked:
@@ -190,7 +190,7 @@ class _Line(asyncio.Protocol):
             if left <= 0:
                 self.drop(f"redis: no answer within {self._timeout:g} s")
             else:
-                self._timer = self._loop.call_later(left, self._look)
+                self._timer = self._loop.call_later(left, self._check_timeout)
 
 
 def _greeting(user: str | None, password: str | None, database: str) -> list[tuple[Word, ...]]:

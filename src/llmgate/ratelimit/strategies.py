@@ -43,7 +43,7 @@ class Windows(Protocol):
     async def count(self, key: str, seconds: float, amount: int = 1) -> Window:
         """Count `amount` in the window of `key`; the first count opens it for so many seconds."""
 
-    async def look(self, key: str) -> Window:
+    async def peek(self, key: str) -> Window:
         """The window of `key` as it stands; one that is not open is empty and ends now."""
 
     async def enter(self, key: str, limit: int, seconds: int, amount: int = 1) -> tuple[bool, Window]:
@@ -54,7 +54,7 @@ class WindowStorage(Storage, MovingWindowSupport):
     """A storage of the `limits` library that also is `Windows`; its base class's verbs stand on theirs."""
 
     count: Callable[..., Awaitable[Window]]
-    look: Callable[[str], Awaitable[Window]]
+    peek: Callable[[str], Awaitable[Window]]
     enter: Callable[..., Awaitable[tuple[bool, Window]]]
 
     @property
@@ -68,11 +68,11 @@ class WindowStorage(Storage, MovingWindowSupport):
 
     async def get(self, key: str) -> int:
         """See `limits`."""
-        return (await self.look(key)).used
+        return (await self.peek(key)).used
 
     async def get_expiry(self, key: str) -> float:
         """See `limits`: seconds since the epoch."""
-        return time.time() + (await self.look(key)).left
+        return time.time() + (await self.peek(key)).left
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """See `limits`."""
@@ -116,7 +116,7 @@ class ForeignWindows:
             used = await self._storage.incr(key, int(seconds), amount=amount)
             return Window(used, min(seconds, await self._left(key)))
 
-    async def look(self, key: str) -> Window:
+    async def peek(self, key: str) -> Window:
         """See `Windows`."""
         key = self._key(key)
         async with self._translated():
@@ -186,9 +186,9 @@ class FixedWindow(_Windowed):
         """Count `cost`, whether or not it is over the limit."""
         return self._windows.count(item.key_for(*identifiers), item.get_expiry(), cost)
 
-    def look(self, item: RateLimitItem, *identifiers: str) -> Awaitable[Window]:
+    def peek(self, item: RateLimitItem, *identifiers: str) -> Awaitable[Window]:
         """The window as it stands."""
-        return self._windows.look(item.key_for(*identifiers))
+        return self._windows.peek(item.key_for(*identifiers))
 
     async def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
         """See `limits`."""
@@ -196,11 +196,11 @@ class FixedWindow(_Windowed):
 
     async def test(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
         """See `limits`."""
-        return (await self.look(item, *identifiers)).used + cost <= item.amount
+        return (await self.peek(item, *identifiers)).used + cost <= item.amount
 
     async def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
         """See `limits`."""
-        return _stats(item, await self.look(item, *identifiers))
+        return _stats(item, await self.peek(item, *identifiers))
 
 
 class MovingWindow(_Windowed):

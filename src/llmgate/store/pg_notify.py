@@ -5,8 +5,8 @@ process listens on a connection of its own, and sends itself an echo there, agai
 delivers notifications in the order in which they were committed, so an echo that comes back proves that
 everything announced before it was sent has been heard. While no echo comes (the connection is down or
 hangs, the server restarts, a pooler swallows notifications), nothing that is remembered is trusted for
-long: the stamp then moves by itself, once every `DEAF_FOR` seconds. So a change that was announced holds
-everywhere within a round trip, and at the latest after `TRUSTED_FOR` + `DEAF_FOR` seconds.
+long: the stamp then moves by itself, once every `DISCONNECTED_FOR_S` seconds. So a change that was announced holds
+everywhere within a round trip, and at the latest after `TRUSTED_FOR_S` + `DISCONNECTED_FOR_S` seconds.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ log = logging.getLogger("llmgate.store")
 
 CHANNEL = "llmgate_changes"
 ECHO = "llmgate_echo"
-ECHO_EVERY = 0.5
-TRUSTED_FOR = 2.0
+ECHO_INTERVAL_S = 0.5
+TRUSTED_FOR_S = 2.0
 """Seconds since the last echo was sent for which the stamp is believed to stand still when it does."""
-DEAF_FOR = 1.0
+DISCONNECTED_FOR_S = 1.0
 """Seconds for which what is looked up afresh is remembered while no echo comes."""
 
 _GONE = (
@@ -54,13 +54,13 @@ class NotifiedChangeStamp:
         self._stamp = 0
         self._heard = -math.inf
         self._sent = ("", -math.inf)
-        self.hears = asyncio.Event()
+        self.connected = asyncio.Event()
         """Set while echoes come back."""
 
     def current(self) -> int:
         """The stamp that stands now; negative ones are those of a process that hears nothing."""
         now = self._timer()
-        return self._stamp if now - self._heard < TRUSTED_FOR else -1 - int(now / DEAF_FOR)
+        return self._stamp if now - self._heard < TRUSTED_FOR_S else -1 - int(now / DISCONNECTED_FOR_S)
 
     def bump(self) -> None:
         """Move the stamp of this process; the others hear of it by `announce`."""
@@ -76,14 +76,14 @@ class NotifiedChangeStamp:
             try:
                 await self._listen_once()
             except _GONE as error:
-                if self.hears.is_set():
+                if self.connected.is_set():
                     log.warning("changes made by other processes are not heard at once: %r", error)
-                self.hears.clear()
-            await asyncio.sleep(ECHO_EVERY)
+                self.connected.clear()
+            await asyncio.sleep(ECHO_INTERVAL_S)
 
     async def _listen_once(self) -> NoReturn:
         """Listen until the connection is lost."""
-        connection = await asyncpg.connect(self._dsn, timeout=TRUSTED_FOR, command_timeout=TRUSTED_FOR)
+        connection = await asyncpg.connect(self._dsn, timeout=TRUSTED_FOR_S, command_timeout=TRUSTED_FOR_S)
         try:
             await connection.add_listener(CHANNEL, self._on_change)
             await connection.add_listener(ECHO, self._on_echo)
@@ -92,7 +92,7 @@ class NotifiedChangeStamp:
                 echo = secrets.token_hex(8)
                 self._sent = echo, self._timer()
                 await connection.execute("SELECT pg_notify($1, $2)", ECHO, echo)
-                await asyncio.sleep(ECHO_EVERY)
+                await asyncio.sleep(ECHO_INTERVAL_S)
         finally:
             connection.terminate()
 
@@ -104,7 +104,7 @@ class NotifiedChangeStamp:
         sent, at = self._sent
         if echo == sent:
             self._heard = at
-            self.hears.set()
+            self.connected.set()
 
 
 @asynccontextmanager
@@ -116,7 +116,7 @@ async def listening(
     task = asyncio.create_task(changes.listen(), name="llmgate-changes")
     try:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(changes.hears.wait(), TRUSTED_FOR)
+            await asyncio.wait_for(changes.connected.wait(), TRUSTED_FOR_S)
         yield changes
     finally:
         task.cancel()

@@ -17,10 +17,10 @@ KEY = ("llmgate_requests", "chat", "2xx")
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def shown(cells: SharedValues) -> dict[Key, list[tuple[list[float], bool]]]:
-    """Every row that `cells` can see, by key: its numbers, and whether its process lives."""
+def shown(shared_values: SharedValues) -> dict[Key, list[tuple[list[float], bool]]]:
+    """Every row that `shared_values` can see, by key: its numbers, and whether its process lives."""
     rows: dict[Key, list[tuple[list[float], bool]]] = {}
-    for key, values, lives in cells.all():
+    for key, values, lives in shared_values.all():
         rows.setdefault(key, []).append((list(values), lives))
     return rows
 
@@ -46,10 +46,10 @@ def neighbour(tmp_path: Path) -> Iterator[int]:
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_row_begins_with_zeros_and_is_the_same_every_time(tmp_path: Path, shared: bool) -> None:
-    cells = SharedValues.open(tmp_path if shared else None)
-    cells.row(KEY, 3)[1] += 2
-    assert list(cells.row(KEY, 3)) == [0, 2, 0]
-    cells.close()
+    shared_values = SharedValues.open(tmp_path if shared else None)
+    shared_values.row(KEY, 3)[1] += 2
+    assert list(shared_values.row(KEY, 3)) == [0, 2, 0]
+    shared_values.close()
 
 
 def test_a_process_on_its_own_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,46 +59,46 @@ def test_a_process_on_its_own_leaves_no_file(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_rows_of_another_process_are_seen(tmp_path: Path, neighbour: int) -> None:
-    cells = SharedValues.open(tmp_path)
-    cells.row(KEY)[0] += 1
-    assert shown(cells) == {KEY: [([1.0], True), ([5.0], True)]}
-    cells.close()
+    shared_values = SharedValues.open(tmp_path)
+    shared_values.row(KEY)[0] += 1
+    assert shown(shared_values) == {KEY: [([1.0], True), ([5.0], True)]}
+    shared_values.close()
 
 
 def test_what_a_killed_process_counted_is_not_lost(tmp_path: Path, neighbour: int) -> None:
-    cells = SharedValues.open(tmp_path)
+    shared_values = SharedValues.open(tmp_path)
     os.kill(neighbour, signal.SIGKILL)
     os.waitpid(neighbour, 0)
-    assert shown(cells) == {KEY: [([5.0], False)]}
-    cells.close()
+    assert shown(shared_values) == {KEY: [([5.0], False)]}
+    shared_values.close()
 
 
 def test_a_new_process_counts_on_from_where_a_dead_one_stopped(tmp_path: Path, neighbour: int) -> None:
     """So a scrape never sees a counter fall, and files do not pile up."""
     os.kill(neighbour, signal.SIGKILL)
     os.waitpid(neighbour, 0)
-    cells = SharedValues.open(tmp_path)
-    cells.row(KEY)[0] += 1
-    assert shown(cells) == {KEY: [([6.0], True)]}
-    assert [path.name for path in tmp_path.iterdir()] == ["0.cells"]
-    cells.close()
+    shared_values = SharedValues.open(tmp_path)
+    shared_values.row(KEY)[0] += 1
+    assert shown(shared_values) == {KEY: [([6.0], True)]}
+    assert [path.name for path in tmp_path.iterdir()] == ["0.shared_values"]
+    shared_values.close()
 
 
 def test_a_row_cut_off_by_death_does_not_count(tmp_path: Path) -> None:
     """The header of a row is written last."""
-    cells = SharedValues.open(tmp_path)
-    cells.row(KEY)[0] += 1
-    cells.close()
-    content = bytearray((tmp_path / "0.cells").read_bytes())
+    shared_values = SharedValues.open(tmp_path)
+    shared_values.row(KEY)[0] += 1
+    shared_values.close()
+    content = bytearray((tmp_path / "0.shared_values").read_bytes())
     end = content.index(b"]") + 200
     content[end : end + 8] = b"name but"
-    (tmp_path / "0.cells").write_bytes(content)
+    (tmp_path / "0.shared_values").write_bytes(content)
     assert shown(SharedValues.open(tmp_path)) == {KEY: [([1.0], True)]}
 
 
 def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
     SharedValues.open(tmp_path).close()
-    assert (tmp_path / "0.cells").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "0.shared_values").stat().st_mode & 0o777 == 0o600
 
 
 @given(
@@ -107,7 +107,7 @@ def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
 def test_whatever_is_counted_under_whatever_name_is_read_by_the_next_process(
     tmp_path_factory: pytest.TempPathFactory, rows: dict[Key, list[float]]
 ) -> None:
-    folder = tmp_path_factory.mktemp("cells")
+    folder = tmp_path_factory.mktemp("shared_values")
     first = SharedValues.open(folder)
     for key, numbers in rows.items():
         first.row(key, len(numbers))[:] = memoryview(bytes(8 * len(numbers))).cast("d")

