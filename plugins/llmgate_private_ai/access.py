@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from llmgate.plugin.api import Forbidden, Unauthenticated
 
+from .metrics import ANONYMOUS
 from .roles import Action, Reach, reach_of
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from llmgate.plugin.api import AnyCall
 
+    from .metrics import Metrics
     from .people import People, Person
 
 SUSPENDED = "Your organization has been suspended. Please contact support."
@@ -78,8 +80,9 @@ class Caller:
 class Access:
     """Finds out who calls, before the body of the request is read."""
 
-    def __init__(self, people: People) -> None:
+    def __init__(self, people: People, metrics: Metrics) -> None:
         self._people = people
+        self._metrics = metrics
 
     async def caller(self, call: AnyCall) -> Caller:
         """The caller of an operation that wants a credential.
@@ -87,8 +90,10 @@ class Access:
         Raises `Unauthenticated` for an LLM token, `Forbidden` for members of a suspended team.
         """
         if call.principal.scope == "models":  # an LLM token lies in the settings of web sites
+            self._metrics.asked(call.scope, ANONYMOUS)
             raise Unauthenticated("Could not validate credentials")
         person = await self._people.by_id(call.principal.user_id)
+        self._metrics.asked(call.scope, person.rank.name.lower())
         if person.team_active is False and not person.is_admin:
             raise Forbidden(SUSPENDED)
         return Caller(person)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from msgspec import Meta, Struct
 from starlette.datastructures import Headers
 
+from .metrics import JOB, api_path, resource_of
 from .shapes import Id, iso, unfit
 from .tables import audit
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from llmgate.plugin.api import Call, Exchange, Store
 
     from .access import Caller
+    from .metrics import Metrics
 
 LEFT_OUT = frozenset(
     {
@@ -103,17 +105,17 @@ class ShownMetadata(Struct, frozen=True):
 
 
 class Audit:
-    """See the module's text. `prefix` stands before this API's paths."""
+    """See the module's text. `prefix` stands before this API's paths; `metrics` counts the rows."""
 
-    def __init__(self, store: Store, *, prefix: str) -> None:
+    def __init__(self, store: Store, metrics: Metrics, *, prefix: str) -> None:
         self._store = store
+        self._metrics = metrics
         self._prefix = prefix
 
     async def observe(self, scope: Scope, exchange: Exchange, status: int) -> None:
         """Note a request of the API that was answered with `status`; the dashboard's pages are none."""
-        below = scope["path"].startswith(f"{self._prefix}/") or scope["path"] == self._prefix
-        path = scope["path"].removeprefix(self._prefix).rstrip("/") or "/"
-        if not below or path in LEFT_OUT or scope["method"] == "OPTIONS":
+        path = api_path(scope, self._prefix)
+        if path is None or path in LEFT_OUT or scope["method"] == "OPTIONS":
             return
         headers, principal = Headers(scope=scope), exchange.principal
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
@@ -127,7 +129,7 @@ class Audit:
             "user_id": None if principal is None else principal.user_id,
             "user_email": None if principal is None else principal.username,
             "event_type": scope["method"],
-            "resource_type": path.split("/")[1],
+            "resource_type": resource_of(path),
             "resource_id": next(iter(scope.get("path_params", {}).values()), None),
             "action": f"{scope['method']} {path}",
             "details": msgspec.json.encode(details).decode(),
@@ -136,22 +138,25 @@ class Audit:
             "user_agent": headers.get("user-agent", "")[:LONGEST] or None,
             "request_source": _source(headers),
         }
-        async with self._store.begin() as db:
-            await db.execute(audit.insert().values(row))
+        await self._write(row)
 
     async def note(self, action: str, resource_type: str, resource_id: object, **details: Any) -> None:
         """Note what a job did, on nobody's behalf."""
         row = {
             "timestamp": self._store.clock(),
-            "event_type": "JOB",
+            "event_type": JOB,
             "resource_type": resource_type,
             "resource_id": str(resource_id),
             "action": action,
             "details": msgspec.json.encode(details).decode(),
             "status_code": 0,
         }
+        await self._write(row)
+
+    async def _write(self, row: dict[str, Any]) -> None:
         async with self._store.begin() as db:
             await db.execute(audit.insert().values(row))
+        self._metrics.audited(row["event_type"], row["resource_type"], row["status_code"])
 
     async def logs(self, call: Call[None, LogQuery, Caller]) -> ShownLog:
         """What matches, the newest first."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from llmgate.plugin.kit.one_time_codes import OneTimeLinks
 
     from .audit import Audit
+    from .metrics import Metrics
     from .parts import Parts
     from .teams import Team
 
@@ -38,13 +39,18 @@ PAGE = 1000
 class Trials:
     """Tells the teams whose trial ends. That their keys end, their keys know themselves."""
 
-    def __init__(self, parts: Parts, links: OneTimeLinks, audit: Audit) -> None:
+    def __init__(self, parts: Parts, links: OneTimeLinks, audit: Audit, metrics: Metrics) -> None:
         self._parts = parts
         self._links = links
         self._audit = audit
+        self._metrics = metrics
 
     async def run(self) -> None:
         """Look at every team once."""
+        with self._metrics.monitoring_teams():
+            await self._look_at_all()
+
+    async def _look_at_all(self) -> None:
         skip = 0
         while page := await self._parts.teams.page(WhichTeams(is_active=True, skip=skip, limit=PAGE)):
             for team in page:

@@ -36,6 +36,7 @@ from .key_terms import KeyTerms
 from .key_usage import KeyUsage
 from .keys import Keys
 from .mails import Mails
+from .metrics import Metrics
 from .model_address import InRegion, ModelInfo, alive, litellm_shape
 from .operations import Handlers, Table, operations
 from .parts import Parts
@@ -56,7 +57,9 @@ from .tokens import Tokens
 from .users import UserOperations
 
 if TYPE_CHECKING:
-    from llmgate.plugin.api import AnyOperation, SealedBox, Services, Store
+    from starlette.types import Scope
+
+    from llmgate.plugin.api import AnyOperation, Exchange, SealedBox, Services, Store
 
 NAME = "llmgate_private_ai"
 MODELS = "llmgate_private_ai_models"
@@ -184,7 +187,14 @@ async def _open_api(
             lifetime=settings.code_lifetime,
             tries=settings.code_tries,
         )
-        audit = Audit(gate.store, prefix=gate.config.plugins[name].prefix + prefix)
+        whole_prefix = gate.config.plugins[name].prefix + prefix
+        metrics = Metrics(gate.metrics, prefix=whole_prefix)
+        audit = Audit(gate.store, metrics, prefix=whole_prefix)
+
+        async def observe(scope: Scope, exchange: Exchange, status: int) -> None:
+            metrics.answered(scope, exchange, status)
+            await audit.observe(scope, exchange, status)
+
         saga, sign = KeySaga(parts), SignIn(parts, codes, links)
         stripe = await stack.enter_async_context(open_stripe(settings.stripe))
         inbox, deliveries = StripeInbox(parts, stripe), Deliveries(gate.store, box, upstreams.http)
@@ -211,7 +221,7 @@ async def _open_api(
             await upkeep.reseal()
             for job, work, every in (
                 ("private AI keys", saga.work_off, RETRY_EVERY),
-                ("private AI trials", Trials(parts, links, audit).run, HOUR),
+                ("private AI trials", Trials(parts, links, audit, metrics).run, HOUR),
                 ("private AI codes", upkeep.run, HOUR),
                 ("private AI billing", inbox.work_off, RETRY_EVERY),
                 ("private AI webhooks", deliveries.work_off, RETRY_EVERY),
@@ -219,8 +229,12 @@ async def _open_api(
                 ("private AI old deliveries", deliveries.forget, HOUR),
             ):
                 runs = periodic(job, work, every=every, store=gate.store, alone=True)
-                wakes.append(await stack.enter_async_context(runs))
-        table = Table(Access(parts.people), prefix=prefix)
+                wake = await stack.enter_async_context(runs)
+                if (
+                    every == RETRY_EVERY
+                ):  # what waits for a request's leftovers; the others wait for the clock alone
+                    wakes.append(wake)
+        table = Table(Access(parts.people, metrics), prefix=prefix)
         declared = operations(does, table, passwordless=settings.passwordless)
         if settings.team_metrics_token is not None and not prefix:
             declared.append(_team_metrics(parts, settings.team_metrics_token.reveal()))
@@ -233,7 +247,7 @@ async def _open_api(
             slash_alike=True,
             headers=HEADERS,
             cors=Cors(tuple(settings.cors_origins), exposed=("X-Total-Count",)),
-            observe=audit.observe,
+            observe=observe,
         )
 
 

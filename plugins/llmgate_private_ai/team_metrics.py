@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse
 
 from llmgate.plugin.api import Filter, Subject, Unauthenticated, Unit, answer
 
+from .keys import State
 from .plans import DAY
 from .teams import WhichTeams
 
@@ -60,7 +61,7 @@ class TeamMetrics:
             expired.labels(team.id).set(end is not None and now >= end)
             spend.labels(team.id).set(spent[team.id].cost / 1e6 if team.id in spent else 0)
         for key in (await self._parts.keys.all())[:MOST]:
-            if key.api_key_id is None:
+            if key.api_key_id is None or key.state != State.LIVE:
                 continue
             for balance in await gate.quotas.of(Subject("key", key.api_key_id)):
                 if balance.allotment.unit == Unit.MONEY and balance.allotment.limit:

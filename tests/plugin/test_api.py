@@ -82,6 +82,7 @@ PasswordRules
 PayloadTooLarge
 Place
 Plugin
+PluginMetrics
 Price
 Prices
 Principal

@@ -22,6 +22,7 @@ from ..config import ASGI_APP, Address, Config, convert_table
 from ..errors import ConfigError, StoreError
 from ..identity import Identity, PasswordRules
 from ..ledger import Quotas, Reports
+from ..observability.metrics import PluginMetrics
 from ..observability.reconcile import comparing
 from ..plugin.loader import Services, load_plugin, migrations_of
 from ..proxy.engines.httptools_engine import HttptoolsEngine
@@ -117,6 +118,7 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
             backends=partial(open_dynamic_upstreams, config, runtime, addresses_of(config)),
             mailer=_mailer_of(config),
             sealed_box=_sealed_box_of(config),
+            metrics=PluginMetrics(runtime.instruments),
         )
         async with runtime.store.connect() as db:
             await check(db, *migrations_of(config)[1:])

@@ -88,6 +88,7 @@ from ..ledger import (
 )
 from ..middleware.authentication import Verifier
 from ..middleware.quota import subjects_of
+from ..observability.metrics import PluginMetrics
 from ..proxy.completion import Completion, unless_gone
 from ..proxy.engines.base import Origin, UpstreamError, UpstreamRequest
 from ..proxy.upstreams import Upstream
@@ -198,6 +199,7 @@ __all__ = [
     "PayloadTooLarge",
     "Place",
     "Plugin",
+    "PluginMetrics",
     "Price",
     "Prices",
     "Principal",

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..ledger.prices import Prices
     from ..ledger.quotas import Quotas
     from ..ledger.reports import Reports
+    from ..observability.metrics import PluginMetrics
     from ..proxy.upstreams import Upstream
     from ..ratelimit.leaky_bucket import Buckets
     from ..store import Store
@@ -73,6 +74,8 @@ class Services:
     """Sends mail; without a server in gate.toml each try is a `MailFailed`."""
     sealed_box: SealedBox | None
     """Seals secrets that have to be shown again; None without `sealing_keys` in [store]."""
+    metrics: PluginMetrics
+    """Makes counters and histograms that `/metrics` shows beside the gate's."""
 
 
 class DynamicUpstream(Protocol):

@@ -11,6 +11,7 @@ from mail_server import text_of
 from llmgate.plugin.api import SealedBox, convert_table
 from llmgate_private_ai.audit import Audit
 from llmgate_private_ai.jobs import HOUR, Trials, Upkeep
+from llmgate_private_ai.metrics import Metrics
 from llmgate_private_ai.parts import Parts
 from llmgate_private_ai.plans import DAY
 from llmgate_private_ai.plugin import NAME, links_of, make_parts
@@ -32,7 +33,8 @@ def trials(running: Running) -> Trials:
     services = running.gate.services
     assert services.sealed_box is not None
     links = links_of(services.store, services.sealed_box)
-    return Trials(parts_of(running), links, Audit(services.store, prefix=""))
+    metrics = Metrics(services.metrics)
+    return Trials(parts_of(running), links, Audit(services.store, metrics, prefix=""), metrics)
 
 
 @pytest.mark.parametrize(

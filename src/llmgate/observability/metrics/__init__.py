@@ -6,6 +6,7 @@ scraped answers for all of them.
 """
 
 from .instruments import Instruments
+from .plugin_metrics import PluginMetrics
 from .shared_values import SharedValues
 
-__all__ = ["Instruments", "SharedValues"]
+__all__ = ["Instruments", "PluginMetrics", "SharedValues"]

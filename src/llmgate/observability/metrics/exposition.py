@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .families import FAMILIES, Family
+from .families import Family
 from .shared_values import Key, SharedValues
 
 
 class Exposition(Collector):
-    """Adds up the rows in `shared_values`, after `refresh` has written down this process's state."""
+    """Adds up the rows in `shared_values` of all `families`, after `refresh` has written down this process's state."""
 
-    def __init__(self, shared_values: SharedValues, refresh: Callable[[], None]) -> None:
+    def __init__(
+        self, shared_values: SharedValues, families: Mapping[str, Family], refresh: Callable[[], None]
+    ) -> None:
         self._shared_values = shared_values
+        self._families = families
         self._refresh = refresh
 
     def describe(self) -> Iterator[Metric]:
@@ -26,13 +29,13 @@ class Exposition(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every metric as it stands now."""
         self._refresh()
-        found: dict[str, dict[Key, list[memoryview[float]]]] = {name: {} for name in FAMILIES}
+        found: dict[str, dict[Key, list[memoryview[float]]]] = {name: {} for name in self._families}
         for (name, *labels), values, lives in self._shared_values.all():
-            family = FAMILIES.get(name)
+            family = self._families.get(name)
             if family is not None and len(values) == family.width and (lives or family.kind != "gauge"):
                 found[name].setdefault(tuple(labels), []).append(values)
         for name, rows in found.items():
-            yield _exposed(FAMILIES[name], rows)
+            yield _exposed(self._families[name], rows)
 
 
 def _exposed(family: Family, rows: dict[Key, list[memoryview[float]]]) -> Metric:

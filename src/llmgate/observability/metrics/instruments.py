@@ -68,6 +68,7 @@ class Instruments:
     def __init__(self, shared_values: SharedValues | None = None) -> None:
         self.registry = CollectorRegistry()
         self._shared_values = shared_values or SharedValues.open(None)
+        self._families = dict(f.FAMILIES)
         self._named: frozenset[str] = frozenset()
         self._models: frozenset[str] = frozenset()
         self._ledger: Ledger | None = None
@@ -77,24 +78,28 @@ class Instruments:
         self._drift: dict[tuple[str, str], float] = {}
         self._connections: Callable[[], int] | None = None
         self._forget_gauges()
-        self.registry.register(Exposition(self._shared_values, self.refresh))
+        self.registry.register(Exposition(self._shared_values, self._families, self.refresh))
         # bound children, by the values they are bound to
-        self.in_flight = cache(lambda route: self._number(f.IN_FLIGHT, route))
-        self.gaps = cache(lambda route: self._distribution(f.GAPS, route))
-        self._count = cache(lambda *labels: self._number(f.REQUESTS, *labels))
-        self._last = cache(lambda *labels: self._distribution(f.DURATION, *labels))
-        self._first = cache(lambda *labels: self._distribution(f.FIRST_BYTE, *labels))
+        self.in_flight = cache(lambda route: self.number(f.IN_FLIGHT, route))
+        self.gaps = cache(lambda route: self.distribution(f.GAPS, route))
+        self._count = cache(lambda *labels: self.number(f.REQUESTS, *labels))
+        self._last = cache(lambda *labels: self.distribution(f.DURATION, *labels))
+        self._first = cache(lambda *labels: self.distribution(f.FIRST_BYTE, *labels))
         self._used = cache(
             lambda route, upstream, model, certainty: [
-                self._number(f.TOKENS, route, upstream, model, direction, str(certainty))
+                self.number(f.TOKENS, route, upstream, model, direction, str(certainty))
                 for direction in ("input", "output")
             ]
         )
-        self._repeated = cache(lambda upstream: self._number(f.REPEATED, upstream))
-        self._refuse = cache(lambda *labels: self._number(f.REFUSED, *labels))
-        self.log_dropped = cache(lambda log: self._number(f.LOG_DROPPED, log))
-        self.connections_closed = cache(lambda reason: self._number(f.CONNECTIONS_CLOSED, reason))
-        self.loop_lag = cache(lambda: self._distribution(f.LOOP_LAG))
+        self._repeated = cache(lambda upstream: self.number(f.REPEATED, upstream))
+        self._refuse = cache(lambda *labels: self.number(f.REFUSED, *labels))
+        self.log_dropped = cache(lambda log: self.number(f.LOG_DROPPED, log))
+        self.connections_closed = cache(lambda reason: self.number(f.CONNECTIONS_CLOSED, reason))
+        self.loop_lag = cache(lambda: self.distribution(f.LOOP_LAG))
+
+    def declare(self, family: f.Family) -> f.Family:
+        """Show a metric that is none of the gate's own; returns the one that there is of this name already."""
+        return self._families.setdefault(family.name, family)
 
     def observe(self, exchange: Exchange, ended: float) -> None:
         """Count a request that ended at `ended` (seconds of the monotonic clock)."""
@@ -186,10 +191,12 @@ class Instruments:
             if row.key[0] in f.FAMILIES and f.FAMILIES[row.key[0]].kind == "gauge":
                 row.values[0] = 0.0 if row.key[0] == f.IN_FLIGHT.name else GONE
 
-    def _number(self, family: f.Family, *labels: str) -> Number:
+    def number(self, family: f.Family, *labels: str) -> Number:
+        """The counter of `family` under these values of its labels."""
         return Number(self._shared_values.row((family.name, *labels)))
 
-    def _distribution(self, family: f.Family, *labels: str) -> Distribution:
+    def distribution(self, family: f.Family, *labels: str) -> Distribution:
+        """The histogram of `family` under these values of its labels."""
         return Distribution(self._shared_values.row((family.name, *labels), family.width), family.bounds)
 
 
