@@ -10,11 +10,12 @@ import tempfile
 from pathlib import Path
 
 from .books import audit
+from .hosts import Missing
 from .run import Size, run
-from .scenes import Missing, cluster, sqlite
+from .scenes import cluster, cluster_host, sqlite, sqlite_host
 from .table import table, verdict
 
-SCENES = {"sqlite": sqlite, "cluster": cluster}
+SCENES = {"sqlite": sqlite, "cluster": cluster, "sqlite-host": sqlite_host, "cluster-host": cluster_host}
 
 
 def main() -> None:

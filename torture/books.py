@@ -48,6 +48,8 @@ class Evidence:
     records: Sequence[UsageRecord]
     quotas: Sequence[Quota]
     leftovers: Mapping[str, int]
+    host_lost: bool = False
+    """Whether a host was lost, and with it what was known of requests that had not ended."""
 
 
 def audit(evidence: Evidence) -> list[str]:
@@ -108,7 +110,7 @@ def _requests(evidence: Evidence) -> Iterator[str]:
         elif record is not None and record.outcome == Outcome.ABORTED and record.output_tokens < seen.tokens:
             yield f"{what}: {record.output_tokens} tokens recorded, its client had got {seen.tokens}"
     for request_id, known in reports.items():
-        if request_id not in records:
+        if request_id not in records and not evidence.host_lost:
             yield f"request {request_id} ({known[0].tag}): reached a backend and is not in the ledger"
 
 

@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
@@ -37,6 +37,8 @@ class Program:
     port: int
     log: Path
     ready: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Besides that of this process."""
     falls: int = 0
     """How often it had ended by itself before it was killed."""
     _child: asyncio.subprocess.Process | None = None
@@ -102,7 +104,7 @@ class Program:
         with self.log.open("ab") as said:
             before = said.tell()
             self._child = await asyncio.create_subprocess_exec(
-                *self.command, cwd=self.folder, stdout=said, stderr=said, env=_environment()
+                *self.command, cwd=self.folder, stdout=said, stderr=said, env=_environment(self.environment)
             )
         while self._child.returncode is None:
             if await self._is_ready(before):
@@ -141,7 +143,15 @@ def redis(folder: Path, binary: str) -> Program:
 
 
 def gate(
-    folder: Path, store: str, workers: int, upstreams: Sequence[Program], shared: Program | None
+    folder: Path,
+    store: str,
+    upstreams: Sequence[Program],
+    *,
+    workers: int = 1,
+    durability: str = "journal",
+    synchronous: str = "normal",
+    shared: Program | None = None,
+    environment: Mapping[str, str],
 ) -> Program:
     """A gate on `store` in front of `upstreams`; several workers need a `shared` Redis."""
     port = free_port()
@@ -149,15 +159,16 @@ def gate(
         PORT=port,
         WORKERS=workers,
         STORE=store,
+        DURABILITY=durability,
+        SYNCHRONOUS=synchronous,
         REDIS=""
         if shared is None
         else f'[limits_store]\nurl = "redis://127.0.0.1:{shared.port}/0"\ntimeout = 1.0',
         BACKENDS=[f"http://127.0.0.1:{upstream.port}" for upstream in upstreams],
     )
     (folder / "gate.toml").write_text(settings)
-    return Program(
-        [sys.executable, "-m", "llmgate", "serve"], folder, port, folder / "gate.log", "llmgate listens on"
-    )
+    command = [sys.executable, "-m", "llmgate", "serve"]
+    return Program(command, folder, port, folder / "gate.log", "llmgate listens on", environment=environment)
 
 
 async def get(port: int, path: str) -> str:
@@ -178,6 +189,6 @@ def samples(exposition: str) -> Iterator[tuple[str, float]]:
             yield name, float(value)
 
 
-def _environment() -> Mapping[str, str]:
+def _environment(more: Mapping[str, str]) -> Mapping[str, str]:
     path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path}
+    return {**os.environ, "PYTHONPATH": path, **more}

@@ -25,6 +25,7 @@ from .backend import Report, Script
 from .books import Evidence, Quota
 from .clients import ORDER, End, Plan
 from .crowd import Crowd
+from .hosts import GateHost
 from .processes import Program
 from .trouble import Database, Troubles
 
@@ -38,14 +39,17 @@ PAUSE = 1.1
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a run is made of. `shared` is a Redis that several workers share."""
+    """What a run is made of. `shared` is a Redis that several workers share; a `host` can be lost."""
 
     name: str
     folder: Path
     store: str
     database: Database
-    workers: int
+    workers: int = 1
+    durability: str = "journal"
+    synchronous: str = "normal"
     shared: Program | None = None
+    host: GateHost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +94,16 @@ async def run(scene: Scene, seed: str, size: Size) -> Result:
         accounts = await _accounts(scene, size.tokens)
         crowd = Crowd(gate.port, f"{seed}/{scene.name}")
         rng = random.Random(f"{seed}/{scene.name}/troubles")
-        troubles = Troubles(rng, gate, upstreams, scene.database, scene.shared)
+        troubles = Troubles(rng, gate, upstreams, scene.database, redis=scene.shared, host=scene.host)
+        if scene.host is not None:
+            scene.host.sync()
         over = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             for account in accounts:
                 for _ in range(size.clients):
                     tasks.create_task(crowd.visit(account.name, account.secret, over, buyer=account.buyer))
             await troubles.go_on(size.seconds)
-            await troubles.kill_gate()  # the last death is in the middle of it, too
+            await troubles.die()  # the last death is in the middle of it, too
             over.set()
         await _quiet(gate.port)
         pause = PAUSE if scene.workers > 1 else 0.0
@@ -111,7 +117,16 @@ async def run(scene: Scene, seed: str, size: Size) -> Result:
 async def _started(scene: Scene, stack: AsyncExitStack) -> tuple[Program, list[Program]]:
     upstreams = processes.backends(scene.folder, 2)
     shared = [scene.shared] if scene.shared is not None else []
-    gate = processes.gate(scene.folder, scene.store, scene.workers, upstreams, scene.shared)
+    gate = processes.gate(
+        scene.folder,
+        scene.store,
+        upstreams,
+        workers=scene.workers,
+        durability=scene.durability,
+        synchronous=scene.synchronous,
+        shared=scene.shared,
+        environment={} if scene.host is None else scene.host.environment,
+    )
     config = load(scene.folder / "gate.toml")
     await migrate(config.store.url.reveal(), sets=migrations_of(config))
     for program in (*upstreams, *shared, gate):
@@ -217,7 +232,8 @@ async def _evidence(scene: Scene, accounts: list[Account], crowd: Crowd, left: d
             for balance in await admin.quotas.of(account.subject)
         ]
     left["journals"] = len(list(scene.folder.glob(f"*.workers/*{SUFFIX}")))
-    return Evidence(crowd.sightings, reports_of(scene.folder), records, quotas, left)
+    reports = reports_of(scene.folder)
+    return Evidence(crowd.sightings, reports, records, quotas, left, host_lost=scene.host is not None)
 
 
 def reports_of(folder: Path) -> list[Report]:

@@ -1,4 +1,8 @@
-"""Where the gate is tortured: alone on SQLite, and as several workers on PostgreSQL and Redis."""
+"""Where the gate is tortured: alone on SQLite, as several workers on PostgreSQL and Redis, and on hosts that are lost.
+
+An answer that has ended in the journal (`durability = "journal"`) survives the death of every process, one that has
+ended in the database ("commit") the loss of the host as well.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,11 @@ import shutil
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from . import processes
+from .hosts import GateHost, Missing, StoreHost
 from .run import Scene
 from .trouble import Postgres, Sqlite
 
@@ -19,20 +25,44 @@ DEFAULT_POSTGRES = "postgresql://postgres@127.0.0.1:5432/test"
 WORKERS = 3
 
 
-class Missing(Exception):
-    """What a scene needs is not on this machine."""
-
-
 @asynccontextmanager
 async def sqlite(folder: Path) -> AsyncIterator[Scene]:
     """One process on a file in `folder`."""
     path = folder / "gate.db"
-    yield Scene("sqlite", folder, f"sqlite:///{path}", Sqlite(path), workers=1)
+    yield Scene("sqlite", folder, f"sqlite:///{path}", Sqlite(path))
+
+
+@asynccontextmanager
+async def sqlite_host(folder: Path) -> AsyncIterator[Scene]:
+    """The same on a host that is lost with all that was not synced. Raises `Missing`."""
+    path = folder / "gate.db"
+    yield Scene(
+        "sqlite-host",
+        folder,
+        f"sqlite:///{path}",
+        Sqlite(path),
+        durability="commit",
+        synchronous="full",
+        host=StoreHost(folder),
+    )
 
 
 @asynccontextmanager
 async def cluster(folder: Path) -> AsyncIterator[Scene]:
     """Several workers on a database of its own, with a Redis of its own. Raises `Missing`."""
+    async with _cluster(folder) as scene:
+        yield scene
+
+
+@asynccontextmanager
+async def cluster_host(folder: Path) -> AsyncIterator[Scene]:
+    """The same on a host that is lost, and the database is not. Raises `Missing`."""
+    async with _cluster(folder) as scene:
+        yield replace(scene, name="cluster-host", durability="commit", host=GateHost(folder))
+
+
+@asynccontextmanager
+async def _cluster(folder: Path) -> AsyncIterator[Scene]:
     admin = os.environ.get(POSTGRES, DEFAULT_POSTGRES)
     name = f"llmgate_torture_{uuid.uuid4().hex[:8]}"
     store = f"{admin.rpartition('/')[0]}/{name}"

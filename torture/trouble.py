@@ -9,26 +9,34 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from . import processes
+from .hosts import GateHost
 from .processes import Program
 
 LONGEST_LOCK = 7.0
 """Seconds: longer than requests wait for their record."""
 BETWEEN = 0.3, 2.0
 """Seconds from the end of one trouble to the next."""
+MAX_LOOKS = 100
 Trouble = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Database:
-    """What can happen to a store. `lock` holds it for so many seconds, `cut` takes its clients' connections."""
+    """What can happen to a store."""
+
+    def locked(self) -> AbstractAsyncContextManager[None]:
+        """Nobody else writes while it is entered."""
+        raise NotImplementedError
 
     async def lock(self, seconds: float) -> None:
         """Nobody else writes for so long."""
-        raise NotImplementedError
+        async with self.locked():
+            await asyncio.sleep(seconds)
 
     async def restart(self, seconds: float) -> None:
         """Everybody is thrown out and nobody let in for so long."""
@@ -41,11 +49,12 @@ class Sqlite(Database):
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def lock(self, seconds: float) -> None:
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
         """BEGIN IMMEDIATE, and nothing more."""
         with closing(sqlite3.connect(self._path, isolation_level=None, timeout=5.0)) as db:
             db.execute("BEGIN IMMEDIATE")
-            await asyncio.sleep(seconds)
+            yield
             db.execute("ROLLBACK")
 
     async def restart(self, seconds: float) -> None:
@@ -60,7 +69,8 @@ class Postgres(Database):
         self._url = url
         self._admin = admin
 
-    async def lock(self, seconds: float) -> None:
+    @asynccontextmanager
+    async def locked(self) -> AsyncIterator[None]:
         """No record is written meanwhile."""
         import asyncpg
 
@@ -68,9 +78,7 @@ class Postgres(Database):
         try:
             async with connection.transaction():
                 await connection.execute("LOCK TABLE usage IN EXCLUSIVE MODE")
-                await asyncio.sleep(seconds)
-        except asyncpg.PostgresError:  # thrown out by a restart
-            return
+                yield
         finally:
             connection.terminate()
 
@@ -100,7 +108,9 @@ class Troubles:
         gate: Program,
         backends: list[Program],
         database: Database,
+        *,
         redis: Program | None,
+        host: GateHost | None = None,
     ) -> None:
         self.done: Counter[str] = Counter()
         self._rng = rng
@@ -108,6 +118,7 @@ class Troubles:
         self._backends = backends
         self._database = database
         self._redis = redis
+        self._host = host
         self._held: set[asyncio.Task[None]] = set()
         self._locking = asyncio.Lock()
 
@@ -125,7 +136,9 @@ class Troubles:
                 await kind()
 
     def _kinds(self) -> list[Trouble]:
-        kinds = [self.kill_gate, self.reload, self.kill_backend, self.lock]
+        kinds = [self.kill_gate, self.kill_before_commit, self.reload, self.kill_backend, self.lock]
+        if self._host is not None:
+            kinds += [self.lose_host] * 2
         if self._redis is not None:
             kinds += [self.restart_database, self.kill_redis, *[self.kill_worker] * 3]
         return kinds
@@ -133,7 +146,46 @@ class Troubles:
     async def kill_gate(self) -> None:
         """kill -9 to every process of the gate at once, as when its host dies."""
         self.done["kill -9 of the gate"] += 1
-        await self._gate.restart(self._rng.uniform(0, 0.5))
+        async with self._alone_with_the_store():
+            await self._gate.restart(self._rng.uniform(0, 0.5))
+
+    async def kill_before_commit(self) -> None:
+        """kill -9 to every process of the gate while answers have ended whose records are not in the store."""
+        async with self._locking:
+            async with self._database.locked():
+                if await self._unwritten():
+                    self.done["kill -9 between slot and commit"] += 1
+                await self._gate.kill()
+            if self._host is not None:
+                self._host.sync()
+            await self._gate.start()
+
+    async def lose_host(self) -> None:
+        """The gate's host is gone, with all that was not on its disk."""
+        assert self._host is not None
+        async with self._locking:  # who locks an SQLite file is on that host as well
+            self.done["host lost"] += 1
+            await self._gate.kill()
+            self._host.lose()
+            await self._gate.start()
+
+    def _alone_with_the_store(self) -> AbstractAsyncContextManager[object]:
+        """On a host that is lost nobody but the gate may be the last to close the file: that moves its log, too."""
+        return nullcontext() if self._host is None else self._locking
+
+    async def die(self) -> None:
+        """The worst death that this gate can die."""
+        await (self.kill_gate() if self._host is None else self.lose_host())
+
+    async def _unwritten(self) -> bool:
+        """Wait until some record waits for the store; False if none does for long."""
+        for _ in range(MAX_LOOKS):
+            with suppress(OSError):
+                shown = processes.samples(await processes.get(self._gate.port, "/metrics"))
+                if any(name.startswith("llmgate_ledger_backlog") and value for name, value in shown):
+                    return True
+            await asyncio.sleep(0.02)
+        return False
 
     async def kill_worker(self) -> None:
         """kill -9 to one worker, for the supervisor to replace."""

@@ -224,6 +224,7 @@ class Analytics:
         return int((await self._rows(query))[0][0])
 
     async def _rows(self, query: sa.Select[Any]) -> list[sa.Row[Any]]:
+        await self._store.flush()
         async with self._store.connect() as db:
             return list((await db.execute(query)).all())
 

@@ -42,6 +42,7 @@ KEPT = {
         "store": {"url": "postgresql://db/gate"},
         "limits_store": {"url": "redis://cache"},
     },
+    "one_durability": {"store": {"synchronous": "full"}, "ledger": {"durability": "commit"}},
     "whole_tls": {"gate": {"tls": {"certificate": "gate.pem", "key": "gate.key"}}},
     "key_fits_header": {"upstreams": {"vllm": {"urls": ["http://a"], "api_key": "sk-1"}}},
     "output_fits_context": {
@@ -230,6 +231,12 @@ BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
         {"gate": {"workers": 2}, "store": {"url": "postgresql://db/gate"}},
         "gate.workers: 2 workers cannot share SQLite and their own memory: "
         "write 1, or set store.url to postgresql:// and limits_store.url to redis://",
+    ),
+    (
+        "one_durability",
+        {"store": {"synchronous": "full"}, "ledger": {"durability": "journal"}},
+        "ledger.durability: an answer that has ended in the journal does not survive a power cut, which "
+        'store.synchronous = "full" asks for: write "commit", or leave one of the two out',
     ),
     (
         "whole_tls",

@@ -80,7 +80,9 @@ class Timer:
 
 
 def open_ledger(store: Store, folder: Path, **settings: Any) -> AbstractAsyncContextManager[Ledger]:
-    settings = {"sleep": soon, **settings}
+    """With the durability that a gate has on this database, if none is given."""
+    durability = "journal" if store.url.get_backend_name() == "sqlite" else "commit"
+    settings = {"sleep": soon, "durability": durability, **settings}
     return Ledger.open(store, settings.pop("committer", committer_for(store)), journals=folder, **settings)
 
 
@@ -96,6 +98,7 @@ async def spend(
 
 async def used(store: Store) -> list[int]:
     """What is used of every quota."""
+    await store.flush()
     async with store.connect() as db:
         return list(await db.scalars(sa.select(quotas.c.used).order_by(quotas.c.id)))
 
@@ -103,6 +106,7 @@ async def used(store: Store) -> list[int]:
 async def records(store: Store) -> dict[str, tuple[int, str]]:
     """Tokens and outcome of every request in the ledger."""
     total = usage.c.input_tokens + usage.c.output_tokens
+    await store.flush()
     async with store.connect() as db:
         rows = (await db.execute(sa.select(usage.c.request_id, total, usage.c.outcome))).all()
     return {request_id: (amount, outcome) for request_id, amount, outcome in rows}
@@ -110,6 +114,7 @@ async def records(store: Store) -> dict[str, tuple[int, str]]:
 
 async def leased(store: Store) -> int:
     """What all workers may still spend."""
+    await store.flush()
     async with store.connect() as db:
         return int(
             await db.scalar(sa.select(sa.func.coalesce(sa.func.sum(leases.c.granted - leases.c.spent), 0)))

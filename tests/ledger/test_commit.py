@@ -185,3 +185,113 @@ async def test_what_waits_behind_a_failed_transaction_is_written_after_it() -> N
         database.errors.clear()
         await asyncio.gather(first, second)
     assert database.groups == [["a"], ["b"]]
+
+
+async def test_what_is_in_the_journal_gathers_until_somebody_waits() -> None:
+    """Nobody waits for what is added; who submits or flushes hurries all that is queued, in order."""
+    database, written = Database(), []
+    async with GroupCommit(database, gather=3600.0) as commits:
+        for name in "ab":
+            commits.add(entry(name), lambda name=name: written.append(name))
+        await asyncio.sleep(0)
+        assert (commits.backlog, database.groups, written) == (2, [], [])
+        await commits.flush()
+        assert (database.groups, written) == ([["a", "b"]], ["a", "b"])
+        commits.add(entry("c"), lambda: written.append("c"))
+        await commits.submit(entry("d"))
+        assert database.groups == [["a", "b"], ["c", "d"]]
+        commits.add(entry("e"), lambda: written.append("e"))
+    assert database.groups[2:] == [["e"]], "who leaves does not wait for it"
+    assert written == ["a", "b", "c", "e"]
+
+
+async def test_what_has_gathered_for_long_enough_is_written_without_being_asked_for() -> None:
+    database, written = Database(), []
+    async with GroupCommit(database, gather=0.001) as commits:
+        commits.add(entry("a"), lambda: written.append("a"))
+        await until(lambda: written)
+        commits.add(entry("b"), lambda: written.append("b"))
+        await until(lambda: len(written) == 2)
+    assert database.groups == [["a"], ["b"]]
+
+
+async def test_a_group_that_is_full_does_not_gather() -> None:
+    """What came while the last one was written: at most `largest` in one transaction."""
+    database, written = Database(), []
+    async with GroupCommit(database, gather=3600.0, largest=2) as commits:
+        database.open.clear()
+        commits.submit(entry("a"))
+        await until(lambda: database.begun)
+        for name in "bcd":
+            commits.add(entry(name), lambda name=name: written.append(name))
+        database.open.set()
+        await until(lambda: database.groups == [["a"], ["b", "c"]])
+        assert commits.backlog == 1
+
+
+async def test_a_flush_waits_for_what_was_there_before_and_no_more() -> None:
+    """For the transaction that runs, too, and for entries at fault until they are out of the way."""
+    database = Database()
+    database.open.clear()
+    database.poison = {"bad"}
+    async with GroupCommit(database, gather=3600.0, sleep=soon) as commits:
+        await commits.flush()
+        commits.add(entry("a"), lambda: None)
+        first = asyncio.create_task(commits.flush())
+        await until(lambda: database.begun)
+        commits.add(entry("bad"), lambda: None)
+        commits.add(entry("b"), lambda: None)
+        both = asyncio.create_task(commits.flush())
+        given_up = asyncio.create_task(commits.flush())
+        await asyncio.sleep(0)
+        given_up.cancel()
+        database.open.set()
+        await asyncio.gather(first, both)
+        assert database.groups == [["a"], ["b"]]
+
+
+async def test_a_flush_of_a_failing_database_ends_after_the_timeout() -> None:
+    """Who reads is told; what was to be written stays queued."""
+    database, timer = Database(), Timer()
+    database.errors = [StoreError("away")]
+    async with GroupCommit(database, timeout=5.0, clock=timer, sleep=soon) as commits:
+        commits.add(entry("a"), lambda: None)
+        reading = asyncio.create_task(commits.flush())
+        await until(lambda: commits.failing)
+        timer.now += 5.0
+        with pytest.raises(StoreError, match="away"):
+            await reading
+        assert commits.backlog == 1
+        database.errors.clear()
+        await commits.flush()
+    assert database.groups == [["a"]]
+
+
+async def test_who_reads_while_the_ledger_is_closed_is_told() -> None:
+    database, timer = Database(), Timer()
+    database.errors = [StoreError("away")]
+
+    async def pass_time(seconds: float) -> None:
+        timer.now += seconds
+        await asyncio.sleep(0)
+
+    commits = GroupCommit(database, timeout=0.5, clock=timer, sleep=pass_time)
+    await commits.__aenter__()
+    commits.add(entry("a"), lambda: None)
+    leaving = asyncio.create_task(commits.__aexit__(None, None, None))
+    reading = asyncio.create_task(commits.flush())
+    await leaving
+    with pytest.raises(StoreError, match="away"):
+        await reading
+
+
+async def test_a_hanging_database_keeps_no_reader_for_longer_than_the_timeout() -> None:
+    """Whether or not anybody else looks after those who wait."""
+    database = Database()
+    database.open.clear()
+    async with GroupCommit(database, timeout=0.01, retry_every=0.01) as commits:
+        commits.add(entry("a"), lambda: None)
+        with pytest.raises(StoreError, match="longer than"):
+            await commits.flush()
+        database.open.set()
+    assert database.groups == [["a"]]

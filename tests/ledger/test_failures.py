@@ -35,14 +35,18 @@ from .ledgers import (
 
 @asynccontextmanager
 async def opened(url: str, clock: Clock, **settings: object) -> AsyncIterator[tuple[Ledger, Store, Timer]]:
-    """A ledger that is impatient by its own clock, and ann's account of 100 tokens, which it has leased."""
+    """A ledger that is impatient by its own clock, and ann's account of 100 tokens, which it has leased.
+
+    An answer has ended when it is committed, if nothing else is said.
+    """
     timer = Timer()
     async with Store.open(url, clock=clock, busy_timeout=0.05) as store:
         await Quotas(store).set(ANN, tokens(100))
         folder = (
             Path(store.url.database or "").parent / "workers" if "sqlite" in url else settings.pop("folder")
         )
-        async with open_ledger(store, folder, timer=timer, timeout=5.0, **settings) as ledger:
+        settings = {"timer": timer, "timeout": 5.0, "durability": "commit", **settings}
+        async with open_ledger(store, folder, **settings) as ledger:
             (await reserve(ledger, 1)).release()
             yield ledger, store, timer
 
@@ -267,3 +271,57 @@ async def test_a_worker_that_was_thought_dead_starts_over(
             await spend(ledger, "a", running, 60)
             assert await used(store) == [60]
             assert await leased(store) <= 40
+
+
+async def test_what_has_ended_in_the_journal_ends_while_the_database_is_locked(
+    sqlite_url: str, clock: Clock, tmp_path: Path
+) -> None:
+    """Its client has its whole answer; new requests are refused, and who reads is told that it takes long."""
+    async with opened(sqlite_url, clock, durability="journal") as (ledger, store, timer):
+        with closing(sqlite3.connect(store.url.database or "", isolation_level=None)) as other:
+            hold = await reserve(ledger, 50)
+            slot = ledger.begin(draft("a"), hold)
+            other.execute("BEGIN IMMEDIATE")
+            await spend(ledger, "a", hold, 30, slot)
+            reading = asyncio.create_task(Quotas(store).of(ANN))
+            await until(lambda: ledger.commits.failing)
+            await refuses(ledger)
+            timer.now += 6.0
+            with pytest.raises(StoreError):
+                await reading
+            other.execute("ROLLBACK")
+        assert [balance.used for balance in await Quotas(store).of(ANN)] == [30]
+        assert await records(store) == {"a": (30, "finished")}
+        assert (await reserve(ledger, 100)).max_output == 70
+
+
+async def test_a_store_that_falls_behind_is_one_that_fails(sqlite_url: str, clock: Clock) -> None:
+    """It need not say so: what waits for longer than anybody would is too much, and requests are refused."""
+
+    class Hanging:
+        """A database that answers when it is let."""
+
+        def __init__(self) -> None:
+            self.answers = asyncio.Event()
+
+        async def commit(self, _entries: object) -> None:
+            await self.answers.wait()
+
+        async def aclose(self) -> None:
+            """Nothing to let go of."""
+
+    database = Hanging()
+    async with opened(sqlite_url, clock, durability="journal", committer=lambda: database) as (
+        ledger,
+        _,
+        timer,
+    ):
+        hold = await reserve(ledger, 50)
+        await spend(ledger, "a", hold, 30, ledger.begin(draft("a"), hold))
+        ledger.begin(draft("b")).free()
+        timer.now += 6.0
+        await until(lambda: ledger.commits.failing)
+        await refuses(ledger)
+        database.answers.set()
+        await until(lambda: ledger.commits.failing is None)
+        ledger.begin(draft("b")).free()

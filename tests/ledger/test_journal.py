@@ -10,7 +10,7 @@ from llmgate.ledger.model import Charge, Entry, Pledge
 
 from .ledgers import draft, record
 
-PLEDGES = (Pledge(3, 0.0, "tokens", 50), Pledge(4, 86_400.0, "requests", 1))
+PLEDGES = (Pledge(3, 0.0, "tokens"), Pledge(4, 86_400.0, "requests"))
 
 
 def die(journal: Journal) -> None:
@@ -69,7 +69,7 @@ def test_a_request_that_was_being_answered_is_charged_with_what_was_noted_last(t
 def test_a_request_that_had_ended_is_recorded_as_it_ended(tmp_path: Path) -> None:
     """Its record waited for the database when the process died."""
     journal = Journal(tmp_path, "w")
-    journal.open(draft(), PLEDGES).note(record(tokens=44, status=206, reasoning_tokens=3, cost=9))
+    journal.open(draft(), PLEDGES).end(record(tokens=44, status=206, reasoning_tokens=3, cost=9))
     die(journal)
     (entry,) = left_in(tmp_path)
     assert entry.record == record(tokens=44, status=206, reasoning_tokens=3, cost=9)
@@ -100,7 +100,7 @@ def test_a_worker_may_lease_under_a_new_name(tmp_path: Path) -> None:
 
 
 def test_long_names_are_cut_and_too_many_quotas_refused(tmp_path: Path) -> None:
-    """A slot has 1024 bytes; what cannot be kept is not begun."""
+    """A slot has its size; what cannot be kept is not begun."""
     journal = Journal(tmp_path, "w")
     journal.open(record(model="m" * 2000, route="/r"), PLEDGES)
     with pytest.raises(StoreError, match="100 quotas"):

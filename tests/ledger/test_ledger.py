@@ -6,12 +6,15 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from stores import Clock, counting
 
 from llmgate.errors import QuotaExhausted
-from llmgate.ledger import Default, Demand, Ledger, Price, Quotas, Subject, Unit, Window
+from llmgate.ledger import Default, Demand, Filter, Ledger, Price, Quotas, Reports, Subject, Unit, Window
 from llmgate.ledger.model import MAX_AMOUNT, Allotment
 from llmgate.store import Store
+from llmgate.store.schema import leases as leases_table
+from llmgate.store.schema import quotas as quotas_table
 
 from .ledgers import (
     ANN,
@@ -443,3 +446,40 @@ async def test_the_metrics_see_what_is_held(ledger: Ledger, store: Store) -> Non
     await reserve(ledger, 5, Subject("user", 3))
     state = ledger.state()
     assert (state.accounts, state.held) == ({"open": 1, "exhausted": 1}, {"tokens": 35})
+
+
+@pytest.mark.parametrize("durability", ["journal", "commit"])
+async def test_whoever_reads_sees_what_has_ended_here(store: Store, tmp_path: Path, durability: str) -> None:
+    """Records, sums, balances, and what an operator changes, however long records gather."""
+    quotas, reports = Quotas(store), Reports(store)
+    reads = [
+        lambda: reports.records(Filter()),
+        lambda: reports.totals(Filter()),
+        lambda: reports.grouped("model", Filter()),
+        lambda: quotas.of(ANN),
+        lambda: quotas.set(ANN, tokens(1000)),
+    ]
+    await quotas.set(ANN, tokens(1000))
+    async with open_ledger(store, tmp_path, durability=durability, gather=3600.0) as ledger:
+        for number, read in enumerate(reads, 1):
+            hold = await reserve(ledger, 50)
+            await spend(ledger, str(number), hold, 1, ledger.begin(draft(str(number)), hold))
+            await read()
+            async with store.connect() as db:
+                assert await db.scalar(sa.select(quotas_table.c.used)) == number
+
+
+async def test_what_an_idle_account_was_charged_is_in_it_before_it_is_given_back(
+    store: Store, tmp_path: Path, clock: Clock
+) -> None:
+    """A request of many minutes ends while its account is looked at: another worker gets only what is left."""
+    await Quotas(store).set(ANN, tokens(100))
+    async with open_ledger(store, tmp_path, durability="journal", gather=3600.0) as ledger:
+        hold = await reserve(ledger, 80)
+        slot = ledger.begin(draft("a"), hold)
+        clock.pass_by(301)
+        await spend(ledger, "a", hold, 70, slot)
+        await ledger._cache.close_idle()
+        async with store.connect() as db:
+            assert (await db.execute(sa.select(leases_table))).all() == []
+            assert await db.scalar(sa.select(quotas_table.c.used)) == 70

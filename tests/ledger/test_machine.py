@@ -35,9 +35,13 @@ class Request:
 
 
 class Machine(RuleBasedStateMachine):
-    """One account per day, shared by two workers, whose every word is checked against the model."""
+    """One account per day, shared by two workers, whose every word is checked against the model.
+
+    With durability "journal" what has ended on a worker is in the database when somebody reads there, or `look`s.
+    """
 
     url: str
+    durability: str
     requests = Bundle("requests")
 
     def __init__(self) -> None:
@@ -50,11 +54,12 @@ class Machine(RuleBasedStateMachine):
         self.workers[0]("limit", 100)
         self.running: dict[str, Request] = {}
         self.records: dict[str, tuple[int, str]] = {}
+        self.ended: dict[Worker, set[str]] = {}
         self.used: dict[float, int] = {}
         self.names = 0
 
     def start(self) -> Worker:
-        return Worker(self.url, Path(self.folder.name), self.clock)
+        return Worker(self.url, Path(self.folder.name), self.clock, self.durability)
 
     @property
     def window(self) -> float:
@@ -83,11 +88,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(request=requests, share=st.floats(0, 1))
     def settle(self, request: Request, share: float) -> None:
-        """Once or again: only the first counts."""
+        """Once or again: only the first counts, whatever dies from here on."""
         if request.worker in self.workers:
             request.worker("settle", request.name, int(share * request.held))
         if self.running.pop(request.name, None):
             self.book(request, int(share * request.held), "finished")
+            self.ended.setdefault(request.worker, set()).add(request.name)
 
     def book(self, request: Request, used: int, outcome: str) -> None:
         self.records[request.name] = used, outcome
@@ -101,7 +107,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(which=WHICH, settling=st.booleans())
     def kill(self, which: int, settling: bool) -> None:
-        """kill -9, perhaps in the middle of a commit; a new worker takes its place and recovers."""
+        """kill -9, between slot and commit or in the middle of a commit; a new worker takes its place and recovers."""
         worker = self.workers[which]
         mine = [one for one in self.running.values() if one.worker is worker]
         torn = mine[0] if mine and settling else None
@@ -109,7 +115,7 @@ class Machine(RuleBasedStateMachine):
             worker.send("settle", torn.name, torn.held)
         worker.kill()
         self.workers[which] = self.start()
-        books = self.read_until({one.name for one in mine})
+        books = self.read_until({one.name for one in mine} | self.ended.pop(worker, set()))
         for one in mine:
             del self.running[one.name]
             used, outcome = books.records[one.name]
@@ -131,13 +137,34 @@ class Machine(RuleBasedStateMachine):
         self.clock.value += DAY
         self.highest = self.limit
 
-    @invariant()
-    def the_books_are_right(self) -> None:
-        """Each request once, with what it used; the quota is their sum; leases stay within the limit."""
+    @rule(which=WHICH)
+    def read(self, which: int) -> None:
+        """Whoever reads sees every answer that has ended on that worker before."""
+        tokens, used = self.workers[which]("read")
+        ended = self.ended.get(self.workers[which], set())
+        assert {name: tokens.get(name) for name in ended} == {name: self.records[name][0] for name in ended}
+        if self.durability == "commit":
+            assert used == self.used.get(self.window, 0)
+
+    @rule()
+    def look(self) -> None:
+        """Each request once, with what it used; the quota is their sum."""
+        for worker in self.workers:
+            worker("flush")
         books = read(self.url)
         assert books.records == self.records
-        for window, used, leased in books.quotas:
+        for window, used, _ in books.quotas:
             assert used == self.used.get(window, 0)
+
+    @invariant()
+    def the_books_are_right(self) -> None:
+        """What is written is right; leases stay within the limit."""
+        books = read(self.url)
+        assert books.records.items() <= self.records.items()
+        if self.durability == "commit":
+            assert books.records == self.records
+        for window, used, leased in books.quotas:
+            assert used <= self.used.get(window, 0)
             if window == self.window:
                 assert used + leased <= max(self.highest, used)
 
@@ -151,6 +178,7 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         for request in list(self.running.values()):
             request.worker("abandon", request.name)
+        self.look()
         for worker in self.workers:
             worker.stop()
         assert list(Path(self.folder.name).iterdir()) == []
@@ -199,14 +227,17 @@ def empty(url: str) -> None:
     query(url, *[f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables)])  # noqa: S608
 
 
-@pytest.mark.parametrize(("database", "examples"), [("sqlite_url", 10), ("migrated_postgres", 5)])
+@pytest.mark.parametrize("durability", ["journal", "commit"])
+@pytest.mark.parametrize(("database", "examples"), [("sqlite_url", 8), ("migrated_postgres", 4)])
 def test_the_ledger_does_what_the_model_does(
-    database: str, examples: int, request: pytest.FixtureRequest
+    database: str, examples: int, durability: str, request: pytest.FixtureRequest
 ) -> None:
     """Processes are real, and so is kill -9."""
+    how = durability
 
     class OnThisDatabase(Machine):
         url = request.getfixturevalue(database)
+        durability = how
 
     run(
         OnThisDatabase,

@@ -101,4 +101,4 @@ def test_what_has_expired_is_nothing() -> None:
 def test_what_a_pledge_comes_to(unit: str, fields: dict[str, object], spent: int) -> None:
     """A request that was lost before its answer began has used nothing, and is charged nothing."""
     used = record("r-1", 11, input_tokens=7, cost=29, **fields)
-    assert Pledge(1, 0.0, unit, 1000).spent(used) == spent
+    assert Pledge(1, 0.0, unit).spent(used) == spent

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmgate.errors import QuotaExhausted
-from llmgate.ledger import Ledger, Quotas, Window
+from llmgate.ledger import Filter, Ledger, Quotas, Reports, Window
 from llmgate.store import Store
 
 from .ledgers import ANN, draft, open_ledger, record, reserve, tokens
@@ -20,9 +20,9 @@ FORK = multiprocessing.get_context("fork")
 class Worker:
     """The handle of a worker. Calls return what its methods below return."""
 
-    def __init__(self, url: str, folder: Path, clock: Any) -> None:
+    def __init__(self, url: str, folder: Path, clock: Any, durability: str) -> None:
         self._pipe, theirs = FORK.Pipe()
-        self._process = FORK.Process(target=_main, args=(theirs, url, folder, clock), daemon=True)
+        self._process = FORK.Process(target=_main, args=(theirs, url, folder, clock, durability), daemon=True)
         self._process.start()
         theirs.close()
         assert self._pipe.recv() == "ready"
@@ -50,12 +50,15 @@ class Worker:
         assert self._process.exitcode == 0
 
 
-def _main(pipe: Connection, url: str, folder: Path, clock: Any) -> None:
-    asyncio.run(_serve(pipe, url, folder, clock))
+def _main(pipe: Connection, url: str, folder: Path, clock: Any, durability: str) -> None:
+    asyncio.run(_serve(pipe, url, folder, clock, durability))
 
 
-async def _serve(pipe: Connection, url: str, folder: Path, clock: Any) -> None:
-    async with Store.open(url, clock=lambda: clock.value) as store, open_ledger(store, folder) as ledger:
+async def _serve(pipe: Connection, url: str, folder: Path, clock: Any, durability: str) -> None:
+    async with (
+        Store.open(url, clock=lambda: clock.value) as store,
+        open_ledger(store, folder, durability=durability) as ledger,
+    ):
         served = _Requests(store, ledger)
         pipe.send("ready")
         while (command := await asyncio.to_thread(pipe.recv)) != ("stop",):
@@ -86,6 +89,15 @@ class _Requests:
 
     async def settle(self, name: str, used: int) -> None:
         await self._ledger.settle(record(name, used), *self._running[name])
+
+    async def read(self) -> tuple[dict[str, int], int]:
+        """The tokens of every record, and what is used of the account."""
+        found = await Reports(self._store).records(Filter(), limit=10_000)
+        (balance,) = await Quotas(self._store).of(ANN)
+        return {one.request_id: one.output_tokens for one in found}, balance.used
+
+    async def flush(self) -> None:
+        await self._store.flush()
 
     async def abandon(self, name: str) -> None:
         hold, slot = self._running.pop(name)

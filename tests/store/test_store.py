@@ -154,3 +154,24 @@ async def test_a_change_within_a_callers_transaction_is_a_part_of_it(store: Stor
     async with store.change() as db, store.change(db):
         assert store.changes.current() == before
     assert store.changes.current() != before
+
+
+async def test_a_change_and_whoever_asks_wait_until_what_has_ended_is_written(store: Store) -> None:
+    """Before a transaction begins, since on SQLite nobody else writes while it lasts."""
+    written: list[str] = []
+
+    async def flush() -> None:
+        async with store.begin() as db:
+            await add(db, f"flush {len(written)}")
+        written.append("flush")
+
+    await store.flush()
+    with store.flushed_by(flush):
+        await store.flush()
+        async with store.change() as db:
+            assert len(written) == 2
+            await add(db, "change")
+            async with store.change(db):
+                assert len(written) == 2
+    await store.flush()
+    assert await names(store) == ["flush 0", "flush 1", "change"]

@@ -19,7 +19,7 @@ import msgspec
 from .addresses import ASGI_APP, Address
 from .messages import alternatives, dangling, join, quoted
 from .read import BROKEN, Unknowable, sound
-from .schema import Config, Gate, Limit, LimitsStore, ModelTable, Quota, Route, Target, Tls, Upstream
+from .schema import Config, Gate, Ledger, Limit, LimitsStore, ModelTable, Quota, Route, Target, Tls, Upstream
 
 Finding = tuple[str, str]
 Rule = Callable[[Config, Any], Iterator[Finding]]
@@ -38,6 +38,17 @@ def workers_share(config: Config, gate: Gate) -> Iterator[Finding]:
                 f"{gate.workers} workers cannot share SQLite and their own memory: "
                 "write 1, or set store.url to postgresql:// and limits_store.url to redis://"
             ),
+        )
+
+
+def one_durability(config: Config, ledger: Ledger) -> Iterator[Finding]:
+    """A journal survives less than what is asked of the store."""
+    store = config.store
+    if ledger.durability == "journal" and store.url.scheme == "sqlite" and store.synchronous == "full":
+        yield (
+            "durability",
+            'an answer that has ended in the journal does not survive a power cut, which store.synchronous = "full" '
+            'asks for: write "commit", or leave one of the two out',
         )
 
 
@@ -342,6 +353,7 @@ RULES: Rules = MappingProxyType(
             workers_share,
             budget_holds_a_body,
         ),
+        Ledger: (one_durability,),
         Tls: (whole_tls,),
         Upstream: (
             key_fits_header,

@@ -206,6 +206,20 @@ class Store(Struct, frozen=True, kw_only=True):
     ] = ()
 
 
+class Ledger(Struct, frozen=True, kw_only=True):
+    """When an answer has ended, for good."""
+
+    durability: Annotated[
+        Literal["journal", "commit"] | None,
+        doc(
+            "journal: when the journal of this host has its record, which goes to the database within 0.05 seconds; "
+            "it survives the death of every process, not a power cut. commit: when the database has its record. "
+            "Without one, journal where the store is an SQLite file with synchronous = normal, which survives just "
+            "as much; else commit."
+        ),
+    ] = None
+
+
 class Mail(Struct, frozen=True, kw_only=True):
     """The mail server, for plugins that send mail."""
 
@@ -546,6 +560,7 @@ class Config(Struct, frozen=True, kw_only=True):
     gate: Gate = Gate()
     metrics: Metrics = Metrics()
     store: Store = Store()
+    ledger: Ledger = Ledger()
     limits_store: LimitsStore = LimitsStore()
     reconcile: Reconcile = Reconcile()
     sessions: Sessions = Sessions()

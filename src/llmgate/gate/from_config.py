@@ -9,6 +9,7 @@ from ..backends.catalog import FallbackOn, ModelEntry, Target
 from ..config import Config, Limit, Upstream
 from ..config.schema import Target as TargetSettings
 from ..ledger import Allotment, Default, Price, Prices, Unit, Window
+from ..ledger.ledger import Durability
 from ..ledger.model import MILLION
 from ..ratelimit import limit as ratelimit
 
@@ -25,6 +26,14 @@ def limit_of(limit: Limit) -> ratelimit.Limit:
     return ratelimit.Limit(
         limit.per, what, amount, window, moving, ",".join(limit.routes), frozenset(limit.exempt_keys)
     )
+
+
+def durability_of(config: Config) -> Durability:
+    """When an answer has ended: in the journal, where that survives as much as a commit does."""
+    if config.ledger.durability is not None:
+        return config.ledger.durability
+    store = config.store
+    return "journal" if store.url.scheme == "sqlite" and store.synchronous == "normal" else "commit"
 
 
 def defaults_of(config: Config) -> list[Default]:

@@ -23,7 +23,7 @@ from ..proxy.asgi_upstream import ORIGIN, AsgiTransport
 from ..proxy.replica import Replicas
 from ..ratelimit.store import LimitsStore, open_limits_store
 from ..store import Store
-from .from_config import defaults_of
+from .from_config import defaults_of, durability_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -83,6 +83,7 @@ async def open_runtime(
                 defaults=defaults_of(config),
                 journals=settings.journals,
                 fail_open=settings.fail_open,
+                durability=durability_of(config),
             )
         )
         http = await stack.enter_async_context(_http(inner))

@@ -170,15 +170,16 @@ class AccountCache:
                     await self._leases.give_back(known.leases())
 
     async def close_idle(self) -> None:
-        """Give back and forget the accounts that nobody has used for a while; only while no charge is under way."""
+        """Give back and forget the accounts that nobody has used for a while."""
         idle_since = self._clock() - IDLE_FOR_S
         for subject, known in list(self._subjects.items()):
-            if known.used_at > idle_since or any(account.held for account in known.accounts.values()):
+            if known.used_at > idle_since or known.lock.locked():
                 continue
             async with known.lock:
-                known.stale = True
-                await self._leases.close(known.accounts)
-                del self._subjects[subject]
+                if not any(account.held for account in known.accounts.values()):
+                    known.stale = True  # nobody holds anything of it from here on
+                    await self._leases.close(known.accounts)
+                    del self._subjects[subject]
 
     def _open(self, subject: Subject) -> CachedAccount:
         known = self._subjects[subject] = CachedAccount(subject, used_at=self._clock())

@@ -45,6 +45,11 @@ class Account:
     """What the store takes to be spent and held of it."""
     valid_until: float = float("inf")
     """When its window ends, or its quota expires; seconds since the epoch."""
+    pledge: Pledge = field(init=False)
+    """What every request that draws on it pledges."""
+
+    def __post_init__(self) -> None:
+        self.pledge = Pledge(self.quota_id, self.window_start, self.allotment.unit)
 
     @property
     def room(self) -> int:
@@ -124,7 +129,6 @@ class Hold:
     max_output: int | None = None
     input: int | None = None
     open: bool = True
-    _pledges: tuple[Pledge, ...] | None = field(default=None, repr=False)
 
     def release(self) -> None:
         """Give everything back. Does nothing the second time."""
@@ -140,23 +144,18 @@ class Hold:
         """
         if not self.open:
             return ()
-        self.release()
+        self.open = False
         charges = []
-        for (account, _), pledge in zip(self.parts, self.pledges(), strict=True):
-            if spent := pledge.spent(record):
+        for account, amount in self.parts:
+            account.held -= amount
+            if spent := account.pledge.spent(record):
                 account.spent += spent
-                charges.append(Charge(pledge.quota_id, pledge.window_start, spent, account.holder))
+                charges.append(Charge(account.quota_id, account.window_start, spent, account.holder))
         return tuple(charges)
 
-    def pledges(self) -> tuple[Pledge, ...]:
-        """What is held, in words that outlive the process."""
-        if self._pledges is None:
-            pledges = [
-                Pledge(account.quota_id, account.window_start, account.allotment.unit, amount)
-                for account, amount in self.parts
-            ]
-            self._pledges = tuple(pledges)
-        return self._pledges
+    def pledges(self) -> list[Pledge]:
+        """What will be charged, in words that outlive the process."""
+        return [account.pledge for account, _ in self.parts]
 
 
 def place_hold(accounts: Sequence[Account], demand: Demand, *, lower: bool = True) -> Hold | Account:

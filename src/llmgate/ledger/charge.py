@@ -2,7 +2,7 @@
 
     async with ledger.charge(exchange, subjects, Demand(prompt_tokens, 256), upstream="vllm", ...) as charge:
         answer = await upstream.complete(exchange, call.receive, "/v1/chat/completions", body)
-        await charge.settle()                       # in the database when this returns
+        await charge.settle()                       # nothing that dies forgets it when this returns
 
 Entering holds the demand on every quota and opens the journal's slot; from then on not even kill -9 forgets
 the request. What leaves the block without having settled is settled by how it left: a client that has gone is
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from .accounts import Demand, Hold
-    from .journal import Slot
     from .model import Subject
     from .reservations import CountTokens
+    from .slot import Slot
 
 log = logging.getLogger("llmgate.ledger")
 
@@ -171,7 +171,7 @@ class Charge:
 
     def note(self, reading: Reading) -> None:
         """What has been used so far: what is charged should this process die now."""
-        if self._slot is not None:
+        if self._slot is not None and not self.settled:
             self._slot.note(self._record(Outcome.LOST, reading, self._request.status))
 
     async def settle(
@@ -182,7 +182,7 @@ class Charge:
         status: int | None = None,
         cost: int | None = None,
     ) -> None:
-        """Write the record and charge it; it is in the database when this returns. Only the first call counts.
+        """Write the record and charge it, as `Ledger.settle` does. Only the first call counts.
 
         `reading` is what the answer has used, without it what the exchange has read. `cost`, in millionths of
         the currency unit, takes the place of what its tokens cost: for work that is paid by something else.

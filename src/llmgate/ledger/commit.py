@@ -1,7 +1,9 @@
-"""Group commit: everything that ends while one transaction runs goes into the next one, together.
+"""Group commit: records go to the database together, as many as there are, in one transaction.
 
-A transaction begins at once where there was none for a moment, and under load only every so often: most of
-what it costs does not depend on how many entries it has.
+What is safe in the journal (see `slot`) is added, and nobody waits for it: it is written within `gather` seconds, with
+all else that ended meanwhile. What somebody waits for is submitted, and hurries the group that it is in: a transaction
+begins at once where there was none for a moment, and under load every `pace` seconds, since most of what one costs
+does not depend on how many entries it has. Who wants to read what was added before calls `flush`.
 
 A caller awaits the future of its entry and knows, when it resolves, that the entry is in the database.
 When the database fails, entries wait here and are tried again until they are in; callers wait for at most
@@ -16,7 +18,9 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import chain
 from typing import Protocol, Self
 
 import msgspec
@@ -43,15 +47,24 @@ class Committer(Protocol):
 class _Waiting(msgspec.Struct, frozen=True):
     entry: Entry
     since: float
+    written: Callable[[], None] | None = None
+    done: asyncio.Future[None] | None = None
+    """Of whom it is that waits, if anybody does."""
+
+
+class _Flush(msgspec.Struct, frozen=True):
+    """Somebody who waits until so many entries in all are dealt with."""
+
+    entries: int
+    since: float
     done: asyncio.Future[None]
-    written: Callable[[], None] | None
 
 
 class GroupCommit:
     """The queue in front of a `Committer`; an async context manager that drains it when it is left.
 
     Where all goes well, one group leads to the next by callbacks, which cost less than a task that waits
-    for each of them: `submit` -> `_go_on` -> `_begin` -> `_ended` -> `_go_on`. What fails is left to a task.
+    for each of them: `add` -> `_go_on` -> `_begin` -> `_ended` -> `_go_on`. What fails is left to a task.
     """
 
     def __init__(
@@ -60,6 +73,7 @@ class GroupCommit:
         *,
         timeout: float = 5.0,
         pace: float = 0.0005,
+        gather: float = 0.03,
         largest: int = 256,
         retry_every: float = 0.25,
         clock: Callable[[], float] = time.monotonic,
@@ -68,6 +82,7 @@ class GroupCommit:
         self._committer = committer
         self._timeout = timeout
         self._pace = pace
+        self._gather = gather
         self._begun = -math.inf
         self._largest = largest
         self._retry_every = retry_every
@@ -75,6 +90,9 @@ class GroupCommit:
         self._sleep = sleep
         self._waiting: list[_Waiting] = []
         self._writing: Sequence[_Waiting] = ()
+        self._hurries = False
+        self._dealt_with = 0
+        self._flushes: deque[_Flush] = deque()
         self._next: asyncio.Handle | None = None
         self._trouble: asyncio.Task[None] | None = None
         self._closing = False
@@ -95,15 +113,34 @@ class GroupCommit:
         await self._ended_all.wait()
         if lost := len(self._waiting):
             log.error("%d usage records could not be written before shutdown: %s", lost, self.failing)
+        for flush in self._flushes:
+            _fail(flush.done, self.failing or StoreError("the ledger was closed"))
         await self._committer.aclose()
+
+    def add(self, entry: Entry, written: Callable[[], None]) -> None:
+        """Queue `entry`, which is in the journal; `written` is called once it is in the database, too."""
+        self._waiting.append(_Waiting(entry, self._clock(), written))
+        if self._next is None and not self._writing:
+            self._go_on()
 
     def submit(self, entry: Entry, written: Callable[[], None] | None = None) -> asyncio.Future[None]:
         """Queue `entry`; the future resolves once it is committed, and `written` is called even if that is late."""
         done: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.append(_Waiting(entry, self._clock(), done, written))
-        if self._next is None and not self._writing:
-            self._go_on()
+        self._waiting.append(_Waiting(entry, self._clock(), written, done))
+        self._hurry()
         return done
+
+    async def flush(self) -> None:
+        """Wait until all that was queued before is in the database. Raises `StoreError` if it takes too long."""
+        if self.backlog:
+            done: asyncio.Future[None] = self._loop.create_future()
+            self._flushes.append(_Flush(self._dealt_with + self.backlog, self._clock(), done))
+            self._hurry()
+            expiry = self._loop.call_later(self._timeout + self._retry_every, self.expire_waiters)
+            try:
+                await done
+            finally:
+                expiry.cancel()
 
     def expire_waiters(self) -> None:
         """Tell those who have waited too long that they wait in vain; to be called now and then.
@@ -124,11 +161,21 @@ class GroupCommit:
         oldest = self._writing or self._waiting
         return self._clock() - oldest[0].since if oldest else 0.0
 
+    def _hurry(self) -> None:
+        """Somebody waits: what is queued does not gather for longer."""
+        if not self._hurries:
+            self._hurries = True
+            if self._next is not None:
+                self._next.cancel()
+                self._next = None
+        if self._next is None and not self._writing:
+            self._go_on()
+
     def _go_on(self) -> None:
-        """See to it that what waits is written, as soon as a transaction may begin."""
+        """See to it that what waits is written, as soon as a transaction is to begin."""
         self._next = None
         if self._waiting:
-            early = 0.0 if self._closing else self._begun + self._pace - self._clock()
+            early = self._begins_at() - self._clock()
             # Not at once: what else this turn of the loop brings goes along.
             self._next = (
                 self._loop.call_later(early, self._begin) if early > 0 else self._loop.call_soon(self._begin)
@@ -136,11 +183,19 @@ class GroupCommit:
         elif self._closing:
             self._ended_all.set()
 
+    def _begins_at(self) -> float:
+        if self._closing:
+            return -math.inf
+        if self._hurries or len(self._waiting) >= self._largest:
+            return self._begun + self._pace
+        return self._waiting[0].since + self._gather
+
     def _begin(self) -> None:
         self._next = None
         self._begun = self._clock()
         self._writing = self._waiting[: self._largest]
         del self._waiting[: self._largest]
+        self._hurries = self._hurries and bool(self._waiting)
         self._commit(self._writing).add_done_callback(self._ended)
 
     def _ended(self, commit: asyncio.Future[None]) -> None:
@@ -149,8 +204,7 @@ class GroupCommit:
         error = commit.exception()
         if error is None:
             self._written(self._writing)
-            self._writing = ()
-            self._go_on()
+            self._dealt_with_group()
         else:
             self._trouble = self._loop.create_task(self._insist(error), name="llmgate-ledger-commit")
 
@@ -160,13 +214,20 @@ class GroupCommit:
     async def _insist(self, error: BaseException) -> None:
         """Write the group that has met `error` after all, and go on."""
         given_up = not await self._write(self._writing, error)
+        self._trouble = None
         if given_up:
             self._waiting[:0] = self._writing
-        self._writing, self._trouble = (), None
-        if given_up:
+            self._writing = ()
             self._ended_all.set()
         else:
-            self._go_on()
+            self._dealt_with_group()
+
+    def _dealt_with_group(self) -> None:
+        self._dealt_with += len(self._writing)
+        self._writing = ()
+        while self._flushes and self._flushes[0].entries <= self._dealt_with:
+            _resolve(self._flushes.popleft().done)
+        self._go_on()
 
     async def _write(self, batch: Sequence[_Waiting], error: BaseException | None = None) -> bool:
         """Write `batch`, for as long as it takes; False if the gate closes while the database fails.
@@ -200,28 +261,33 @@ class GroupCommit:
             self.failing = None
             log.warning("the ledger writes again")
         for waiting in batch:
-            _resolve(waiting)
+            if waiting.written is not None:
+                waiting.written()
+            _resolve(waiting.done)
 
     def _report(self, error: StoreError) -> None:
         if self.failing is None:
             log.error("the ledger cannot write, and keeps %d records until it can: %s", self.backlog, error)
         self.failing = error
         expired = self._clock() - self._timeout
-        for waiting in (*self._writing, *self._waiting):
-            if waiting.since <= expired and not waiting.done.done():
-                waiting.done.set_exception(error)
+        waiting: Iterable[_Waiting | _Flush] = chain(self._writing, self._waiting, self._flushes)
+        for one in waiting:
+            if one.since <= expired:
+                _fail(one.done, error)
 
 
-def _resolve(waiting: _Waiting) -> None:
-    if waiting.written is not None:
-        waiting.written()
-    if not waiting.done.done():
-        waiting.done.set_result(None)
+def _resolve(done: asyncio.Future[None] | None) -> None:
+    if done is not None and not done.done():
+        done.set_result(None)
+
+
+def _fail(done: asyncio.Future[None] | None, error: StoreError) -> None:
+    if done is not None and not done.done():
+        done.set_exception(error)
 
 
 def _reject(waiting: _Waiting, error: BaseException) -> None:
     log.error("usage record %s cannot be written: %r", waiting.entry.record.request_id, error)
     if waiting.written is not None:
         waiting.written()  # it will not fare better after a crash
-    if not waiting.done.done():
-        waiting.done.set_exception(StoreError(f"usage record cannot be written: {error!r}"))
+    _fail(waiting.done, StoreError(f"usage record cannot be written: {error!r}"))

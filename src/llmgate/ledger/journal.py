@@ -1,11 +1,11 @@
 """What the requests of this process have used so far, kept where a killed process leaves it behind.
 
 Each worker has one file, mapped into memory: a slot of `SLOT` bytes for every request that is under way.
-Admitting a request writes its slot, the last counts are noted there while it runs and when it ends, and the
-slot is freed once the usage record is committed. The worker holds a lock on its file for as long as it
+Admitting a request writes its slot, the last counts are noted there while it runs, its record is when it
+ends, and the slot is freed once that is committed. The worker holds a lock on its file for as long as it
 lives; who can take that lock has found a dead worker's journal, and writes what is in it into the ledger:
 
-- a request that had ended is recorded as it ended;
+- a request that had ended is recorded as it ended, field for field;
 - one that was still running is recorded as `lost` and charged with what had been noted when the process
   died, as if its client had left then; with nothing if no answer had begun, since failed requests are free.
 
@@ -16,75 +16,28 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import math
 import mmap
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from struct import Struct
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..errors import StoreError
-from ..usage.model import Certainty
-from .model import Charge, Entry, Outcome, Pledge, UsageRecord
+from .model import Charge, Entry, Pledge, UsageRecord
+from .slot import SLOT, Slot, Texts, read_slot
+
+if TYPE_CHECKING:
+    from .slot import Place
 
 log = logging.getLogger("llmgate.ledger")
 
-MAGIC = b"llmgate journal 1\n"
+MAGIC = b"llmgate journal 2\n"
 SUFFIX = ".journal"
-SLOT = 1024
 SEGMENT = 256 * SLOT  # a multiple of the granularity of mappings on every platform
 MAX_SEGMENTS = 256
-_LENGTH = Struct("@Q")  # of the text that follows the counts; 0: the slot is free
-_COUNTS = Struct("@5q3dhbb")  # native, so that each number is written by one store
-_COUNTS_AT = _LENGTH.size
-_TEXT_AT = _COUNTS_AT + _COUNTS.size
-_ROOM = SLOT - _TEXT_AT
-_NAME = 64
-_OUTCOMES = tuple(Outcome)
-_CERTAINTIES = tuple(Certainty)
-_OUTCOME = {outcome: number for number, outcome in enumerate(_OUTCOMES)}
-_CERTAINTY = {certainty: number for number, certainty in enumerate(_CERTAINTIES)}
-_Text = tuple[UsageRecord, tuple[Pledge, ...]]
-
-
-class Slot:
-    """The place of one request in the journal."""
-
-    __slots__ = ("_at", "_journal", "_map")
-
-    def __init__(self, journal: Journal, place: tuple[mmap.mmap, int]) -> None:
-        self._journal: Journal | None = journal
-        self._map, self._at = place
-
-    def note(self, record: UsageRecord) -> None:
-        """Keep the counts of `record`, its times, status, certainty and outcome, in place of those before."""
-        if self._journal is not None:
-            first_byte = math.nan if record.first_byte is None else record.first_byte
-            _COUNTS.pack_into(
-                self._map,
-                self._at + _COUNTS_AT,
-                record.input_tokens,
-                record.output_tokens,
-                record.cached_tokens,
-                record.reasoning_tokens,
-                record.cost,
-                record.at,
-                record.duration,
-                first_byte,
-                record.status,
-                _CERTAINTY[record.certainty],  # type: ignore[index]
-                _OUTCOME[record.outcome],  # type: ignore[index]
-            )
-
-    def free(self) -> None:
-        """Forget the request: its record is in the ledger. Does nothing the second time."""
-        if self._journal is not None:
-            _LENGTH.pack_into(self._map, self._at, 0)
-            self._journal.take_back((self._map, self._at))
-            self._journal = None
 
 
 class Journal:
@@ -93,8 +46,7 @@ class Journal:
     def __init__(self, directory: Path, worker: str) -> None:
         self._path = directory / f"{worker}{SUFFIX}"
         self._maps: list[mmap.mmap] = []
-        self._free: list[tuple[mmap.mmap, int]] = []
-        self._encode = msgspec.msgpack.Encoder().encode
+        self._free: list[Place] = []
         with _translated(self._path):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             unnamed = directory / f".{worker}"  # nobody takes the lock of a file that has no journal's name
@@ -110,23 +62,13 @@ class Journal:
 
     def open(self, record: UsageRecord, pledges: Sequence[Pledge]) -> Slot:
         """A slot for a request that is admitted now, with what it holds. Raises `StoreError` if there is none."""
-        text = self._encode((record, pledges))
-        if len(text) > _ROOM:
-            text = self._encode((_shortened(record), pledges))
-            if len(text) > _ROOM:
-                raise StoreError(f"a request draws on {len(pledges)} quotas, which is more than can be kept")
+        texts = Texts(record, pledges)
         if not self._free:
             with _translated(self._path):
                 self._grow()
-        place = self._free.pop()
-        area, at = place
-        slot = Slot(self, place)
-        area[at + _TEXT_AT : at + _TEXT_AT + len(text)] = text
-        slot.note(record)
-        _LENGTH.pack_into(area, at, len(text))  # last: a slot that was not written to its end is free
-        return slot
+        return Slot(self, self._free.pop(), texts)
 
-    def take_back(self, place: tuple[mmap.mmap, int]) -> None:
+    def take_back(self, place: Place) -> None:
         """Use this place again."""
         self._free.append(place)
 
@@ -168,16 +110,14 @@ class Abandoned:
                 "%s is no journal of this llmgate: what was under way in it is not recorded", self._path
             )
             return
-        decode = msgspec.msgpack.Decoder(_Text).decode
         for at in range(SLOT, len(self._bytes), SLOT):
-            (length,) = _LENGTH.unpack_from(self._bytes, at)
-            if length:
-                try:
-                    drafted, pledges = decode(self._bytes[at + _TEXT_AT : at + _TEXT_AT + min(length, _ROOM)])
-                except msgspec.MsgspecError as error:
-                    log.warning("%s: the slot at byte %d cannot be read: %s", self._path, at, error)
-                else:
-                    yield self._entry(_counted(drafted, self._bytes, at + _COUNTS_AT), pledges)
+            try:
+                found = read_slot(self._bytes, at)
+            except msgspec.MsgspecError as error:
+                log.warning("%s: the slot at byte %d cannot be read: %s", self._path, at, error)
+            else:
+                if found is not None:
+                    yield self._entry(*found)
 
     def close(self, *, remove: bool) -> None:
         """Let go of the file, and remove it if all of it is in the ledger."""
@@ -218,31 +158,6 @@ def abandoned(directory: Path) -> Iterator[Abandoned]:
 def present(directory: Path) -> set[str]:
     """The workers that have a journal in `directory`, dead or alive."""
     return {path.name.removesuffix(SUFFIX) for path in directory.glob(f"*{SUFFIX}")}
-
-
-def _counted(drafted: UsageRecord, data: bytes, at: int) -> UsageRecord:
-    tokens_in, out, cached, reasoning, cost, ended, duration, first, status, certainty, outcome = (
-        _COUNTS.unpack_from(data, at)
-    )
-    return msgspec.structs.replace(
-        drafted,
-        input_tokens=tokens_in,
-        output_tokens=out,
-        cached_tokens=cached,
-        reasoning_tokens=reasoning,
-        cost=cost,
-        at=ended,
-        duration=duration,
-        first_byte=None if math.isnan(first) else first,
-        status=status,
-        certainty=_CERTAINTIES[certainty],
-        outcome=_OUTCOMES[outcome],
-    )
-
-
-def _shortened(record: UsageRecord) -> UsageRecord:
-    names = ("route", "upstream", "model", "surface", "endpoint")
-    return msgspec.structs.replace(record, **{name: getattr(record, name)[:_NAME] for name in names})
 
 
 @contextmanager

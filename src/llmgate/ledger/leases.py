@@ -114,7 +114,8 @@ class Leases:
                 await db.execute(sa.update(leases).where(*this).values(values))
 
     async def close(self, quota_ids: Iterable[int]) -> None:
-        """Return these leases altogether."""
+        """Return these leases altogether, which nothing is held of any more."""
+        await self._store.flush()  # what was spent of them has to be in the accounts before
         async with self._store.begin() as db:
             for quota_id in quota_ids:
                 await db.execute(sa.delete(leases).where(*self._mine(quota_id)))

@@ -3,10 +3,14 @@
     async with Ledger.open(store, committer, defaults=...) as ledger:
         async with ledger.charge(exchange, subjects, demand, upstream="vllm", model="llama") as charge:
             ...                                     # from now on even kill -9 does not forget it
-            await charge.settle(reading)            # in the database when this returns
+            await charge.settle(reading)            # nothing that dies forgets it when this returns
 
 Decisions are made in memory on what this process has leased (see `account_cache`); a record that waits for the
-database is in the process's journal meanwhile (see `journal`).
+database is in the process's journal meanwhile (see `journal`). By its `durability` a request has ended
+
+- "journal": when its record is there. That survives the death of any process, as a commit does with which the disk
+  is not waited for. Records go to the database in groups, a moment later;
+- "commit": when its record is in the database.
 """
 
 from __future__ import annotations
@@ -19,18 +23,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import StoreError, Unavailable
 from .account_cache import AccountCache
 from .accounts import Demand, Hold, place_hold
 from .charge import Billed, Charge, Payer
 from .commit import Committer, GroupCommit
-from .journal import Journal, Slot
+from .journal import Journal
 from .leases import Leases
 from .model import Default, Entry, Subject, UsageRecord
 from .prices import Prices
 from .reservations import CountTokens, Reservations
+from .slot import Slot
 from .upkeep import Upkeep
 from .workers import Workers
 
@@ -38,6 +43,9 @@ if TYPE_CHECKING:
     from ..store import Store
 
 log = logging.getLogger("llmgate.ledger")
+
+Durability = Literal["journal", "commit"]
+GATHER_S = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,7 @@ class Ledger:
         commits: GroupCommit,
         *,
         fail_open: bool,
+        durability: Durability,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         timer: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
@@ -67,6 +76,7 @@ class Ledger:
         self._cache = cache
         self._journal = journal
         self._fail_open = fail_open
+        self._ends_in_journal = durability == "journal"
         self._reservations = Reservations(cache, sleep=sleep, timer=timer)
         self.timer = timer
         self.clock = clock
@@ -84,7 +94,9 @@ class Ledger:
         defaults: Sequence[Default] = (),
         journals: Path | None = None,
         fail_open: bool = False,
+        durability: Durability = "commit",
         timeout: float = 5.0,
+        gather: float = GATHER_S,
         worker_id: str | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         timer: Callable[[], float] = time.monotonic,
@@ -92,29 +104,32 @@ class Ledger:
         """A ledger over `store`, whose hot write path is what `committer` makes.
 
         `journals` is the folder of the journals of all workers of this host; beside the file where the
-        store is SQLite, else in the working directory. `timeout` bounds how many seconds a finished request
-        waits for its commit; with `fail_open` requests pass while the store is away, instead of being
-        refused. What dead workers of this host have left is in the ledger when this returns. Raises
-        `StoreError`.
+        store is SQLite, else in the working directory. `durability` says when a request has ended (see the
+        module's text), and `timeout` how many seconds one waits for its commit at the most; with `fail_open`
+        requests pass while the store is away, instead of being refused. What dead workers of this host have
+        left is in the ledger when this returns. What is in the journal is written to the database within `gather`
+        seconds. Raises `StoreError`.
         """
         workers = Workers(store, journals or journals_of(store), worker_id, timer=timer)
         leases = Leases(store, workers, defaults)
         cache = AccountCache(leases, workers, store.changes, clock=store.clock)
         async with (
             workers,
-            GroupCommit(committer(), timeout=timeout, clock=timer, sleep=sleep) as commits,
+            GroupCommit(committer(), timeout=timeout, gather=gather, clock=timer, sleep=sleep) as commits,
             Upkeep(workers, cache, commits, store.changes, sleep=sleep, timer=timer),
         ):
-            yield cls(
-                leases,
-                cache,
-                workers.journal,
-                commits,
-                fail_open=fail_open,
-                sleep=sleep,
-                timer=timer,
-                clock=store.clock,
-            )
+            with store.flushed_by(commits.flush):
+                yield cls(
+                    leases,
+                    cache,
+                    workers.journal,
+                    commits,
+                    fail_open=fail_open,
+                    durability=durability,
+                    sleep=sleep,
+                    timer=timer,
+                    clock=store.clock,
+                )
 
     def charge(
         self,
@@ -203,15 +218,19 @@ class Ledger:
             raise Unavailable("The ledger cannot be written at the moment. Try again later.") from error
 
     async def settle(self, record: UsageRecord, hold: Hold | None = None, slot: Slot | None = None) -> None:
-        """Write `record` and charge it to what `hold` holds; it is in the database when this returns.
+        """Write `record` and charge it to what `hold` holds; when this returns no death of a process undoes it.
 
+        It is in the database then, or with durability "journal" in the request's `slot` and on its way there.
         Of several records with the same id the first is written. Raises `StoreError` if it could not be
         written in time; it is then kept, in the journal too if it has a `slot`, and written later.
         """
-        charges = hold.settle(record) if hold is not None else ()
+        entry = Entry(record, hold.settle(record) if hold is not None else ())
         if slot is not None:
-            slot.note(record)
-        written = self.commits.submit(Entry(record, charges), None if slot is None else slot.free)
+            slot.end(record)
+            if self._ends_in_journal:
+                self.commits.add(entry, slot.free)
+                return
+        written = self.commits.submit(entry, None if slot is None else slot.free)
         if self._fail_open and self.commits.failing is not None:
             written.add_done_callback(_seen)
             return

@@ -217,12 +217,11 @@ class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Pledge(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a running request holds of one quota, in the window in which it was admitted."""
+    """What a running request will be charged to: a quota, in the window in which it was admitted."""
 
     quota_id: int
     window_start: float
     unit: str
-    amount: int
 
     def spent(self, record: UsageRecord) -> int:
         """What `record` takes from the quota.

@@ -113,6 +113,7 @@ class Quotas:
 
     async def of(self, subject: Subject) -> list[Balance]:
         """Where every quota of `subject` stands, those of gate.toml included."""
+        await self._store.flush()
         now = self._store.clock()
         async with self._store.connect() as db:
             rows = (

@@ -1,4 +1,4 @@
-"""Reading the ledger: totals, groups and single records, filtered."""
+"""Reading the ledger: totals, groups and single records, filtered; all that has ended in this process is in them."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ class Reports:
 
     async def totals(self, which: Filter) -> Totals:
         """The sum over all records that match."""
+        await self._store.flush()
         async with self._store.connect() as db:
             row = (await db.execute(sa.select(*_SUMS).where(*_where(which)))).one()
         return Totals(*(int(value) for value in row))
@@ -76,6 +77,7 @@ class Reports:
         )
         order = column.desc() if by == "day" else sa.func.sum(_TOKENS).desc()
         query = sa.select(column, *_SUMS).where(*_where(which)).group_by(column).order_by(order).limit(limit)
+        await self._store.flush()
         async with self._store.connect() as db:
             rows = (await db.execute(query)).all()
         return [(row[0], Totals(*(int(value) for value in row[1:]))) for row in rows]
@@ -85,6 +87,7 @@ class Reports:
         query = (
             sa.select(*usage.c[RECORD_COLUMNS]).where(*_where(which)).order_by(usage.c.at.desc()).limit(limit)
         )
+        await self._store.flush()
         async with self._store.connect() as db:
             return [UsageRecord(**row) for row in (await db.execute(query)).mappings()]
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Self
 
 from ..errors import StoreError
+from .model import Outcome
 
 if TYPE_CHECKING:
     from ..store.change_stamp import ChangeStamp
@@ -74,7 +75,12 @@ class Upkeep:
     async def _record(self, found: Abandoned) -> None:
         entries = list(found.entries())
         if entries:
-            log.warning("a worker has died: recording its %d unfinished requests", len(entries))
+            ended = sum(entry.record.outcome != Outcome.LOST for entry in entries)
+            log.warning(
+                "a worker has died: recording its %d unfinished requests, and %d that had ended",
+                len(entries) - ended,
+                ended,
+            )
         written = [self._commits.submit(entry) for entry in entries]
         for error in await asyncio.gather(*written, return_exceptions=True):
             if isinstance(error, BaseException):
@@ -102,5 +108,5 @@ class Upkeep:
             await self._cache.heartbeat()
             await self.recover()
             await self._cache.yield_contended()  # the change signal need not reach other hosts
-            if not self._commits.backlog:
+            if self._commits.failing is None:
                 await self._cache.close_idle()

@@ -28,7 +28,7 @@ from .tls import speaks_tls, tls_context
 
 log = logging.getLogger("llmgate")
 
-FIXED_SETTINGS = ("store", "limits_store", "gate.workers")
+FIXED_SETTINGS = ("store", "ledger", "limits_store", "gate.workers")
 """What a reload does not touch."""
 GC_THRESHOLDS = (10_000, 3, 2)
 """When the collector looks at young, middle and old objects. By Python's own numbers it took 3 % of the time of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ class Store:
         self.clock = clock
         self._writer = writer
         self._reader = reader
+        self._flushes: list[Callable[[], Awaitable[None]]] = []
 
     @classmethod
     @asynccontextmanager
@@ -77,6 +78,24 @@ class Store:
         """Where the database is: for the drivers that write past SQLAlchemy."""
         return self._writer.url
 
+    @contextmanager
+    def flushed_by(self, flush: Callable[[], Awaitable[None]]) -> Iterator[None]:
+        """While entered, `flush` writes what this process knows and has not written yet."""
+        self._flushes.append(flush)
+        try:
+            yield
+        finally:
+            self._flushes.remove(flush)
+
+    async def flush(self) -> None:
+        """Wait until the records of all answers that have ended in this process are in the database.
+
+        For whoever is about to read usage or balances, before opening a connection. Raises `StoreError` if it takes
+        too long.
+        """
+        for flush in self._flushes:
+            await flush()
+
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading. Each statement sees what is committed when it starts."""
@@ -93,11 +112,13 @@ class Store:
     async def change(self, within: AsyncConnection | None = None) -> AsyncIterator[AsyncConnection]:
         """A write transaction on identity or quotas: what the hot path remembers is forgotten after it.
 
-        `within` is one that the caller has open already, of which this is to be a part.
+        `within` is one that the caller has open already, of which this is to be a part. What it reads of usage and
+        balances is as after `flush`.
         """
         if within is not None:
             yield within
             return
+        await self.flush()
         committing = False
         try:
             async with self.begin() as conn:

@@ -141,6 +141,7 @@ class Outbox:
             .order_by(usage.at)
             .limit(PAGE)
         )
+        await self._store.flush()
         async with self._store.connect() as db:  # most rounds find nothing: they need no write lock
             if (await db.execute(query.limit(1))).first() is None:
                 return False
