@@ -58,6 +58,7 @@ class Running:
     async def records(self) -> list[tuple[str, int, int, str]]:
         """What the ledger has recorded: outcome, tokens in and out, certainty."""
         columns = usage.c["outcome", "input_tokens", "output_tokens", "certainty"]
+        await self.runtime.store.flush()
         async with self.runtime.store.connect() as db:
             return [tuple(row) for row in await db.execute(select(*columns).order_by(usage.c.at))]
 

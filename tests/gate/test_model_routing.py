@@ -78,6 +78,7 @@ class Routed:
 
     async def records(self) -> list[tuple[str, str, str]]:
         columns = usage.c["upstream", "model", "outcome"]
+        await self.gate.runtime.store.flush()
         async with self.gate.runtime.store.connect() as db:
             return [tuple(row) for row in await db.execute(select(*columns).order_by(usage.c.at))]
 
@@ -241,6 +242,7 @@ async def test_a_price_follows_what_answered_or_what_was_asked_for(place: tuple[
         routes = [{"path": "/v1", "upstreams": list(backends), "charge": charge}]
         async with routed(*place, backends, models=FALLING_BACK, prices=prices, routes=routes) as gate:
             await gate.chat("chat")
+            await gate.gate.runtime.store.flush()
             async with gate.gate.runtime.store.connect() as db:
                 assert [tuple(row) for row in await db.execute(select(*usage.c["model", "cost"]))] == [
                     expected

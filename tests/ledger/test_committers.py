@@ -1,10 +1,12 @@
 """What goes into the database in one transaction, whatever the database and however many entries it has."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 import sqlalchemy as sa
 
+from llmgate.errors import StoreError
 from llmgate.ledger.commit import Committer
 from llmgate.ledger.model import Charge, Entry
 from llmgate.ledger.sqlite import MAX_ROWS
@@ -116,3 +118,30 @@ async def test_a_window_that_is_over_is_not_charged(committer: Committer, store:
     await committer.commit([entry("a", 1, window=TODAY - DAY)])
     assert await booked(store) == ([0] * QUOTAS, [0] * QUOTAS)
     assert (await records(store)).keys() == {"a"}
+
+
+async def test_writers_at_the_same_time_charge_the_same_quotas_exactly(
+    committer: Committer, store: Store
+) -> None:
+    """Each finds what the others have just written, none waits for another for ever."""
+    others = [committer_for(store)() for _ in range(3)]
+
+    async def write(writer: Committer, name: int) -> None:
+        for number in range(10):
+            await _insist(writer, [entry(f"{name}-{number}-{each}", 1, 2, 3) for each in range(4)])
+
+    await asyncio.gather(*(write(writer, name) for name, writer in enumerate([committer, *others])))
+    for other in others:
+        await other.aclose()
+    assert len(await records(store)) == 160
+    sums = [160, 320, 480] + [0] * (QUOTAS - 3)
+    assert await booked(store) == (sums, sums)
+
+
+async def _insist(writer: Committer, entries: list[Entry]) -> None:
+    """As `GroupCommit` does: SQLite's file may be locked by another writer for longer than these tests wait."""
+    while True:
+        try:
+            return await writer.commit(entries)
+        except StoreError:
+            await asyncio.sleep(0)

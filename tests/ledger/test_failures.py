@@ -216,7 +216,7 @@ async def test_a_driver_that_stumbles_over_a_lost_connection_loses_no_record(
     if "sqlite" in store_url:
         pytest.skip("SQLite has no connections to lose")
     asyncpg = pytest.importorskip("asyncpg")
-    fetch, stumbled = asyncpg.Connection.fetch, []
+    execute, stumbled = asyncpg.Connection.execute, []
 
     async def stumbles_once(*args: object, **kwargs: object) -> object:
         if not stumbled:
@@ -224,10 +224,10 @@ async def test_a_driver_that_stumbles_over_a_lost_connection_loses_no_record(
             raise asyncpg.InternalClientError(
                 "cannot switch to state 15; another operation (2) is in progress"
             )
-        return await fetch(*args, **kwargs)
+        return await execute(*args, **kwargs)
 
     async with opened(migrated_postgres, clock, folder=tmp_path / "workers") as (ledger, store, _):
-        monkeypatch.setattr(asyncpg.Connection, "fetch", stumbles_once)
+        monkeypatch.setattr(asyncpg.Connection, "execute", stumbles_once)
         hold = await reserve(ledger, 50)
         await spend(ledger, "a", hold, 30, ledger.begin(draft("a"), hold))
         assert stumbled

@@ -11,6 +11,7 @@ from stores import Clock, counting
 
 from llmgate.errors import QuotaExhausted
 from llmgate.ledger import Default, Demand, Filter, Ledger, Price, Quotas, Reports, Subject, Unit, Window
+from llmgate.ledger.ledger import GATHER_S
 from llmgate.ledger.model import MAX_AMOUNT, Allotment
 from llmgate.store import Store
 from llmgate.store.schema import leases as leases_table
@@ -483,3 +484,8 @@ async def test_what_an_idle_account_was_charged_is_in_it_before_it_is_given_back
         async with store.connect() as db:
             assert (await db.execute(sa.select(leases_table))).all() == []
             assert await db.scalar(sa.select(quotas_table.c.used)) == 70
+
+
+def test_no_record_gathers_for_as_long_as_others_may_see_it_late() -> None:
+    """100 ms, of which some are for the transaction."""
+    assert GATHER_S <= 0.05

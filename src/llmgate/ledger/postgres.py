@@ -1,4 +1,4 @@
-"""The ledger's hot write path on PostgreSQL: one connection, one transaction per group."""
+"""The ledger's hot write path on PostgreSQL: one connection, one statement per group, which is its transaction."""
 
 from __future__ import annotations
 
@@ -12,25 +12,33 @@ from ..store import db_errors
 from ..store.engine import place
 from ..store.schema import usage
 from .model import Entry
-from .statements import RECORD_COLUMNS, spent_by_lease
+from .statements import RECORD_COLUMNS
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-_CHARGES = "unnest($1::bigint[], $2::float8[], $3::text[], $4::bigint[]) AS spent (id, since, holder, amount)"
-# Locked in one order by everybody, so that no two writers wait for each other.
-_LOCK_QUOTAS = "SELECT id FROM quotas WHERE id = ANY ($1::bigint[]) ORDER BY id FOR UPDATE"
-# A window that is over, and was followed by another, needs no charges any more.
-_CHARGE_QUOTAS = f"""
-UPDATE quotas SET used = used + total FROM (
-    SELECT open.id AS quota, sum(amount)::bigint AS total
-    FROM {_CHARGES} JOIN quotas AS open ON open.id = spent.id AND window_start <= since GROUP BY open.id
-) AS sums WHERE id = quota
-"""  # noqa: S608
-_CHARGE_LEASES = f"""
-UPDATE leases SET spent = leases.spent + amount FROM {_CHARGES}
-WHERE quota_id = id AND worker_id = holder AND window_start = since
-"""  # noqa: S608
+_CHARGE_TYPES = ("text", "bigint", "float8", "text", "bigint")
+# Only what a new record takes is charged. Quotas are locked in one order by everybody, so that no two writers wait for
+# each other, and a lease is only touched by who has locked its quota. What `locked` says of a row is the latest; an
+# UPDATE finds the latest row, too. A window that is over, and was followed by another, needs no charges any more.
+_CHARGES = """
+spent AS (
+    SELECT charge.id, since, holder, sum(amount)::bigint AS amount
+    FROM unnest({arrays}) AS charge (request_id, id, since, holder, amount) JOIN fresh USING (request_id)
+    GROUP BY charge.id, since, holder
+), locked AS (
+    SELECT id, window_start FROM quotas WHERE id IN (SELECT id FROM spent) ORDER BY id FOR UPDATE
+), charged AS (
+    UPDATE quotas SET used = used + total FROM (
+        SELECT locked.id AS quota, sum(amount)::bigint AS total
+        FROM spent JOIN locked ON locked.id = spent.id AND window_start <= since GROUP BY locked.id
+    ) AS sums WHERE quotas.id = quota
+), leased AS (
+    UPDATE leases SET spent = leases.spent + amount FROM spent JOIN locked ON locked.id = spent.id
+    WHERE quota_id = spent.id AND worker_id = holder AND leases.window_start = since
+)
+SELECT FROM fresh
+"""
 _FAULTS_OF_ENTRIES = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, OverflowError)
 
 
@@ -47,17 +55,17 @@ class PostgresCommitter:
         _, self._options = url.get_dialect()().create_connect_args(url)
         self._timeout = timeout
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._insert = _insert()
+        self._record, self._charge = _statements()
 
     async def commit(self, entries: Sequence[Entry]) -> None:
         """See `Committer`."""
         try:
             connection = self._connection or await self._connect()
-            if any(entry.charges for entry in entries):
-                async with connection.transaction():
-                    await self._charge(connection, _once(entries, await self._record(connection, entries)))
+            records = _columns([astuple(entry.record) for entry in entries])
+            if charges := _charges(entries):
+                await connection.execute(self._charge, *records, *_columns(charges))
             else:
-                await self._record(connection, entries)
+                await connection.execute(self._record, *records)
         except BaseException as error:
             self._disconnect()
             if not isinstance(error, Exception) or isinstance(error, _FAULTS_OF_ENTRIES):
@@ -68,18 +76,6 @@ class PostgresCommitter:
     async def aclose(self) -> None:
         """Close the connection."""
         self._disconnect()
-
-    async def _record(self, connection: Any, entries: Sequence[Entry]) -> set[str]:
-        """Write the records, in a transaction of their own where none is open; those with these ids are new."""
-        columns = zip(*[astuple(entry.record) for entry in entries], strict=True)
-        return {row[0] for row in await connection.fetch(self._insert, *map(list, columns))}
-
-    async def _charge(self, connection: Any, entries: Sequence[Entry]) -> None:
-        if charges := spent_by_lease(entries):
-            quotas, windows, holders, amounts = map(list, zip(*charges, strict=True))
-            await connection.execute(_LOCK_QUOTAS, quotas)
-            await connection.execute(_CHARGE_QUOTAS, quotas, windows, holders, amounts)
-            await connection.execute(_CHARGE_LEASES, quotas, windows, holders, amounts)
 
     async def _connect(self) -> Any:
         self._connection = await asyncpg.connect(
@@ -93,24 +89,34 @@ class PostgresCommitter:
             self._connection = None
 
 
-def _insert() -> str:
+def _statements() -> tuple[str, str]:
+    """What writes records, and what writes records and charges: their columns are the parameters, as arrays."""
     from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - for the names of the types alone
 
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     types = [usage.c[name].type.compile(dialect) for name in RECORD_COLUMNS]
-    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, 1))
     columns = ", ".join(f'"{name}"' for name in RECORD_COLUMNS)
-    return (
-        f"INSERT INTO usage ({columns}) SELECT * FROM unnest({arrays}) "  # noqa: S608
-        "ON CONFLICT (request_id) DO NOTHING RETURNING request_id"
+    insert = (
+        f"INSERT INTO usage ({columns}) SELECT * FROM unnest({_arrays(types)}) "  # noqa: S608
+        "ON CONFLICT (request_id) DO NOTHING"
     )
+    charges = _CHARGES.format(arrays=_arrays(_CHARGE_TYPES, len(types)))
+    return insert, f"WITH fresh AS ({insert} RETURNING request_id), {charges}"
 
 
-def _once(entries: Iterable[Entry], inserted: set[str]) -> list[Entry]:
-    """The entries that were inserted: of two with the same id in one group, the first."""
-    first = []
-    for entry in entries:
-        if entry.record.request_id in inserted:
-            inserted.discard(entry.record.request_id)
-            first.append(entry)
-    return first
+def _arrays(types: Iterable[str], before: int = 0) -> str:
+    return ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, before + 1))
+
+
+def _columns(rows: Sequence[Sequence[object]]) -> Iterable[list[object]]:
+    return map(list, zip(*rows, strict=True))
+
+
+def _charges(entries: Iterable[Entry]) -> list[tuple[object, ...]]:
+    """Request id, quota, window, holder and amount of every charge; of two entries with one id the first counts."""
+    first = {entry.record.request_id: entry for entry in reversed([*entries])}
+    return [
+        (request_id, charge.quota_id, charge.window_start, charge.holder, charge.amount)
+        for request_id, entry in first.items()
+        for charge in entry.charges
+    ]
