@@ -1,7 +1,8 @@
 """Gates from the files in config/, on free ports and a store of the test's own, in front of a model of its own."""
 
+import asyncio
 import tomllib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,23 @@ from llmgate.config import from_document
 from llmgate.exchange import read_body
 from llmgate.gate.build import Gate, open_gate
 from llmgate.gate.runtime import open_runtime
+from llmgate.plugin.loader import load_plugin
+from llmgate.store import CORE, migrate
 
 __all__ = ["clock", "migrated_file"]
 
 CONFIG = Path(__file__).parents[2] / "config"
+
+SEALING_KEY = "5a" * 32
+SURFACES = (
+    "llmgate_accounts",
+    "llmgate_deployments",
+    "llmgate_leaky_tokens",
+    "llmgate_platform",
+    "llmgate_private_ai",
+    "llmgate_private_ai_models",
+    "llmgate_private_ai_dashboard",
+)
 
 Change = Callable[[dict[str, Any]], None]
 OpenGate = Callable[..., AbstractAsyncContextManager["Running"]]
@@ -31,11 +45,12 @@ OpenGate = Callable[..., AbstractAsyncContextManager["Running"]]
 
 @dataclass(frozen=True)
 class Running:
-    """A gate that serves, its services, and a client of it."""
+    """A gate that serves, its services, and a client of it: `http` of the first address, `at` of all by their ports."""
 
     url: str
     http: httpx.AsyncClient
     gate: Gate
+    at: Mapping[int, httpx.AsyncClient] = field(default_factory=dict)
 
 
 @dataclass
@@ -89,10 +104,42 @@ def open_config(
         async with AsyncExitStack() as stack:
             runtime = await stack.enter_async_context(open_runtime(config, clock=clock))
             gate = await stack.enter_async_context(open_gate(config, runtime))
-            url = await stack.enter_async_context(serve(gate.apps[config.gate.listen[0]]))
-            http = await stack.enter_async_context(
-                httpx.AsyncClient(base_url=url, trust_env=False, timeout=30)
-            )
-            yield Running(url, http, gate)
+            clients: dict[int, httpx.AsyncClient] = {}
+            for address, app in gate.apps.items():
+                client = httpx.AsyncClient(
+                    base_url=await stack.enter_async_context(serve(app)), trust_env=False, timeout=30
+                )
+                clients[address.port] = await stack.enter_async_context(client)
+            http = clients[config.gate.listen[0].port]
+            yield Running(str(http.base_url).rstrip("/"), http, gate, clients)
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def migrated_for_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite store with the tables of all surfaces, to be copied."""
+    path = tmp_path_factory.mktemp("all") / "gate.db"
+    own = [getattr(load_plugin(name), "migrations", None) for name in SURFACES]
+    asyncio.run(migrate(f"sqlite:///{path}", sets=[CORE, *filter(None, own)]))
+    return path
+
+
+@pytest.fixture
+def open_all(open_config: OpenGate, migrated_for_all: Path, tmp_path: Path) -> OpenGate:
+    """Serves config/all.toml, changed by `change`, in front of a backend at `url`."""
+    copy(migrated_for_all, tmp_path / "gate.db")
+
+    @asynccontextmanager
+    async def opened(url: str, change: Change = lambda document: None) -> AsyncIterator[Running]:
+        def all_changes(document: dict[str, Any]) -> None:
+            document["store"]["sealing_keys"] = [SEALING_KEY]
+            document["upstreams"]["vllm"]["urls"] = [url]
+            document["plugins"]["llmgate_platform"]["artifacts"] = str(tmp_path / "artifacts")
+            document["plugins"]["llmgate_deployments"]["models_folder"] = str(tmp_path / "models")
+            change(document)
+
+        async with open_config("all.toml", all_changes) as running:
+            yield running
 
     return opened

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,8 +23,6 @@ from servers import serve
 from starlette.types import Receive, Scope, Send
 
 from llmgate.exchange import read_body
-from llmgate.plugin.loader import load_plugin
-from llmgate.store import CORE, migrate
 
 from .conftest import OpenGate, Running
 
@@ -71,22 +68,15 @@ REACHABLE = ("host", "port", "is_active")
 
 
 @pytest.fixture
-async def running(open_config: OpenGate, tmp_path: Path) -> AsyncIterator[Running]:
+async def running(open_all: OpenGate) -> AsyncIterator[Running]:
     """The gate of config/all.toml without its rate limits, so that more than 600 requests a minute arrive."""
-    own = [getattr(load_plugin(name), "migrations", None) for name in PREFIXES]
-    await migrate(f"sqlite:///{tmp_path / 'gate.db'}", sets=[CORE, *filter(None, own)])
-    async with serve(model) as url:
 
-        def change(document: dict[str, Any]) -> None:
-            del document["limits"]
-            document["upstreams"]["vllm"]["urls"] = [url]
-            document["plugins"]["llmgate_deployments"] |= {
-                "models_folder": str(tmp_path / "models"),
-                "first_user_is_admin": True,
-            }
+    def change(document: dict[str, Any]) -> None:
+        del document["limits"]
+        document["plugins"]["llmgate_deployments"]["first_user_is_admin"] = True
 
-        async with open_config("all.toml", change) as running:
-            yield running
+    async with serve(model) as url, open_all(url, change) as running:
+        yield running
 
 
 async def known_things(http: httpx.AsyncClient, model: str) -> tuple[dict[str, str], dict[str, Any]]:
