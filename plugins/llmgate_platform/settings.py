@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -162,6 +163,22 @@ class Settings(Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         doc("Command that gets an evaluation's prompts and answers as JSONL and prints a score, a number."),
     ] = ()
+
+    def warnings(self, public: bool) -> Iterator[tuple[str, str]]:
+        """What is good for trying and not for strangers."""
+        if not public:
+            return
+        if self.registration == "open":
+            yield (
+                "registration",
+                f"strangers train ({self.max_waiting} jobs each) and upload data sets: write "
+                '"closed", and make accounts by `llmgate user add`',
+            )
+        if self.public_lists:
+            yield (
+                "public_lists",
+                "everybody's jobs, data sets and adapters are shown without a key: write false",
+            )
 
     def __post_init__(self) -> None:
         for what, names in (("models", self.models), ("datasets", self.datasets)):

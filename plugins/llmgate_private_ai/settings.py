@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
@@ -90,6 +91,27 @@ class Settings(Struct, frozen=True, kw_only=True):
     databases_at_once: Annotated[
         Count, Meta(description="Databases made or dropped on one server at a time.")
     ] = AT_ONCE
+
+    def warnings(self, public: bool) -> Iterator[tuple[str, str]]:
+        """What is good for trying and not for strangers."""
+        if not public:
+            return
+        if self.keys_without_team and not self.limits:
+            yield (
+                "keys_without_team",
+                "whoever registers makes keys and databases that no plan bounds: write false, or limits = true",
+            )
+        if self.public_url.startswith("http://"):
+            yield "public_url", "is not https, so the session's cookie travels readably: put TLS in front"
+        if local := [origin for origin in self.cors_origins if _is_local(origin)]:
+            yield (
+                "cors_origins",
+                f"pages that programs on a visitor's machine serve ({local[0]}) may use their session: leave it out",
+            )
+
+
+def _is_local(origin: str) -> bool:
+    return urlsplit(origin).hostname in {"localhost", "127.0.0.1", "::1"}
 
 
 class ModelFacts(Struct, frozen=True, kw_only=True):

@@ -204,7 +204,7 @@ def test_settings_that_give_away_what_they_sell_are_warned_of_where_strangers_co
         upstream = "v"
         [plugins.llmgate_accounts]
     """
-    for address, count in (("0.0.0.0:1", 2), ("127.0.0.1:1", 1)):
+    for address, count in (("0.0.0.0:1", 3), ("127.0.0.1:1", 1)):
         (folder / "gate.toml").write_text(text.format(address=address))
         warnings = unmigrated.json("check")["warnings"]
         assert len(warnings) == count, warnings

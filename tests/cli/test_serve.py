@@ -87,3 +87,34 @@ def test_the_gate_stands_on_the_stack_that_was_chosen(folder: Path) -> None:
         [sys.executable, "-c", LOADED_WHEN_READY], cwd=folder, capture_output=True, text=True, check=True
     )
     assert sorted(USED_WHEN_READY.keys() - set(done.stdout.split())) == []
+
+
+HUNG_UP_EARLY = """
+import os, signal
+from llmgate.cli import hangup, main
+
+taken = hangup.EarlyHangup.__init__
+
+def take(self):
+    taken(self)
+    os.kill(os.getpid(), signal.SIGHUP)
+
+hangup.EarlyHangup.__init__ = take
+main(["serve"], prog_name="llmgate")
+"""
+
+
+@pytest.mark.usefixtures("llmgate")
+def test_sighup_before_the_gate_listens_is_a_reload_once_it_does(folder: Path) -> None:
+    """It ended the process: a deployment's reload may come in the second after its start."""
+    command = [sys.executable, "-c", HUNG_UP_EARLY]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said: list[str] = []
+        while "is in force" not in "".join(said[-1:]):
+            said.append(process.stderr.readline())
+            assert said[-1], said
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+    assert process.returncode == 0
+    assert any("listens on" in line for line in said)

@@ -200,3 +200,52 @@ async def test_sighup_reloads(serving: Serving) -> None:
         while serving.process.gate is gate:  # noqa: ASYNC110 - a signal is answered by nobody
             await asyncio.sleep(0.001)
     assert await serving.get("/v2/x") == 200
+
+
+async def test_a_reload_tells_what_is_not_meant(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
+    """As the start does; with the line."""
+    text = serving.file.read_text()
+    serving.file.write_text(text + '[[quotas]]\nper = "user"\ntokens = 5\n')
+    await serving.process.reload()
+    line = text.count("\n") + 1
+    assert f"reload: {serving.file}:{line}: quotas[0].window: not written" in caplog.text
+
+
+async def test_too_few_descriptors_are_told_once(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
+    """And once more where other numbers hold."""
+
+    def told() -> int:
+        return sum("file descriptors serve" in record.message for record in caplog.records)
+
+    most = "\nmax_connections = 1000000\n"
+    for _ in range(3):
+        serving.write()
+        serving.file.write_text(serving.file.read_text().replace("[gate]\n", f"[gate]{most}"))
+        await serving.process.reload()
+    assert told() == 1
+    serving.file.write_text(serving.file.read_text().replace(most, most.replace("10", "9")))
+    await serving.process.reload()
+    assert told() == 2
+
+
+async def test_stopping_says_nothing_of_connections_that_are_idle(
+    migrated_file: Path,
+    tmp_path: Path,
+    stream: tuple[asyncio.Event, Callable[[Peer], object]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """uvicorn told them as errors: Cancel 0 running task(s). A request that is broken off is told."""
+    copy(migrated_file, tmp_path / "gate.db")
+    async with ScriptedUpstream(stream[1]) as upstream, opened(tmp_path, upstream.url) as serving:
+        serving.write(grace=0)
+        await serving.process.reload()
+        async with connect(serving.url()) as idle, connect(serving.url()) as busy:
+            await idle.send(b"GET /v1/x HTTP/1.1\r\nhost: a\r\n\r\n")
+            await idle.until(b"ok")
+            await busy.send(b"GET /v1/stream HTTP/1.1\r\nhost: a\r\n\r\n")
+            await busy.until(b"begun")
+            serving.process.stop()
+            await serving.process.__aexit__(None, None, None)
+        stream[0].set()
+    assert "running task" not in caplog.text
+    assert "1 requests were not over after 0 s" in caplog.text

@@ -37,6 +37,9 @@ COMMANDS = {
 """Every command and its summary; the module of the same name holds it, as `command`."""
 
 
+EARLY_HANGUP = "llmgate.early_hangup"
+"""Where the context of `serve` has what takes SIGHUP until the gate listens."""
+
 PLUGIN_COMMANDS = "llmgate.commands"
 """The entry points that name commands of plugins."""
 
@@ -53,6 +56,10 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             entry = _of_plugins().get(cmd_name)
             return None if entry is None else entry.load()
+        if cmd_name == "serve":
+            from .hangup import EarlyHangup  # noqa: PLC0415 - before what takes its time to load
+
+            ctx.meta[EARLY_HANGUP] = EarlyHangup()
         # What a module defines stays: looking for garbage among it took a fifth of the time to load it all.
         gc.disable()
         try:

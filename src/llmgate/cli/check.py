@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from sqlalchemy import select
 
 from ..config import load_with_warnings, located
 from ..errors import ConfigError, GateError, StoreError
 from ..plugin.loader import migrations_of
 from ..plugin.warnings import warnings_of
-from ..store import Store, pending
-from ..store.schema import quotas
+from ..store import pending
 from .dry_run import dry_run
 from .options import gate_file, json_option
 from .output import print_json
 from .stacks import Stack, stacks_of
-from .store_file import empty_or_foreign, unusable
+from .store_file import empty_or_foreign, store_warnings, unusable
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -115,14 +113,5 @@ async def _check_store(config: Config, findings: Findings) -> None:
     findings.problems += [problem] if problem else []
     findings.warnings += [warning] if warning else []
     behind = f"`llmgate serve` or `llmgate migrate` will apply {', '.join(waiting)}"
-    if not waiting and not config.prices and await _has_money(config):
-        findings.warnings.append(
-            "prices: there are quotas of money by `llmgate quota`, and nothing has a price: add [prices.MODEL]"
-        )
+    findings.warnings += await store_warnings(config)
     findings.good.append(f"store: {behind if waiting else 'reachable, and its tables are as needed'}")
-
-
-async def _has_money(config: Config) -> bool:
-    """Whether somebody has a quota of money of their own."""
-    async with Store.open(config.store.url.reveal()) as store, store.connect() as db:
-        return await db.scalar(select(quotas.c.id).where(quotas.c.unit == "money").limit(1)) is not None

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ..config import load_with_warnings, located
+from ..config import load_with_warnings
 from ..gate.routes import addresses_of
-from ..plugin.warnings import warnings_of
+from ..plugin.warnings import told_at_start
 from ..server import serve
 from ..server.log import LEVELS, LOG_LEVEL, log_to_stderr
+from . import EARLY_HANGUP
 from .options import gate_file
+from .store_file import store_warnings
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -39,12 +42,19 @@ def command(path: Path, *, workers: int | None, log_level: str) -> None:
     The store is made or migrated first. SIGHUP reads gate.toml again, SIGTERM and Ctrl-C let open
     requests finish and stop.
     """
+    early = click.get_current_context().meta.get(EARLY_HANGUP)
     os.environ[LOG_LEVEL] = log_level  # for workers, too
     log_to_stderr()
     config, warnings = load_with_warnings(path, workers=workers)
-    for warning in located(path, [*warnings, *warnings_of(config)]):
+    for warning in [*told_at_start(path, config, warnings), *asyncio.run(store_warnings(config))]:
         click.echo(f"warning: {warning}", err=True)
-    serve(path, workers=workers, ready=announce)
+
+    def ready(config: Config) -> None:
+        announce(config)
+        if early is not None:
+            early.pass_on()
+
+    serve(path, workers=workers, ready=ready)
 
 
 def announce(config: Config) -> None:

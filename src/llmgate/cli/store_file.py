@@ -9,19 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import sqlalchemy as sa
+
+from ..errors import StoreError
+from ..store import Store
 from ..store.migrations import CORE
+from ..store.schema import quotas
 
 if TYPE_CHECKING:
-    from ..config import Store
+    from ..config import Config
+    from ..config import Store as StoreSettings
 
 
-def file_of(store: Store) -> Path | None:
+def file_of(store: StoreSettings) -> Path | None:
     """The file of an SQLite store; None of a server's."""
     url = store.url.reveal()
     return Path(url.removeprefix("sqlite:///")) if store.url.scheme == "sqlite" else None
 
 
-def unusable(store: Store) -> str | None:
+def unusable(store: StoreSettings) -> str | None:
     """Why neither the store nor its journals can be written; None if they can."""
     places = [("store.url", file_of(store)), ("store.journals", store.journals)]
     for key, path in places:
@@ -38,7 +44,7 @@ def unusable(store: Store) -> str | None:
     return None
 
 
-def empty_or_foreign(store: Store) -> tuple[str | None, str | None]:
+def empty_or_foreign(store: StoreSettings) -> tuple[str | None, str | None]:
     """A problem and a warning: the file has tables of another program, or nothing in it at all."""
     path = file_of(store)
     if path is None or not path.exists():
@@ -54,3 +60,18 @@ def empty_or_foreign(store: Store) -> tuple[str | None, str | None]:
         return None, None
     shown = ", ".join(sorted(tables)[:3])
     return f"store.url: {path} is another program's (it has {shown}): name a file of the gate's own", None
+
+
+async def store_warnings(config: Config) -> list[str]:
+    """What the store holds and gate.toml has no word for. Nothing of a store that is not there yet, or behind."""
+    path = file_of(config.store)
+    if config.prices or (path is not None and not path.exists()):
+        return []
+    wanted = sa.select(quotas.c.id).where(quotas.c.unit == "money").limit(1)
+    try:
+        async with Store.open(config.store.url.reveal()) as store, store.connect() as db:
+            has_money = await db.scalar(wanted) is not None
+    except StoreError:  # whoever opens it next says why
+        return []
+    found = "there are quotas of money by `llmgate quota`, and nothing has a price: add [prices.MODEL]"
+    return [f"prices: {found}"] if has_money else []

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import ASGI_APP, Config, load
+from ..config import ASGI_APP, Config, load_with_warnings
 from ..errors import ConfigError
 from ..plugin.loader import migrations_of
+from ..plugin.warnings import told_at_start
 from ..store import migrate
 from .build import open_gate
 from .runtime import open_runtime
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from .application import Application
+
+log = logging.getLogger("llmgate")
 
 CONFIG = "LLMGATE_CONFIG"
 """The environment variable that names gate.toml where nobody can hand it over."""
@@ -32,7 +36,10 @@ async def open_hosted(path: str | Path | None, *, inner: ASGIApp | None = None) 
 
     `inner` is the app that the gate is put around, if any. Raises `ConfigError` and `StoreError`.
     """
-    config = load(_named(path))
+    file = _named(path)
+    config, warnings = load_with_warnings(file)
+    for warning in told_at_start(file, config, warnings):
+        log.warning("%s", warning)
     _fits(config, around_an_app=inner is not None)
     await migrate(config.store.url.reveal(), sets=migrations_of(config))
     folder = os.environ.get(COUNTERS)

@@ -6,14 +6,16 @@ A settings class says so itself, by a method `warnings(public: bool)` that yield
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ..config import convert_table
+from ..config import convert_table, located
 from ..config.warnings import is_public
 from .loader import load_plugin
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..config import Config, Route
 
 
@@ -29,9 +31,34 @@ def warnings_of(config: Config) -> list[str]:
             found += [f"plugins.{name}.{key}: {message}" for key, message in warnings(public)]
         if getattr(settings, "registration", None) == "open":
             open_ones.append(name)
+            if public and not _registers_slowly(config, name):
+                found.append(
+                    f"plugins.{name}.registration: nothing bounds how many accounts one stranger makes: add "
+                    f'[[limits]] with per = "ip" and routes = ["{name}"]'
+                )
     if open_ones:
         found += _unbounded(config, open_ones)
     return found
+
+
+def _registers_slowly(config: Config, plugin: str) -> bool:
+    """Whether requests to the plugin are limited by something that a new account does not have anew."""
+    bounding = ("ip", "route", "gate")
+    return any(
+        limit.per in bounding
+        and limit.requests is not None
+        and (not limit.routes or _names(limit.routes, plugin))
+        for limit in config.limits
+    )
+
+
+def _names(routes: Iterable[str], plugin: str) -> bool:
+    return any(route.partition(".")[0] == plugin for route in routes)
+
+
+def told_at_start(path: Path, config: Config, warnings: Iterable[str]) -> list[str]:
+    """What whoever begins to serve the gate.toml at `path` is told: the file's `warnings`, and those of its plugins."""
+    return located(path, [*warnings, *warnings_of(config)])
 
 
 def _unbounded(config: Config, open_ones: list[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from ..config import Address
     from .limits import ConnectionLimits
+
+log = logging.getLogger("llmgate")
 
 
 class CurrentApp:
@@ -55,7 +58,8 @@ class ServerConfig(uvicorn.Config):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, with two differences: handshakes have a deadline, and what it cancels is waited for."""
+    """uvicorn's server, with three differences: handshakes have a deadline, what it cancels is waited for, and idle
+    connections are not told as requests."""
 
     config: ServerConfig
 
@@ -63,6 +67,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.lifespan = config.lifespan_class(config)
         self.servers: list[asyncio.Server] = []
+        self.grace = 0.0
 
     async def listen(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         """Accept connections, whatever was accepted by before; `sock` stays open."""
@@ -98,6 +103,15 @@ class _Server(uvicorn.Server):
             connection.transport.abort()
         while state.connections:  # noqa: ASYNC110 - what was aborted is lost a turn or two later
             await asyncio.sleep(0)
+
+    async def _wait_tasks_to_complete(self) -> None:
+        """As uvicorn's, which has no words of its own for a connection that was idle."""
+        try:
+            async with asyncio.timeout(self.grace):
+                await super()._wait_tasks_to_complete()
+        except TimeoutError:
+            if running := len(self.server_state.tasks):
+                log.warning("%d requests were not over after %g s, and are broken off", running, self.grace)
 
     def force_close(self) -> None:
         """Do not wait for what is open any more."""
@@ -161,8 +175,7 @@ class Listener:
             if tls is not self._tls:
                 await self._server.listen(self._socket, tls)
         self._tls = tls
-        # uvicorn says whole seconds, and takes parts of one, too.
-        self._server.config.timeout_graceful_shutdown = grace  # type: ignore[assignment]
+        self._server.grace = grace
 
     async def stop(self) -> None:
         """Accept no more, let open requests finish for as long as the grace lasts, then break them off."""

@@ -12,12 +12,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
-from ..config import Address, Config, load
+from ..config import Address, Config, load_with_warnings
 from ..config import Gate as GateSettings
 from ..errors import ConfigError, StoreError
 from ..gate.build import Gate, open_gate
 from ..gate.routes import addresses_of
 from ..gate.runtime import Runtime, open_runtime
+from ..plugin.warnings import told_at_start
 from .descriptors import raise_descriptor_limit
 from .limits import ConnectionLimits, servable
 from .listener import Listener
@@ -63,14 +64,18 @@ def listen(address: Address, config: Config) -> Listener:
 class Process:
     """The running gate: which configuration is in force, and where it listens (by `listen`, on an address).
 
+    With `warns` a reload tells what is good and probably not meant, as `serve` does at the start.
+
     Entered, it obeys SIGHUP (reload), SIGTERM and SIGINT (stop); left, it has answered what was open.
     """
 
-    def __init__(self, path: Path, runtime: Runtime, *, listen: Listen = listen) -> None:
+    def __init__(self, path: Path, runtime: Runtime, *, listen: Listen = listen, warns: bool = True) -> None:
         self._path = path
         self._runtime = runtime
         self._listen = listen
+        self._warns = warns
         self._descriptors = raise_descriptor_limit()
+        self._warned_of: tuple[int, int] | None = None
         self._stop = asyncio.Event()
         self._listeners: dict[Address, Listener] = {}
         self._leaving: set[Listener] = set()
@@ -116,6 +121,9 @@ class Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
+        signal.signal(
+            signal.SIGHUP, signal.SIG_IGN
+        )  # one that comes too late ends nothing that is being closed
 
     async def start(self, config: Config) -> None:
         """Open the gate and listen. Raises `ConfigError`."""
@@ -130,7 +138,7 @@ class Process:
             if self._stop.is_set():
                 return
             try:
-                config = load(self._path)
+                config, warnings = load_with_warnings(self._path)
                 fixed = [
                     name
                     for name in FIXED_SETTINGS
@@ -143,6 +151,8 @@ class Process:
                 log.exception("reload: the old gate stays")
             else:
                 log.info("reload: %s is in force", self._path)
+                for warning in told_at_start(self._path, config, warnings) if self._warns else ():
+                    log.warning("reload: %s", warning)
                 if fixed:
                     log.warning("reload: still as before until a restart: %s", ", ".join(fixed))
 
@@ -190,7 +200,8 @@ class Process:
     def _limits(self, gate: GateSettings, addresses: int) -> ConnectionLimits:
         """What the file says, as far as the system lets this process have so many descriptors."""
         found = servable(self._descriptors) // addresses
-        if found < gate.max_connections * WARN_BELOW:
+        if found < gate.max_connections * WARN_BELOW and (found, gate.max_connections) != self._warned_of:
+            self._warned_of = found, gate.max_connections
             log.warning(
                 "%d file descriptors serve %d connections at each address, not gate.max_connections (%d): raise the "
                 "limit (ulimit -Hn, LimitNOFILE=) or lower the setting",

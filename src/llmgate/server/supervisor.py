@@ -19,9 +19,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from ..config import Address, Config, load
+from ..config import Address, Config, load_with_warnings
 from ..errors import ConfigError
 from ..gate.routes import addresses_of
+from ..plugin.warnings import told_at_start
 from .channel import Begin, Channel, Failed, Ready, Reload
 from .sockets import bind_for
 from .tls import tls_context
@@ -118,13 +119,16 @@ class Supervisor:
     def reload(self) -> None:
         """Have every worker take over gate.toml as it is now, if it can be used."""
         try:
-            config = load(self._path, workers=self._count)
+            config, warnings = load_with_warnings(self._path, workers=self._count)
+            warnings = told_at_start(self._path, config, warnings)
             fresh = sorted(addresses_of(config) - self._sockets.keys(), key=str)
             self._sockets |= {address: self._bind(address, config) for address in fresh}
         except ConfigError as error:
             log.warning("reload: the old gate stays:\n%s", error)
             return
         self._config = config
+        for warning in warnings:
+            log.warning("reload: %s", warning)
         for index, worker in self._workers.items():
             with suppress(OSError):  # it is dying: the next one reads the new file
                 worker.channel.send(

@@ -59,7 +59,7 @@ async def _work(channel: Channel) -> None:
         config = load(path, workers=begin.workers)
         async with (
             open_runtime(config, counters=Path(begin.counters)) as runtime,
-            Process(path, runtime, listen=inherited.listen) as process,
+            Process(path, runtime, listen=inherited.listen, warns=False) as process,
         ):
             await process.start(config)
             channel.send(Ready())
