@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from llmgate.plugin.api import ADMIN, BadRequest, Conflict, Forbidden, NotFound, Reply, Unauthenticated
-from llmgate.plugin.kit.formats import NO_STORE, rfc3339
+from llmgate.plugin.api import ADMIN, BadRequest, Conflict, Forbidden, NotFound, Unauthenticated
+from llmgate.plugin.kit.accounts import Accounts, Credentials
+from llmgate.plugin.kit.api_keys import ApiKeys
+from llmgate.plugin.kit.formats import rfc3339
+from llmgate.plugin.kit.shapes import filled, masked
 
 from .words import roles_of
 
@@ -18,18 +22,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from llmgate.plugin.api import Call, Identity, Key, User
+    from llmgate.plugin.api import AnyCall, Call, Identity, Key, Reply, Session, User
     from llmgate.plugin.kit.access import Access
 
 
-class Login(Struct, frozen=True):
+class Login(Credentials, frozen=True):
     """Body of `POST /api/v1/auth/login`; the password does not show."""
-
-    username: str
-    password: str
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.username!r}, '***')"
 
 
 class Registration(Login, frozen=True):
@@ -48,8 +46,7 @@ class Registered(Struct, frozen=True, rename="camel"):
     roles: list[str]
     created_at: str
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.user_id!r}, token='***')"
+    __repr__ = masked("token")
 
 
 class LoggedIn(Registered, frozen=True):
@@ -85,8 +82,7 @@ class CreatedKey(Struct, frozen=True, rename="camel"):
     expires_at: str | None
     raw_key: str
 
-    def __repr__(self) -> str:
-        return f"CreatedKey({self.id!r}, raw_key='***')"
+    __repr__ = masked("raw_key")
 
 
 class ValidKey(Struct, frozen=True, rename="camel"):
@@ -118,64 +114,24 @@ class Auth:
         identity: Identity,
         access: Access,
         *,
-        open_to_all: bool,
+        is_open: bool,
         give_quotas: Callable[[AsyncConnection, int], Awaitable[object]],
     ) -> None:
         self._users = identity.users
         self._sessions = identity.sessions
         self._keys = identity.keys
         self._access = access
-        self._open_to_all = open_to_all
         self._give_quotas = give_quotas
+        self.accounts = Accounts(identity, signed_in=partial(_signed_in, LoggedIn), is_open=is_open)
+        self.keys = ApiKeys(identity, terms=_terms, created=_created, listed=_listed, owner=self._owner)
 
     async def register(self, call: Call[Registration]) -> Reply:
         """A new user with the starting quotas, both or neither, and a session."""
-        if not self._open_to_all:
-            raise Forbidden("Registration is closed. Ask an administrator for an account.")
-        wanted = call.body
         try:
-            user = await self._users.register(
-                wanted.username,
-                wanted.password,
-                email=wanted.email,
-                client=call.client,
-                also=self._give_quotas,
-            )
+            user = await self.accounts.register(call, also=self._give_quotas)
         except Conflict as error:
             raise BadRequest(error.message, param=error.param) from error
-        session = await self._sessions.issue(user)
-        return Reply(Registered(**_person(user, session.token)), 201, NO_STORE)
-
-    async def log_in(self, call: Call[Login]) -> Reply:
-        """A session for a name and password."""
-        wanted = call.body
-        user = await self._users.authenticate(wanted.username, wanted.password, client=call.client)
-        session = await self._sessions.issue(user)
-        answer = LoggedIn(**_person(user, session.token), expires_at=rfc3339(session.expires_at))
-        return Reply(answer, 200, NO_STORE)
-
-    async def log_out_everywhere(self, call: Call) -> None:
-        """End all sessions of the caller; keys stay."""
-        await self._sessions.revoke_all(call.principal.user_id)
-
-    async def create_key(self, call: Call[NewKey]) -> Reply:
-        """A new API key of the user; its secret is in this answer and nowhere else."""
-        wanted = call.body
-        user = await self._access.user(call.principal, wanted.user_id)
-        key, secret = await self._keys.create(
-            user.id,
-            wanted.name,
-            prefix=f"leaky_{user.uuid}_",
-            expires_at=None if wanted.expires_at is None else wanted.expires_at.timestamp(),
-        )
-        created = CreatedKey(key.uuid, user.uuid, key.name, rfc3339(key.created_at), _end(key), secret)
-        return Reply(created, 201, NO_STORE)
-
-    async def list_keys(self, call: Call[None, OfUser]) -> list[ListedKey]:
-        """The keys of the user that are not revoked."""
-        user = await self._access.user(call.principal, call.query.user_id)
-        keys = await self._keys.of_user(user.id)
-        return [ListedKey(key.uuid, key.name, rfc3339(key.created_at), _end(key)) for key in keys]
+        return await self.accounts.begin(user, partial(_signed_in, Registered), status=201)
 
     async def revoke_key(self, call: Call[None, OneKey]) -> None:
         """End a key of the user for good, at once."""
@@ -197,7 +153,7 @@ class Auth:
             raise Unauthenticated("Send an API key as `X-Api-Key: KEY`.")
         key = await self._keys.by_id(caller.key_id)
         user = await self._users.by_id(caller.user_id)
-        return ValidKey(user.uuid, key.name, _end(key), roles_of(caller.roles))
+        return filled(ValidKey, key, user_id=user.uuid, roles=roles_of(caller.roles))
 
     async def jwks(self, _: Call) -> dict[str, Any]:
         """The public keys that verify sessions (RFC 7517), those that sign no more included."""
@@ -208,17 +164,24 @@ class Auth:
         await self._sessions.rotate()
         return await self._sessions.jwks()
 
-
-def _person(user: User, token: str) -> dict[str, Any]:
-    return {
-        "user_id": user.uuid,
-        "username": user.username,
-        "email": user.email,
-        "token": token,
-        "roles": roles_of(user.roles),
-        "created_at": rfc3339(user.created_at),
-    }
+    async def _owner(self, call: AnyCall) -> int:
+        return (await self._access.user(call.principal, (call.body or call.query).user_id)).id
 
 
-def _end(key: Key) -> str | None:
-    return None if key.expires_at is None else rfc3339(key.expires_at)
+def _signed_in(kind: type[Registered], user: User, session: Session) -> Registered:
+    ends: dict[str, Any] = {"expires_at": rfc3339(session.expires_at)} if kind is LoggedIn else {}
+    return filled(kind, user, user_id=user.uuid, token=session.token, roles=roles_of(user.roles), **ends)
+
+
+def _terms(call: Call[NewKey]) -> dict[str, Any]:
+    wanted = call.body
+    ends = None if wanted.expires_at is None else wanted.expires_at.timestamp()
+    return {"name": wanted.name, "prefix": f"leaky_{wanted.user_id}_", "expires_at": ends}
+
+
+def _created(call: Call[NewKey], key: Key, secret: str) -> CreatedKey:
+    return filled(CreatedKey, key, id=key.uuid, user_id=str(call.body.user_id), raw_key=secret)
+
+
+def _listed(key: Key) -> ListedKey:
+    return filled(ListedKey, key, id=key.uuid)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from llmgate.plugin.kit.formats import rfc3339
 from llmgate.plugin.kit.outbox import Outbox, add_event
-from llmgate.plugin.kit.periodic import periodic
-from llmgate.plugin.kit.redis_stream import open_redis_stream
-from llmgate.plugin.kit.webhooks import Webhook
 
 from .consume import SURFACE
 from .tables import OUTBOX
@@ -18,26 +14,10 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from llmgate.plugin.api import Services, Store
+    from llmgate.plugin.api import Store
     from llmgate.plugin.kit.outbox import Sink
 
     from .saga import Purchase
-    from .settings import Settings
-
-
-async def open_events(settings: Settings, gate: Services, stack: AsyncExitStack) -> None:
-    """Deliver events to where the settings say, if anywhere."""
-    sinks: list[Sink] = []
-    if settings.webhook is not None:
-        sinks.append(Webhook(gate.http, settings.webhook, clock=gate.store.clock))
-    redis = gate.config.limits_store.redis
-    if settings.redis_stream is not None and redis is not None:
-        stream = open_redis_stream(redis, settings.redis_stream)
-        sinks.append(await stack.enter_async_context(stream))
-    outbox = outbox_of(gate.store, sinks)
-    await outbox.open()
-    if sinks:
-        await stack.enter_async_context(periodic("events", outbox.run))
 
 
 def outbox_of(store: Store, sinks: list[Sink]) -> Outbox:

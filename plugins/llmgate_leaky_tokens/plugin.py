@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from llmgate.plugin.api import Bucket, ConfigError, Surface
 from llmgate.plugin.kit.access import Access
+from llmgate.plugin.kit.events import open_events
 from llmgate.plugin.kit.periodic import periodic
 
 from .analytics import Analytics
 from .auth import Auth
 from .consume import SURFACE, Consume
-from .events import open_events
+from .events import outbox_of
 from .operations import (
     analytics_operations,
     auth_operations,
@@ -59,14 +61,20 @@ class LeakyTokens:
             purchases = Purchases(gate.store)
             payment = await _open_payment(settings, stack)
             steps = Steps(purchases, payment, quotas, timeout=settings.payment_timeout, clock=clock)
-            await open_events(settings, gate, stack)
+            events = open_events(
+                gate,
+                partial(outbox_of, gate.store),
+                webhook=settings.webhook,
+                redis_stream=settings.redis_stream,
+            )
+            await stack.enter_async_context(events)
             wake = await stack.enter_async_context(periodic("purchases", steps.run))
             operations = [
                 *auth_operations(
                     Auth(
                         gate.identity,
                         access,
-                        open_to_all=settings.registration == "open",
+                        is_open=settings.registration == "open",
                         give_quotas=quotas.start,
                     )
                 ),

@@ -9,9 +9,10 @@ from uuid import UUID
 from msgspec import UNSET, Struct, UnsetType
 
 from llmgate.plugin.api import ADMIN, Forbidden
-from llmgate.plugin.kit.formats import rfc3339
+from llmgate.plugin.kit.saga import idempotency_key
+from llmgate.plugin.kit.shapes import filled, masked
 
-from .saga import APPROVED, REJECTED, Purchase, Purchases, Status, checked_key
+from .saga import APPROVED, REJECTED, Purchase, Purchases, Status
 from .words import Lot
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ class PurchaseState(Struct, frozen=True, rename="camel"):
     updated_at: str
     client_secret: str | UnsetType = UNSET
 
-    def __repr__(self) -> str:
-        return f"PurchaseState({self.id!r}, {self.status})"
+    __repr__ = masked("client_secret")
 
 
 class PurchaseOperations:
@@ -78,12 +78,12 @@ class PurchaseOperations:
     async def start(self, call: Call[Order]) -> Started:
         """Start a purchase; with an Idempotency-Key only once, however often it is asked for."""
         wanted = call.body
-        key = checked_key(call.header("idempotency-key"))
+        key = idempotency_key(call)
         self._quotas.provider(wanted.provider)
         payer = await self._access.payer(call.principal, wanted.user_id, wanted.org_id)
         purchase = await self._purchases.start(payer, wanted.provider, wanted.tokens, key)
         self._wake()
-        return Started(purchase.id, purchase.status, rfc3339(purchase.created_at))
+        return filled(Started, purchase, saga_id=purchase.id)
 
     async def show(self, call: Call) -> PurchaseState:
         """Where a purchase of the caller stands."""
@@ -114,15 +114,5 @@ class PurchaseOperations:
         organization = None
         if purchase.organization_id is not None:
             organization = (await self._organizations.by_id(purchase.organization_id)).uuid
-        return PurchaseState(
-            id=purchase.id,
-            user_id=user.uuid,
-            org_id=organization,
-            provider=purchase.provider,
-            tokens=purchase.tokens,
-            idempotency_key=purchase.idempotency_key,
-            status=purchase.status,
-            created_at=rfc3339(purchase.created_at),
-            updated_at=rfc3339(purchase.updated_at),
-            client_secret=purchase.client_secret or UNSET,
-        )
+        secret = purchase.client_secret or UNSET
+        return filled(PurchaseState, purchase, user_id=user.uuid, org_id=organization, client_secret=secret)

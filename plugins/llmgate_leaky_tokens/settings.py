@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from llmgate.plugin.api import Name
+from llmgate.plugin.kit.accounts import Registering
 from llmgate.plugin.kit.webhooks import WebhookSettings
 
 from .providers import Provider
@@ -25,9 +26,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     providers: Annotated[
         Mapping[Name, Provider], doc("The AI providers; each NAME is one of gate.toml's [upstreams.NAME].")
     ]
-    registration: Annotated[
-        Literal["open", "closed"], doc("closed: accounts are made by `llmgate user add` alone.")
-    ] = "open"
+    registration: Registering = "open"
     bucket_capacity: Annotated[
         int, Meta(ge=1, le=1_000_000_000), doc("Tokens that fit into the bucket of a user and provider.")
     ] = 1000

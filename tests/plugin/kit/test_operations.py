@@ -62,6 +62,8 @@ def test_a_table_further_below_has_its_own_defaults_on_top() -> None:
     )
     assert below("GET", get, "Get.", Thing).path == "/api/things"
     assert not AT("GET", get, "Get.", Thing).session
+    beside = below.beside("/oauth2")("GET /keys", get, "Get.", Thing)
+    assert (beside.path, beside.session) == ("/oauth2/keys", True)
 
 
 def test_some_answers_may_come_from_everywhere() -> None:

@@ -8,9 +8,10 @@ from stores import Clock
 
 from llmgate.errors import BadRequest, Conflict, NotFound, StoreError
 from llmgate.ledger import Allotment, Quotas, Subject, Unit
+from llmgate.plugin.kit.saga import Overtaken, checked_key
 from llmgate.store import Store
 from llmgate_leaky_tokens.payments import Manual, PaymentDeclined, PaymentPending, PaymentUnavailable
-from llmgate_leaky_tokens.saga import Overtaken, Status, checked_key
+from llmgate_leaky_tokens.saga import Status
 from plugins.leaky_tokens.bank import PATIENCE, Bank, Shop
 
 ORDER = [Status.STARTED, Status.PAYMENT_RESERVED, Status.TOKENS_ALLOCATED, Status.COMPLETED]

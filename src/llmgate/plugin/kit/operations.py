@@ -54,8 +54,12 @@ class OperationTable:
 
     def but(self, path: str = "", **defaults: Any) -> OperationTable:
         """The table of operations further below, with other `defaults` on top of these."""
+        return self.beside(self._path + path, **defaults)
+
+    def beside(self, path: str, **defaults: Any) -> OperationTable:
+        """The table of operations at `path` instead, with other `defaults` on top of these."""
         return OperationTable(
-            self._path + path,
+            path,
             problem=self._problem,
             always=self._always,
             follows=self._follows,
