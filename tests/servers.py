@@ -149,6 +149,10 @@ class ScriptedUpstream:
                 if isinstance(end, Exception):
                     raise end
 
+    def stop(self) -> None:
+        """Take no more connections; those that are there stay."""
+        self._server.close()
+
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(self._serve(Peer(reader, writer))))
 

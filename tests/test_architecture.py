@@ -25,7 +25,7 @@ LAYERS = (
     {"exchange"},
     {"ledger"},
     {"config", "store", "usage"},
-    {"backends"},
+    {"backends", "permissions"},
     {"errors"},
 )
 """From the top down: each room knows those below it, and none beside it or above. No exemptions."""

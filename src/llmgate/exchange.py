@@ -18,6 +18,7 @@ from .backends.dialect import DIALECTS
 from .backends.output_limit import limit
 from .backends.request import LIMITS, endpoint_of, parse_request, rewrite
 from .errors import BadRequest, ClientGone, ErrorShape, PayloadTooLarge, openai_shape
+from .permissions import NOTHING_SAID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .backends.endpoint import Endpoint
     from .backends.request import ModelRequest
     from .ledger.accounts import Hold
+    from .permissions import Permissions
     from .usage.model import Reading
 
     Edit = Callable[[Dialect], Mapping[str, object]]
@@ -59,7 +61,8 @@ class Principal:
 
     `key_id` or `session_id` says by which; `organization_id` is the organization that the key belongs to
     or that the session acts for, if any. `scope` is what a key is good for ("account" or "models"; None: all),
-    `requests_per_minute` the limit that it has of its own.
+    `requests_per_minute` the limit that it has of its own. `key_may` and `organization_may` are what else was said of
+    them; both hold.
     """
 
     user_id: int
@@ -70,6 +73,26 @@ class Principal:
     organization_id: int | None = None
     scope: str | None = None
     requests_per_minute: int | None = None
+    organization_requests_per_minute: int | None = None
+    key_may: Permissions | None = None
+    organization_may: Permissions | None = None
+
+    @property
+    def priority(self) -> int:
+        """The class in which its requests wait for an engine: the key's, else the organization's."""
+        own = (self.key_may or NOTHING_SAID).priority
+        return ((self.organization_may or NOTHING_SAID).priority or 0) if own is None else own
+
+    def may_ask(self, model: str) -> bool:
+        """Whether it may ask for the model that callers call so."""
+        return all(may is None or may.allows_model(model) for may in (self.key_may, self.organization_may))
+
+    @property
+    def held_to_models(self) -> bool:
+        """Whether there are models that it may not ask for."""
+        return any(
+            may is not None and may.models is not None for may in (self.key_may, self.organization_may)
+        )
 
 
 @dataclass(slots=True)
@@ -84,6 +107,9 @@ class Exchange:
     limits which nobody asked for (`added_limits`) are to be left out where the upstream refuses them.
 
     `tokens_left` is what remains of the tightest quota of tokens, where the answer tells of it.
+
+    `sent` is when it was sent to an engine, `queued` says that it waits for a place at one. `end_user` is for
+    whom a key that acts for others has sent it.
 
     `targets` are the places where the model is served, in the order in which they are tried; `fallback_on` says why
     the next one is. `asked` is the model's public name, `answering` the name of the one that is tried, and `model`
@@ -117,6 +143,9 @@ class Exchange:
     refused: str | None = None
     status: int = 0
     complete: bool = False
+    sent: float | None = None
+    queued: bool = False
+    end_user: str = ""
     first_byte: float | None = None
     output_limit: int | None = None
     removable: bool = False

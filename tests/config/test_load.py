@@ -20,7 +20,10 @@ from llmgate.errors import ConfigError
 FULL = Path(__file__).with_name("full.toml")
 DOCUMENT = tomllib.loads(FULL.read_text())
 FREE = ("plugins.audit.folder",)
-NAMED = ("upstreams", "prices", "plugins", "upstreams.vllm.models", "upstreams.vllm.headers")
+NAMED = (
+    *("upstreams", "prices", "plugins"),
+    *("upstreams.vllm.models", "upstreams.vllm.headers", "upstreams.vllm.queue.weights"),
+)
 """Tables whose keys are the operator's own names."""
 SECRETS = ("wachtwoord", "sk-geheim", "0123456789abcdef")
 
@@ -95,7 +98,9 @@ def test_the_full_file_has_every_setting() -> None:
     for path in paths(DOCUMENT):
         steps = ["NAME" if place_of(path[:i]) in NAMED else step for i, step in enumerate(path)]
         has.add(".".join("[]" if isinstance(step, int) else step for step in steps).replace(".[]", "[]"))
-    has = {key.replace("prices.NAME", "prices.MODEL") for key in has}
+    has = {
+        key.replace("prices.NAME", "prices.MODEL").replace("weights.NAME", "weights.TENANT") for key in has
+    }
     assert {setting.key for setting in describe(Config)} - has == {"plugins.NAME.*"}
 
 

@@ -49,6 +49,18 @@ KEPT = {
         "upstreams": {"vllm": {"urls": ["http://a"], "max_output_tokens": 8, "context_length": 8}}
     },
     "inner_app_alone": {"upstreams": {"vllm": {"urls": ["app:"]}}},
+    "queue_of_places": {
+        "gate": {"workers": 1},
+        "upstreams": {"vllm": {"urls": ["http://a"], "max_in_flight": 1, "queue": {"max": 3}}},
+    },
+    "balanced_replicas": {
+        "upstreams": {"vllm": {"urls": ["http://a"], "balance": "sticky", "sticky_header": "x-session"}}
+    },
+    "vllm_speaks": {
+        "upstreams": {
+            "vllm": {"urls": ["http://a"], "dialect": "vllm", "send_priority": True, "request_metrics": True}
+        }
+    },
     "some_upstream": {"routes": [{"path": "/v1", "upstreams": ["vllm", "openai"], "upstream_path": "/"}]},
     "one_owner": {"models": [served("a", aliases=["b"]), served("c"), served("a*")]},
     "some_weight": {"models": [served("a", weight=1), served("b", weight=0.5)]},
@@ -262,6 +274,36 @@ BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
         "inner_app_alone",
         {"upstreams": {"vllm": {"urls": ["app:", "http://a"]}}},
         'upstreams.vllm.urls: "app:" stands alone: put the servers into an upstream of their own',
+    ),
+    (
+        "queue_of_places",
+        {"upstreams": {"vllm": {"urls": ["http://a"], "queue": {"max": 3}}}},
+        "upstreams.vllm.queue: nobody waits without max_in_flight: write max_in_flight, or leave the queue out",
+    ),
+    (
+        "queue_of_places",
+        {"upstreams": {"vllm": {"urls": ["app:"], "max_in_flight": 3}}},
+        'upstreams.vllm.max_in_flight: "app:" is this process itself, and has no queue: leave it out',
+    ),
+    (
+        "queue_of_places",
+        {
+            "gate": {"workers": 4},
+            "store": {"url": "postgresql://a@b/c"},
+            "limits_store": {"url": "redis://a"},
+            "upstreams": {"vllm": {"urls": ["http://a"], "max_in_flight": 3}},
+        },
+        "upstreams.vllm.max_in_flight: less than gate.workers (4), of which each has one at least",
+    ),
+    (
+        "balanced_replicas",
+        {"upstreams": {"vllm": {"urls": ["http://a"], "sticky_header": "x-session"}}},
+        'upstreams.vllm.sticky_header: is for balance = "sticky": write that, or leave it out',
+    ),
+    (
+        "vllm_speaks",
+        {"upstreams": {"vllm": {"urls": ["http://a"], "send_priority": True}}},
+        'upstreams.vllm.send_priority: is vLLM\'s own: write dialect = "vllm", or leave it out (found "generic")',
     ),
     ("known_upstream", routes(upstream="vlm"), 'routes[0].upstream: no upstream "vlm" (known: vllm, openai)'),
     (

@@ -56,15 +56,6 @@ def test_a_prompt_without_a_head_goes_to_the_least_busy() -> None:
     assert PrefixAffinity[str]().choose([], {"a": 2, "b": 1, "c": 3}) == "b"
 
 
-def test_a_replica_that_lost_its_cache_is_no_longer_preferred() -> None:
-    affinity: PrefixAffinity[str] = PrefixAffinity()
-    heads = heads_of(b"x" * 5000)
-    first = affinity.choose(heads, IDLE)
-    affinity.forget(first)
-    rest = {replica: 0 for replica in IDLE if replica != first}
-    assert affinity.choose(heads, rest) in rest
-
-
 def test_memory_is_bounded_and_keeps_what_was_used_last() -> None:
     affinity: PrefixAffinity[str] = PrefixAffinity(max_heads=4)
     for letter in b"abcdefgh":

@@ -67,6 +67,54 @@ def test_a_full_queue_takes_nobody() -> None:
         queue.push("b", tenant="u")
 
 
+def test_a_full_queue_makes_room_at_the_end_of_the_longest_line() -> None:
+    queue: FairQueue[str] = FairQueue(max_waiting=3)
+    for name in "abc":
+        queue.push(name, tenant="flood")
+    displaced = queue.displace("single")
+    assert displaced is not None
+    assert (displaced.item, displaced.queued, len(queue)) == ("c", False, 2)
+    queue.push("s", tenant="single")
+    assert queue.displace("single") is None
+    assert queue.displace("flood") is None
+
+
+def test_weights_count_for_the_length_of_a_line() -> None:
+    queue: FairQueue[str] = FairQueue(max_waiting=4)
+    for name in "abcd":
+        queue.push(name, tenant="heavy", weight=4)
+    assert queue.displace("light", weight=0.5) is None
+    assert queue.displace("light", weight=2) is not None
+
+
+def test_room_is_made_in_the_lowest_class_for_a_higher_one_and_never_in_a_higher_one() -> None:
+    queue: FairQueue[str] = FairQueue(max_waiting=2)
+    queue.push("batch", tenant="a", priority=-1)
+    queue.push("chat", tenant="b", priority=1)
+    displaced = queue.displace("c", priority=1)
+    assert displaced is not None
+    assert displaced.item == "batch"
+    assert queue.displace("c", priority=0) is None
+
+
+def test_an_empty_queue_has_nobody_to_displace() -> None:
+    queue: FairQueue[str] = FairQueue(max_waiting=0)
+    assert queue.displace("a") is None
+
+
+def test_how_many_are_served_before_follows_class_and_share() -> None:
+    queue: FairQueue[str] = FairQueue(max_waiting=100)
+    assert queue.ahead("a") == 1
+    for _ in range(10):
+        queue.push("x", tenant="flood")
+    queue.push("y", tenant="above", priority=1)
+    assert queue.ahead("single") == 1 + 2
+    assert queue.ahead("single", weight=0.1) == 1 + 11
+    assert queue.ahead("flood") == 1 + 11
+    assert queue.ahead("single", priority=2) == 1
+    assert queue.lengths() == {0: 10, 1: 1}
+
+
 def test_who_leaves_is_not_served_and_leaves_twice_without_harm() -> None:
     queue: FairQueue[str] = FairQueue(max_waiting=3)
     ticket = queue.push("a", tenant="t")

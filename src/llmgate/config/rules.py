@@ -19,7 +19,20 @@ import msgspec
 from .addresses import ASGI_APP, Address
 from .messages import alternatives, dangling, join, quoted
 from .read import BROKEN, Unknowable, sound
-from .schema import Config, Gate, Ledger, Limit, LimitsStore, ModelTable, Quota, Route, Target, Tls, Upstream
+from .schema import (
+    Config,
+    Gate,
+    Ledger,
+    Limit,
+    LimitsStore,
+    ModelTable,
+    Queue,
+    Quota,
+    Route,
+    Target,
+    Tls,
+    Upstream,
+)
 
 Finding = tuple[str, str]
 Rule = Callable[[Config, Any], Iterator[Finding]]
@@ -96,6 +109,38 @@ def inner_app_alone(_: Config, upstream: Upstream) -> Iterator[Finding]:
     """There is one app in this process, and no balancing between it and servers elsewhere."""
     if ASGI_APP in sound(upstream.urls) and len(upstream.urls) > 1:
         yield "urls", f"{quoted(ASGI_APP)} stands alone: put the servers into an upstream of their own"
+
+
+def queue_of_places(config: Config, upstream: Upstream) -> Iterator[Finding]:
+    """Who may run at once decides who waits, and each worker counts its own."""
+    most = upstream.max_in_flight
+    if most is None and upstream.queue != Queue():
+        yield "queue", "nobody waits without max_in_flight: write max_in_flight, or leave the queue out"
+    if most is None:
+        return
+    if most < config.gate.workers:
+        yield (
+            "max_in_flight",
+            f"less than gate.workers ({config.gate.workers}), of which each has one at least",
+        )
+    if upstream.is_asgi_app:
+        yield "max_in_flight", f"{quoted(ASGI_APP)} is this process itself, and has no queue: leave it out"
+
+
+def balanced_replicas(_: Config, upstream: Upstream) -> Iterator[Finding]:
+    """A header tells callers apart only where they are told apart."""
+    if upstream.sticky_header is not None and upstream.balance != "sticky":
+        yield "sticky_header", 'is for balance = "sticky": write that, or leave it out'
+
+
+def vllm_speaks(_: Config, upstream: Upstream) -> Iterator[Finding]:
+    """Others would refuse the fields, or take them for something else."""
+    for key in ("send_priority", "request_metrics"):
+        if getattr(upstream, key) and upstream.dialect != "vllm":
+            yield (
+                key,
+                f'is vLLM\'s own: write dialect = "vllm", or leave it out (found {quoted(upstream.dialect)})',
+            )
 
 
 def known_upstream(config: Config, table: Route | Quota | Target) -> Iterator[Finding]:
@@ -359,6 +404,9 @@ RULES: Rules = MappingProxyType(
             key_fits_header,
             output_fits_context,
             inner_app_alone,
+            queue_of_places,
+            balanced_replicas,
+            vllm_speaks,
             no_loop,
             proxy_needs_httpx,
             one_value_for_a_header,

@@ -33,6 +33,7 @@ from .values import (
     ReplicaUrl,
     SmtpUrl,
     StoreUrl,
+    Tenant,
     Text,
     UrlPath,
 )
@@ -49,6 +50,7 @@ Some = Annotated[tuple[T, ...], Meta(extra={UNIQUE: True}, min_length=1)]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000, extra={UNIT: SECONDS})]
 Bytes = Annotated[int, Meta(ge=1, extra={UNIT: BYTES})]
+Weight = Annotated[float, Meta(ge=0.001, le=1000)]
 ErrorStatus = Annotated[int, Meta(ge=400, le=599)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
 LimitUnit = Literal["requests", "tokens", "concurrent"]
@@ -306,6 +308,28 @@ class Breaker(Struct, frozen=True, kw_only=True):
     ] = (502, 504)
 
 
+class Queue(Struct, frozen=True, kw_only=True):
+    """Who waits where every replica has its max_in_flight."""
+
+    max: Annotated[
+        Annotated[int, Meta(ge=0, le=100_000)],
+        doc(
+            "Most requests that wait; over it the longest line gives way: 503 with Retry-After. 0: nobody waits."
+        ),
+    ] = 200
+    timeout: Annotated[Seconds, doc("Seconds that a request waits; then: 503 with Retry-After.")] = 30.0
+    per: Annotated[
+        Literal["key", "organization"],
+        doc("Between whom it is fair: keys, or organizations and keys without one."),
+    ] = "key"
+    weights: Annotated[
+        Mapping[Tenant, Weight],
+        doc(
+            'Shares of tenants, such as `"key:17" = 2`, in place of what keys and organizations have themselves.'
+        ),
+    ] = field(default_factory=dict)
+
+
 class Upstream(Struct, frozen=True, kw_only=True):
     """A backend, with one or more replicas."""
 
@@ -372,6 +396,38 @@ class Upstream(Struct, frozen=True, kw_only=True):
         Count | None, doc("Limit of an answer's tokens for requests that name none.")
     ] = None
     forwarded: Annotated[bool, doc("Add X-Forwarded-For, -Host and -Proto.")] = False
+    max_in_flight: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | None,
+        doc(
+            "Requests to models that each replica is given at once; the rest waits in the queue. Without it, any."
+        ),
+    ] = None
+    queue: Queue = Queue()
+    balance: Annotated[
+        Literal["least_busy", "prefix", "sticky"],
+        doc(
+            "Which replica answers: the least busy one; the one that has seen the head of the prompt; or the one that "
+            "has answered the same caller. Where that one is busier than the others by a quarter, another one."
+        ),
+    ] = "least_busy"
+    sticky_header: Annotated[
+        HeaderName | None,
+        doc('Of balance = "sticky": the header that tells callers apart; without one, the end user and key.'),
+    ] = None
+    send_priority: Annotated[
+        bool,
+        doc(
+            "Write the caller's priority into the request as vLLM's own (`vllm serve --scheduling-policy priority`); "
+            "a priority that the caller wrote is taken out."
+        ),
+    ] = False
+    request_metrics: Annotated[
+        bool,
+        doc(
+            "Ask vLLM for its times of each request (`vllm serve --enable-per-request-metrics`): the ledger's engine "
+            "seconds come from them."
+        ),
+    ] = False
     lora: Annotated[
         bool,
         doc(

@@ -111,6 +111,15 @@ HeaderName = Annotated[
     str, Parser("the name of a header that is the gate's to set", _header_name, placeholder="NAME")
 ]
 """The name of an HTTP header (RFC 9110 5.1), in lower case; none that frames or routes a message."""
+Tenant = Annotated[
+    str,
+    Parser(
+        '"key:ID", "user:ID", "organization:ID", or "-" for requests without a credential',
+        _matching("(key|user|organization):[1-9][0-9]{0,17}|-"),
+        placeholder="TENANT",
+    ),
+]
+"""Whose share of a queue is meant."""
 QuotaWindow = Annotated[
     str,
     Parser(

@@ -223,7 +223,10 @@ async def _open_upstreams(config: Config, runtime: Runtime, stack: AsyncExitStac
         if kind not in engines:
             engines[kind] = _engine_of(settings)
             stack.push_async_callback(engines[kind].aclose)
-        upstreams[name] = upstream_of(name, settings, engines[kind], runtime.replicas)
+        workers = config.gate.workers
+        upstreams[name] = upstream_of(
+            name, settings, engines[kind], runtime.replicas, runtime.admissions, workers=workers
+        )
         if settings.ca_file is not None or settings.proxy is not None:
             own = httpx.AsyncClient(transport=EngineTransport(engines[kind]), trust_env=False)
             upstreams[name].http = await stack.enter_async_context(own)

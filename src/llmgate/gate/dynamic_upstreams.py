@@ -69,7 +69,7 @@ class DynamicUpstreams:
 
         The route's path is part of the requests that its app takes, as it is of gate.toml's routes.
         """
-        upstream = upstream_of(name, settings, self._engine, self._runtime.replicas)
+        upstream = upstream_of(name, settings, self._engine, self._runtime.replicas, self._runtime.admissions)
         upstream.take_over()
         config = msgspec.structs.replace(self._config, upstreams={name: settings})
         upstream.model_names = frozenset(known_models(msgspec.structs.replace(config, routes=(route,))))

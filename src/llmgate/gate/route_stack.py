@@ -15,6 +15,7 @@ from ..config import Config, Name, Route
 from ..errors import ConfigError
 from ..middleware import (
     Accounting,
+    EngineFields,
     FatalParameters,
     MeteredOnly,
     Models,
@@ -129,9 +130,20 @@ def route_middleware(
             max_body=config.gate.max_body,
         ),
         *checks,
+        *_engine_fields(route, config),
         *named(route.middleware[unread:]),
         Layer("", ModelCards, aliases=aliases, allowed=route.models, catalog=catalog, cards=_cards(served)),
     ]
+
+
+def _engine_fields(route: Route, config: Config) -> list[Middleware]:
+    """What writes vLLM's own fields, for the upstreams that ask for it."""
+    settings = {name: config.upstreams[name] for name in route.served_by}
+    fields = {
+        "priority": [name for name, each in settings.items() if each.send_priority],
+        "metrics": [name for name, each in settings.items() if each.request_metrics],
+    }
+    return [Layer("", EngineFields, **fields)] if any(fields.values()) else []
 
 
 def _before_the_body(names: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ from ..middleware.body_budget import BodiesInMemory
 from ..observability.access_log import AccessLog
 from ..observability.log_writer import LogWriter
 from ..observability.metrics import Instruments, SharedValues
+from ..proxy.admission import Admissions
 from ..proxy.asgi_upstream import ORIGIN, AsgiTransport
 from ..proxy.replica import Replicas
 from ..ratelimit.store import LimitsStore, open_limits_store
@@ -50,6 +51,8 @@ class Runtime:
     """What request bodies take of this process's memory."""
     replicas: Replicas = field(default_factory=Replicas)
     """What is known of the upstreams' replicas: a reload forgets nothing."""
+    admissions: Admissions = field(default_factory=Admissions)
+    """Who waits for a place at an upstream: a reload sends nobody away."""
 
 
 @asynccontextmanager
@@ -105,6 +108,7 @@ async def open_runtime(
             settings.fail_open,
             limits,
             inner,
+            admissions=Admissions(instruments),
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..backends.context_length import ContextLengths
@@ -11,13 +12,16 @@ from ..backends.serving import Serving
 from ..backends.token_counter import TokenCounter
 from ..config import Name, Upstream
 from ..proxy import upstreams
+from ..proxy.admission import QueueSettings
 from ..proxy.asgi_upstream import ORIGIN
+from ..proxy.balance import Balance, by_caller, by_prompt
 from ..proxy.circuit_breaker import BreakerSettings
 from ..proxy.engines.base import Timeouts
 from ..proxy.health import HealthSettings
 from .from_config import aliases_of
 
 if TYPE_CHECKING:
+    from ..proxy.admission import Admissions
     from ..proxy.engines.base import Engine
     from ..proxy.replica import Replicas
     from .runtime import Runtime
@@ -40,9 +44,19 @@ def serving_of(upstream: upstreams.Upstream, settings: Upstream, runtime: Runtim
 
 
 def upstream_of(
-    name: str, settings: Upstream, engine: Engine, known: Replicas | None = None
+    name: str,
+    settings: Upstream,
+    engine: Engine,
+    known: Replicas | None = None,
+    admissions: Admissions | None = None,
+    *,
+    workers: int = 1,
 ) -> upstreams.Upstream:
-    """An upstream as `settings` describe it, on `engine`; `known` are the replicas of the process."""
+    """An upstream as `settings` describe it, on `engine`.
+
+    `known` are the replicas of the process, `admissions` the places at them, which it shares with other `workers`.
+    """
+    queue = queue_of(settings, workers)
     return upstreams.Upstream(
         name,
         [ORIGIN] if settings.is_asgi_app else settings.urls,
@@ -63,7 +77,27 @@ def upstream_of(
         retry_statuses=settings.retry_statuses,
         known=known,
         dialect=DIALECTS[settings.dialect],
+        admission=None if admissions is None else admissions.get(name, queue),
+        queue=queue,
+        balance=_BALANCES[settings.balance](settings),
     )
+
+
+def queue_of(settings: Upstream, workers: int = 1) -> QueueSettings:
+    """Who waits for a replica, in the proxy's words: each worker has its part of the places."""
+    most, queue = settings.max_in_flight, settings.queue
+    weights = {str(tenant): weight for tenant, weight in queue.weights.items()}
+    places = None if most is None else max(1, most // workers)
+    return QueueSettings(places, queue.max, queue.timeout, queue.per, weights)
+
+
+_BALANCES: Mapping[str, Callable[[Upstream], Balance | None]] = MappingProxyType(
+    {
+        "least_busy": lambda _: None,
+        "prefix": lambda _: Balance(by_prompt),
+        "sticky": lambda settings: Balance(by_caller(settings.sticky_header)),
+    }
+)
 
 
 def health_of(settings: Upstream) -> HealthSettings | None:

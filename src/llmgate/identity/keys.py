@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from ..errors import BadRequest, NotFound, Unauthenticated
 from ..exchange import Principal
+from ..permissions import Permissions, decode, encode
 from ..store.schema import api_keys, memberships, organizations, user_roles, users
 from .credential_cache import CredentialCache, digest
 from .new_keys import NewKey, Scope, limits_of, rate_of, service_user
@@ -54,6 +55,8 @@ class Key:
     scope: str | None = None
     """What it is good for: "account", "models", or None for everything."""
     requests_per_minute: int | None = None
+    permissions: Permissions | None = None
+    """What else was said of it; None: as everybody."""
 
     @property
     def masked(self) -> str:
@@ -62,6 +65,12 @@ class Key:
 
 
 _COLUMNS = api_keys.c[*Key.__dataclass_fields__]
+
+
+def _key(row: Sequence[Any]) -> Key:
+    """Of a row of `_COLUMNS`."""
+    values = dict(zip(Key.__dataclass_fields__, row, strict=True))
+    return Key(**{**values, "permissions": decode(values["permissions"])})
 
 
 class Keys:
@@ -85,20 +94,22 @@ class Keys:
         expires_at: float | None = None,
         scope: Scope | None = None,
         requests_per_minute: int | None = None,
+        permissions: Permissions | None = None,
         maker: Principal | None = None,
         also: Also | None = None,
     ) -> tuple[Key, str]:
         """A new key and its secret, which nobody can read again: `prefix` and 64 hexadecimal digits.
 
         A key with an organization spends that organization's quotas and lasts no longer than the user's
-        membership. `scope` says what it is good for, `requests_per_minute` how often. Where `maker` was proven
-        by a key, the new one gets no further than that one: see `limits_of`. `also` writes what the key must
-        never be without, a quota for example, in the same transaction; it gets the key and its secret.
+        membership. `scope` says what it is good for, `requests_per_minute` how often, `permissions` the rest.
+        Where `maker` was proven by a key, the new one gets no further than that one: see `limits_of`. `also` writes
+        what the key must never be without, a quota for example, in the same transaction; it gets the key and its
+        secret.
 
         Raises `BadRequest` for a bad name, prefix, limit or time, `Forbidden` for more than the maker has,
         `NotFound` if there is no such user, or the user is not a member of the organization.
         """
-        wanted = NewKey(name, prefix, organization_id, expires_at, scope, requests_per_minute)
+        wanted = NewKey(name, prefix, organization_id, expires_at, scope, requests_per_minute, permissions)
         async with self._store.begin() as conn:
             if not await conn.scalar(_owner(user_id, organization_id)):
                 raise NotFound("There is no such user, or not in this organization.")
@@ -115,13 +126,14 @@ class Keys:
         expires_at: float | None = None,
         scope: Scope | None = None,
         requests_per_minute: int | None = None,
+        permissions: Permissions | None = None,
         also: Also | None = None,
     ) -> tuple[Key, str]:
         """A new key of the organization itself, which outlives whoever made it, and its secret.
 
         It stands for a user of its own, whom nobody else is and who is in no list. Raises as `create` does.
         """
-        wanted = NewKey(name, prefix, organization_id, expires_at, scope, requests_per_minute)
+        wanted = NewKey(name, prefix, organization_id, expires_at, scope, requests_per_minute, permissions)
         async with self._store.begin() as conn:
             user_id = await service_user(self._store, conn, organization_id, self._new_id)
             return await self._insert(conn, user_id, wanted, also)
@@ -140,7 +152,7 @@ class Keys:
             **wanted.checked(now),
         }
         created = await conn.execute(api_keys.insert().values(row).returning(*_COLUMNS))
-        key = Key(*created.one())
+        key = _key(created.one())
         if also is not None:
             await also(conn, key, secret)
         return key, secret
@@ -171,7 +183,8 @@ class Keys:
             self._credential_cache.keep_bad(key, stamp, foreign=not rows)
             raise _bad_key(foreign=not rows)
         principal = _principal(rows)
-        self._credential_cache.keep(key, principal, rows[0].expires_at, stamp)
+        ends = [at for at in (rows[0].expires_at, rows[0].organization_expires_at) if at is not None]
+        self._credential_cache.keep(key, principal, min(ends, default=None), stamp)
         return principal
 
     async def by_id(self, key_id: int) -> Key:
@@ -205,7 +218,7 @@ class Keys:
             row = (await conn.execute(update.returning(*_COLUMNS))).first()
             if row is None:
                 raise NotFound("There is no such key.")
-            return Key(*row)
+            return _key(row)
 
     async def set_expiry(
         self, key_id: int, expires_at: float | None, *, db: AsyncConnection | None = None
@@ -224,6 +237,12 @@ class Keys:
         """Limit a key by itself, or (None) not. Raises `BadRequest`, `NotFound`."""
         return await self._change(db, key_id, requests_per_minute=rate_of(limit))
 
+    async def set_permissions(
+        self, key_id: int, permissions: Permissions, *, db: AsyncConnection | None = None
+    ) -> Key:
+        """Hold a key to these, in every process at once. Raises `BadRequest`, `NotFound`."""
+        return await self._change(db, key_id, permissions=encode(permissions.checked()))
+
     async def rename(self, key_id: int, name: str, *, db: AsyncConnection | None = None) -> Key:
         """Give a key another name. Raises `BadRequest`, `NotFound`."""
         return await self._change(db, key_id, name=name_of("name", name))
@@ -235,7 +254,7 @@ class Keys:
             row = (await conn.execute(update.returning(*_COLUMNS))).first()
             if row is None:
                 raise NotFound("There is no such key.")
-            return Key(*row)
+            return _key(row)
 
     def touch(self, key_id: int) -> None:
         """Note that a key was used; `flush` writes it down."""
@@ -262,12 +281,12 @@ class Keys:
             row = (await conn.execute(sa.select(*_COLUMNS).where(where))).first()
         if row is None:
             raise NotFound("There is no such key.")
-        return Key(*row)
+        return _key(row)
 
     async def _list(self, where: sa.ColumnElement[bool]) -> list[Key]:
         query = sa.select(*_COLUMNS).where(where, api_keys.c.revoked_at.is_(None)).order_by(api_keys.c.id)
         async with self._store.connect() as conn:
-            return [Key(*row) for row in await conn.execute(query)]
+            return [_key(row) for row in await conn.execute(query)]
 
 
 _COUNT_USES = (
@@ -285,6 +304,10 @@ def _owner(user_id: int, organization_id: int | None) -> sa.Select[Any]:
     return query
 
 
+def _lasts(table: sa.Table) -> sa.ColumnElement[bool]:
+    return table.c.expires_at.is_(None) | (table.c.expires_at > sa.bindparam("now"))
+
+
 def _good_key() -> sa.Select[Any]:
     """One row for each role of the user of a key, or one without a role, with whether it is good; none if unknown."""
     membership = sa.and_(
@@ -297,11 +320,19 @@ def _good_key() -> sa.Select[Any]:
     good = sa.and_(
         api_keys.c.revoked_at.is_(None),
         users.c.is_active,
-        api_keys.c.expires_at.is_(None) | (api_keys.c.expires_at > sa.bindparam("now")),
+        _lasts(api_keys),
+        _lasts(organizations),
         api_keys.c.organization_id.is_(None) | sa.func.coalesce(of_itself, sa.false()),
     )
     return (
-        sa.select(*api_keys.c["id", "organization_id", "expires_at", "scope", "requests_per_minute"])
+        sa.select(
+            *api_keys.c["id", "organization_id", "expires_at", "scope", "requests_per_minute", "permissions"]
+        )
+        .add_columns(
+            organizations.c.expires_at.label("organization_expires_at"),
+            organizations.c.requests_per_minute.label("organization_requests_per_minute"),
+            organizations.c.permissions.label("organization_permissions"),
+        )
         .add_columns(users.c.id.label("user_id"), users.c.username, user_roles.c.role, good.label("good"))
         .join_from(api_keys, users, users.c.id == api_keys.c.user_id)
         .outerjoin(user_roles, user_roles.c.user_id == users.c.id)
@@ -326,6 +357,9 @@ def _principal(rows: Sequence[sa.Row[Any]]) -> Principal:
         organization_id=first.organization_id,
         scope=first.scope,
         requests_per_minute=first.requests_per_minute,
+        organization_requests_per_minute=first.organization_requests_per_minute,
+        key_may=decode(first.permissions),
+        organization_may=decode(first.organization_permissions),
     )
 
 

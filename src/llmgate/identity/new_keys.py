@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import sqlalchemy as sa
 
 from ..errors import BadRequest, Forbidden, NotFound
+from ..permissions import Permissions, decode, encode, exceeds
 from ..store.schema import api_keys, organizations, quotas, users
 from .validation import name_of
 
@@ -39,6 +40,7 @@ class NewKey:
     expires_at: float | None
     scope: Scope | None
     requests_per_minute: int | None
+    permissions: Permissions | None = None
 
     def checked(self, now: float) -> dict[str, Any]:
         """As columns. Raises `BadRequest`."""
@@ -57,6 +59,7 @@ class NewKey:
             "expires_at": self.expires_at,
             "scope": self.scope,
             "requests_per_minute": rate_of(self.requests_per_minute),
+            "permissions": None if self.permissions is None else encode(self.permissions.checked()),
         }
 
 
@@ -70,10 +73,10 @@ def rate_of(limit: int | None) -> int | None:
 async def limits_of(conn: AsyncConnection, maker: int, wanted: NewKey) -> NewKey:
     """`wanted`, made by the key `maker`: it ends with it, and is good for no more.
 
-    Raises `Forbidden` where the maker is held to an organization, a scope, a rate or quotas that the new key would
-    not be held to: two keys of one spend twice.
+    Raises `Forbidden` where the maker is held to an organization, a scope, a rate, quotas or anything of its
+    permissions that the new key would not be held to: two keys of one spend twice.
     """
-    columns = api_keys.c["organization_id", "expires_at", "scope", "requests_per_minute"]
+    columns = api_keys.c["organization_id", "expires_at", "scope", "requests_per_minute", "permissions"]
     mine = (await conn.execute(sa.select(*columns).where(api_keys.c.id == maker))).one()
     own = sa.select(quotas.c.id).where(
         quotas.c.subject_kind == "key", quotas.c.subject_id == maker, quotas.c.limit.is_not(None)
@@ -83,6 +86,7 @@ async def limits_of(conn: AsyncConnection, maker: int, wanted: NewKey) -> NewKey
         mine.organization_id not in (None, wanted.organization_id)
         or mine.scope not in (None, wanted.scope)
         or (mine.requests_per_minute is not None and (rate is None or rate > mine.requests_per_minute))
+        or exceeds(wanted.permissions, decode(mine.permissions))
         or await conn.scalar(own.limit(1)) is not None
     ):
         raise Forbidden("This key cannot make one that may do or spend more than itself. Log in.")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from ..errors import Conflict, NotFound
+from ..errors import BadRequest, Conflict, NotFound
+from ..permissions import Permissions, decode, encode
 from ..store.schema import api_keys, memberships, organizations, users
+from .new_keys import LAST_TIME, rate_of
 from .validation import name_of
 
 if TYPE_CHECKING:
@@ -31,6 +34,20 @@ class Organization:
     is_active: bool
     created_at: float
     retired_at: float | None = None
+    requests_per_minute: int | None = None
+    """Of all its keys together."""
+    expires_at: float | None = None
+    permissions: Permissions | None = None
+    """What holds for all of its keys; None: as for everybody."""
+
+
+_COLUMNS = organizations.c[*Organization.__dataclass_fields__]
+
+
+def _organization(row: Sequence[Any]) -> Organization:
+    """Of a row of `_COLUMNS`."""
+    values = dict(zip(Organization.__dataclass_fields__, row, strict=True))
+    return Organization(**{**values, "permissions": decode(values["permissions"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +84,10 @@ class Organizations:
         }
         insert = self._store.insert(organizations).values(row).on_conflict_do_nothing()
         async with self._store.begin() as conn:
-            created = (await conn.execute(insert.returning(organizations))).first()
+            created = (await conn.execute(insert.returning(*_COLUMNS))).first()
         if created is None:
             raise Conflict("The name is taken.", param="name")
-        return Organization(*created)
+        return _organization(created)
 
     async def by_id(self, organization_id: int) -> Organization:
         """The organization with this id. Raises `NotFound`."""
@@ -88,8 +105,8 @@ class Organizations:
         """Every organization that was not retired, oldest first."""
         async with self._store.connect() as conn:
             there = organizations.c.retired_at.is_(None)
-            rows = await conn.execute(sa.select(organizations).where(there).order_by(organizations.c.id))
-            return [Organization(*row) for row in rows]
+            rows = await conn.execute(sa.select(*_COLUMNS).where(there).order_by(organizations.c.id))
+            return [_organization(row) for row in rows]
 
     async def rename(self, organization_id: int, name: str) -> None:
         """Give it another name. Raises `BadRequest`, `NotFound`, and `Conflict` for a name that is taken."""
@@ -104,10 +121,32 @@ class Organizations:
 
     async def set_active(self, organization_id: int, active: bool) -> None:
         """Let its keys be used, or (False) not. Raises `NotFound`."""
+        await self._change(organization_id, is_active=active)
+
+    async def _change(self, organization_id: int, **values: object) -> None:
         async with self._store.change() as conn:
             await _require(conn, organization_id)
             update = organizations.update().where(organizations.c.id == organization_id)
-            await conn.execute(update.values(is_active=active))
+            await conn.execute(update.values(**values))
+
+    async def set_permissions(self, organization_id: int, permissions: Permissions) -> None:
+        """Hold all of its keys to these, in every process at once. Raises `BadRequest`, `NotFound`."""
+        await self._change(organization_id, permissions=encode(permissions.checked()))
+
+    async def set_requests_per_minute(self, organization_id: int, limit: int | None) -> None:
+        """Limit all of its keys together, or (None) not. Raises `BadRequest`, `NotFound`."""
+        await self._change(organization_id, requests_per_minute=rate_of(limit))
+
+    async def set_expiry(self, organization_id: int, expires_at: float | None) -> None:
+        """Let its keys end then, or (None) when they do themselves; a time that has passed ends them at once.
+
+        Raises `BadRequest` for a time that is none, `NotFound`.
+        """
+        if expires_at is not None and not (math.isfinite(expires_at) and expires_at <= LAST_TIME):
+            raise BadRequest(
+                "The organization must end at some time before the year 10000.", param="expires_at"
+            )
+        await self._change(organization_id, expires_at=expires_at)
 
     async def retire(self, organization_id: int) -> None:
         """Take away an organization whose usage must stay: its keys and memberships end for good.
@@ -144,13 +183,13 @@ class Organizations:
     async def of_user(self, user_id: int) -> list[Membership]:
         """The organizations that a user is in, oldest first."""
         query = (
-            sa.select(organizations, memberships.c.role)
+            sa.select(*_COLUMNS, memberships.c.role)
             .join_from(memberships, organizations)
             .where(memberships.c.user_id == user_id)
             .order_by(organizations.c.id)
         )
         async with self._store.connect() as conn:
-            return [Membership(Organization(*row[:-1]), row.role) for row in await conn.execute(query)]
+            return [Membership(_organization(row[:-1]), row.role) for row in await conn.execute(query)]
 
     async def add_member(self, organization_id: int, user_id: int, *, role: str = MEMBER) -> None:
         """Make a user a member, or give a member another role. Raises `BadRequest`, `NotFound`."""
@@ -178,10 +217,10 @@ class Organizations:
 
     async def _find(self, where: sa.ColumnElement[bool]) -> Organization:
         async with self._store.connect() as conn:
-            row = (await conn.execute(sa.select(organizations).where(where))).first()
+            row = (await conn.execute(sa.select(*_COLUMNS).where(where))).first()
         if row is None:
             raise NotFound("There is no such organization.")
-        return Organization(*row)
+        return _organization(row)
 
 
 async def _require(conn: AsyncConnection, organization_id: int) -> None:

@@ -64,7 +64,11 @@ class Billed(Protocol):
     surface: str
     upstream: str
     model: str
+    asked: str
+    end_user: str
     status: int
+    sent: float | None
+    queued: bool
     reading: Reading | None
     hold: Hold | None
 
@@ -208,7 +212,7 @@ class Charge:
         if self.settled:
             return
         try:
-            if isinstance(error, (ClientGone, asyncio.CancelledError)):
+            if isinstance(error, (ClientGone, asyncio.CancelledError)) and not self._request.queued:
                 await self.settle(self._request.reading or NOTHING, outcome=Outcome.ABORTED)
             else:
                 status = error.answer_status if isinstance(error, Refusal) else self._request.status
@@ -234,6 +238,8 @@ class Charge:
             route=request.route,
             upstream=request.upstream or self._upstream,
             model=request.model or self._model,
+            asked_model=request.asked,
+            end_user=request.end_user,
             endpoint=self._endpoint,
             input_tokens=0,
             output_tokens=0,
@@ -260,6 +266,9 @@ class Charge:
             self._draft = self._drafted()
         request, books, usage = self._request, self._books, self._bounded(reading)
         started, first_byte, model = request.started, request.first_byte, request.model or self._model
+        now, engine = books.timer(), reading.engine_seconds
+        if engine is None and request.sent is not None:
+            engine = max(0.0, now - request.sent)
         return msgspec.structs.replace(
             self._draft,
             at=books.clock(),
@@ -273,6 +282,7 @@ class Charge:
             certainty=reading.certainty,
             outcome=outcome,
             status=status,
-            duration=books.timer() - started,
+            duration=now - started,
             first_byte=None if first_byte is None else first_byte - started,
+            engine_seconds=engine,
         )

@@ -214,6 +214,12 @@ class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     first_byte: float | None
     booked: int | None = None
     """Tokens that a surface sells by number, charged in place of those used; None where use is what is paid for."""
+    asked_model: str = ""
+    """As the caller named it; `model` is the one that answered, or that is charged."""
+    engine_seconds: float | None = None
+    """As the engine says, else from its asking to the end of its answer; None where no engine was asked."""
+    end_user: str = ""
+    """Whom a key that acts for others has named."""
 
 
 class Pledge(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -5,6 +5,7 @@ from .allowed_hosts import AllowedHosts
 from .authentication import Authentication
 from .begin_exchange import BeginExchange
 from .body_budget import BodyBudget
+from .engine_fields import EngineFields
 from .errors import Errors
 from .fatal_parameters import FatalParameters
 from .metered_only import MeteredOnly
@@ -23,6 +24,7 @@ __all__ = [
     "Authentication",
     "BeginExchange",
     "BodyBudget",
+    "EngineFields",
     "Errors",
     "FatalParameters",
     "MeteredOnly",

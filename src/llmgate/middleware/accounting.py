@@ -226,8 +226,8 @@ class _Metered:
         if self._charge.settled:
             return
         exchange, meter = self._exchange, self._meter
-        if meter is None:
-            reading: Reading | None = unanswered(self._request)
+        if meter is None:  # what still waits for a place at an engine has used nothing
+            reading: Reading | None = None if exchange.queued else unanswered(self._request)
         else:  # an app that hears that its client has left may end a plain answer in order, and say nothing in it
             reading = meter.reading(finished=finished and (meter.streams or not exchange.client_left))
         if meter is not None and meter.model and not exchange.model:
@@ -238,7 +238,7 @@ class _Metered:
 
     def _outcome(self, reading: Reading | None, *, finished: bool) -> Outcome:
         exchange, meter = self._exchange, self._meter
-        if meter is not None and exchange.status >= 400:
+        if exchange.queued or (meter is not None and exchange.status >= 400):
             return Outcome.FAILED
         if meter is not None and meter.failed:
             exchange.broke_off = True

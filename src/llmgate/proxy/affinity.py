@@ -22,6 +22,8 @@ R = TypeVar("R", bound=Hashable)
 BLOCK = 512
 """Bytes of a prompt that are looked at together: some hundred tokens, a few blocks of an engine's cache."""
 MAX_BLOCKS = 32
+MIN_BOUND = 2
+"""Where little is asked, one request alone does not send the next one away: engines answer several at once."""
 MAX_HEADS = 65_536
 """Heads that are remembered, the latest used: a few megabytes."""
 LOAD_FACTOR = 1.25
@@ -65,10 +67,6 @@ class PrefixAffinity(Generic[R]):
             self._seen.popitem(last=False)
         return chosen
 
-    def forget(self, replica: R) -> None:
-        """It has lost its cache: it was restarted, or is gone."""
-        self._seen = OrderedDict((head, seen) for head, seen in self._seen.items() if seen != replica)
-
     def _with_longest_head(self, heads: Sequence[bytes], in_flight: Mapping[R, int]) -> R | None:
         bound = self._bound(in_flight)
         for head in reversed(heads):
@@ -79,7 +77,7 @@ class PrefixAffinity(Generic[R]):
 
     def _bound(self, in_flight: Mapping[R, int]) -> int:
         """A replica with fewer requests than this may take one more; the mean behind it counts that one, too."""
-        return math.ceil(self._load_factor * (sum(in_flight.values()) + 1) / len(in_flight))
+        return max(MIN_BOUND, math.ceil(self._load_factor * (sum(in_flight.values()) + 1) / len(in_flight)))
 
 
 def least_busy_of_hash(heads: Sequence[bytes], in_flight: Mapping[R, int], bound: int) -> R:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -51,7 +52,7 @@ class AsgiUpstream:
             await answer(scope, send, NotFound(REFUSED))
             return
         exchange = exchange_of(scope)
-        exchange.upstream = self._upstream.name
+        exchange.upstream, exchange.sent = self._upstream.name, time.monotonic()
         replica = self._upstream.replicas[0]
         begun, key_refused = False, 0
 

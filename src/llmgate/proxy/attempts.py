@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..backends.catalog import FallbackOn
 from ..backends.refusals import MAX_READ, TOO_LONG, is_too_long
-from ..errors import UpstreamFailed
+from ..errors import Unavailable, UpstreamFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,13 +50,14 @@ class Attempts:
         return self._request_for(target)
 
     async def send(self, upstream: Upstream, request: UpstreamRequest) -> Lease | None:
-        """The answer; None if the next target is to be tried. Raises `UpstreamFailed` if there is none."""
+        """The answer; None if the next target is to be tried.
+
+        Raises `UpstreamFailed`, or `Unavailable` where it had no place, if there is none.
+        """
         try:
-            lease = await upstream.send(request)
-        except UpstreamFailed as failure:
-            if self._goes_on(
-                FallbackOn.TIMEOUT if failure.answer_status == 504 else FallbackOn.DOWN, failure.message
-            ):
+            lease = await upstream.send(request, self._exchange)
+        except (UpstreamFailed, Unavailable) as failure:
+            if self._goes_on(_why(failure), failure.message):
                 return None
             raise
         status = lease.response.status
@@ -99,6 +100,13 @@ class Attempts:
             if is_too_long(response.status, await looked_at.head()):
                 return FallbackOn.CONTEXT
         return None
+
+
+def _why(failure: UpstreamFailed | Unavailable) -> FallbackOn:
+    """It could not be reached, was too slow, or had no place in time."""
+    if isinstance(failure, Unavailable):
+        return FallbackOn.BUSY
+    return FallbackOn.TIMEOUT if failure.answer_status == 504 else FallbackOn.DOWN
 
 
 class LookedAt:

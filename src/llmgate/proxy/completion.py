@@ -58,7 +58,7 @@ class Sender(Protocol):
     def own_headers(self) -> Mapping[bytes, bytes]:
         """The gate's own credential there."""
 
-    async def send(self, request: UpstreamRequest) -> _Lease:
+    async def send(self, request: UpstreamRequest, exchange: Exchange | None = None) -> _Lease:
         """The answer's head. Raises `UpstreamFailed`."""
 
 
@@ -78,6 +78,7 @@ async def complete(
     raw = msgspec.json.encode(body)
     asked = parse_request(endpoint, raw)
     exchange.upstream, exchange.reading = upstream.name, unanswered(asked)
+    exchange.model_request = exchange.model_request or asked
     request = UpstreamRequest("POST", path.encode("ascii"), _headers(upstream, exchange), raw)
     answer = _Answer(exchange, asked, dialect, largest, timer)
     return await unless_gone(answer.of(upstream, request), receive)
@@ -102,7 +103,7 @@ class _Answer:
 
     async def of(self, upstream: Sender, request: UpstreamRequest) -> Completion:
         """All of it. Raises `UpstreamFailed` where it breaks off or is too large."""
-        lease = await upstream.send(request)
+        lease = await upstream.send(request, self._exchange)
         try:
             return await self._read(lease.response)
         except UpstreamError as error:

@@ -83,6 +83,7 @@ class HealthChecks:
         """One round over the replicas of `upstream`."""
         settings = self._upstreams[upstream]
         await asyncio.gather(*(self._check(upstream, replica, settings) for replica in upstream.replicas))
+        upstream.came_back()
 
     async def _check(self, upstream: Upstream, replica: Replica, settings: HealthSettings) -> None:
         if replica.checked_by not in (self, None):

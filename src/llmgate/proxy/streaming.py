@@ -188,7 +188,8 @@ class ProxiedRequest:
             del fields[name]
         lease.close()
         self._lease = None
-        self._lease = await upstream.send(replace(request, body=msgspec.json.encode(fields)))
+        again = replace(request, body=msgspec.json.encode(fields))
+        self._lease = await upstream.send(again, exchange)
         return self._lease
 
     async def _forward(self, response: UpstreamResponse, heartbeat: float | None) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..backends.dialect import DIALECTS
 from ..backends.endpoint import Endpoint
-from ..errors import ConfigError, GateError, UpstreamFailed
+from ..errors import ConfigError, GateError, Unavailable, UpstreamFailed
+from .admission import QueueSettings
 from .circuit_breaker import BreakerSettings
 from .completion import MAX_ANSWER_BYTES, Completion, complete
 from .credentials import Credentials
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from ..backends.dialect import Dialect
     from ..errors import Header
     from ..exchange import Exchange
+    from .admission import Admission
+    from .balance import Balance
     from .engines.base import Engine, UpstreamRequest, UpstreamResponse
     from .replica import Replica
 
@@ -56,6 +59,24 @@ class Lease:
             self._replica = None
             self.response.abort()
 
+    def with_place(self, admission: Admission) -> Lease:
+        """The same lease, whose end gives the place of `admission` back as well."""
+        assert self._replica is not None, "it was closed"
+        return _Placed(self._replica, self.response, admission)
+
+
+class _Placed(Lease):
+    __slots__ = ("_admission",)
+
+    def __init__(self, replica: Replica, response: UpstreamResponse, admission: Admission) -> None:
+        super().__init__(replica, response)
+        self._admission = admission
+
+    def close(self) -> None:
+        if self._replica is not None:
+            super().close()
+            self._admission.leave()
+
 
 class KeyRefused(GateError):
     """A replica takes the gate's own key for a wrong one; it has done nothing."""
@@ -77,7 +98,8 @@ class Upstream:
     in place of the callers' credentials, into the header `api_key_header` (as a bearer token, if that is
     Authorization); `headers` are sent with every request. Answers of `retry_statuses` are tried on another
     replica, if there is one and the body can be sent again. `known` are the replicas that the process has had
-    under earlier settings. Raises `ConfigError` for a bad URL, key or header.
+    under earlier settings. Requests to models wait for a place in `admission`, as `queue` says; `balance` chooses
+    among replicas, the least busy one without it. Raises `ConfigError` for a bad URL, key or header.
     """
 
     def __init__(
@@ -95,6 +117,9 @@ class Upstream:
         retry_statuses: Collection[int] = RETRY_STATUSES,
         known: Replicas | None = None,
         dialect: Dialect = DIALECTS["generic"],
+        admission: Admission | None = None,
+        queue: QueueSettings | None = None,
+        balance: Balance | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -110,7 +135,12 @@ class Upstream:
         self.replicas = [known.get(name, Origin.parse(url), self._breaker, clock) for url in urls]
         if not self.replicas:
             raise ConfigError([f'upstream "{name}" has no URL; give at least one'])
-        self._selection = LeastBusy(self.replicas)
+        self._balance = balance
+        self._queue = queue or QueueSettings()
+        most = self._queue.max_in_flight
+        self._selection = LeastBusy(self.replicas) if most is None else LeastBusy(self.replicas, most=most)
+        self.admission = admission
+        self._clock = clock
         self.http: httpx.AsyncClient | None = None
         """For the gate's own questions, where only its own certificates or proxy lead there."""
         self.model_names: frozenset[str] = frozenset()
@@ -124,6 +154,13 @@ class Upstream:
         """These settings are in force now, also for replicas that were known under others before."""
         for replica in self.replicas:
             replica.breaker.settings = self._breaker
+        if self.admission is not None:
+            self.admission.change(self._queue, lambda: sum(replica.serves for replica in self.replicas))
+
+    def came_back(self) -> None:
+        """A replica may serve again: who waits for a place may get it."""
+        if self.admission is not None:
+            self.admission.admit()
 
     def lists_models(self, cards: Mapping[str, Mapping[str, Any]]) -> None:
         """Take over what it says it serves now, by the models' names."""
@@ -155,18 +192,49 @@ class Upstream:
             own[self.credential[0]] = self.credential[1]
         return own
 
-    async def send(self, request: UpstreamRequest) -> Lease:
+    async def send(self, request: UpstreamRequest, exchange: Exchange | None = None) -> Lease:
         """The answer of the least busy replica, or of the next one: where nothing was sent to the first, or it
         said that it is busy, or refused the gate's own key.
 
-        Raises `UpstreamFailed`: 502 refused or broken, 503 with Retry-After when no replica is available, 504
-        too slow. Whoever gets a lease closes it.
+        The `exchange` of a request to a model says how it waits where places are bounded, and which replica knows its
+        prompt. Raises `UpstreamFailed`: 502 refused or broken, 503 with Retry-After when no replica is available, 504
+        too slow; `Unavailable` if no place comes free. Whoever gets a lease closes it.
         """
+        if exchange is None:
+            return await self._send(request)
+        if self.admission is None or exchange.model_request is None:
+            exchange.sent = self._clock()
+            return await self._send(request, exchange)
+        await self._wait(self.admission, exchange)
+        try:
+            exchange.sent = self._clock()
+            lease = await self._send(request, exchange)
+        except BaseException:
+            self.admission.leave()
+            raise
+        return lease.with_place(self.admission)
+
+    @staticmethod
+    async def _wait(admission: Admission, exchange: Exchange) -> None:
+        """Wait for a place. A client that leaves meanwhile has used nothing: `Exchange.queued` stays set."""
+        exchange.queued = True
+        try:
+            await admission.enter(admission.share_of(exchange))
+        except Unavailable:
+            exchange.queued = False
+            raise
+        exchange.queued = False
+
+    async def _send(self, request: UpstreamRequest, exchange: Exchange | None = None) -> Lease:
+        choose = self._selection.choose
+        if self._balance is not None and exchange is not None and exchange.model_request is not None:
+            choose = self._balance.chooser(request, exchange, self._selection)
         tried: list[Replica] = []
         failure: Failure | None = None
         spare: Lease | None = None  # the answer of one that is busy, for where the others are so too
         try:
-            while (replica := self._next(tried, spare)) is not None:
+            # With an answer to spare, only one of which a better one can be expected.
+            while (replica := choose(tried, worst=UNHEALTHY if spare is None else BUSY)) is not None:
                 tried.append(replica)
                 try:
                     lease = await self._try(replica, request)
@@ -188,10 +256,6 @@ class Upstream:
             if spare is not None:
                 spare.close()
         raise self._refusal(failure, tried) from failure
-
-    def _next(self, tried: list[Replica], spare: Lease | None) -> Replica | None:
-        """One to try; with an answer to spare, only one of which a better one can be expected."""
-        return self._selection.choose(tried, worst=UNHEALTHY if spare is None else BUSY)
 
     async def complete(
         self,

@@ -64,6 +64,9 @@ organizations = Table(
     required("is_active", Boolean),
     required("created_at", Double),
     Column("retired_at", Double),  # null: not
+    Column("permissions", Text),  # JSON (see permissions.py), for all of its keys; null: as everybody
+    Column("requests_per_minute", Integer),  # of all its keys together; null: as gate.toml says
+    Column("expires_at", Double),
     **NEVER_REUSED,
 )
 
@@ -120,6 +123,7 @@ api_keys = Table(
     required("uses", BigInteger, "0"),
     Column("scope", Text),  # account, models; null: everything
     Column("requests_per_minute", Integer),  # null: as gate.toml says
+    Column("permissions", Text),  # JSON (see permissions.py); null: as everybody
     Index(None, "user_id"),
     Index(None, "organization_id"),
     **NEVER_REUSED,
@@ -198,6 +202,9 @@ usage = Table(
     Column("first_byte", Double),
     Column("booked", BigInteger),  # tokens charged by number; null: those used
     Column("told_at", Double),  # when the surface told others of it; null: not yet, or nobody listens
+    required("asked_model", Text, ""),  # as the caller named it; model is the one that answered
+    Column("engine_seconds", Double),  # as the engine says, else from its asking to the end of its answer
+    required("end_user", Text, ""),  # whom a key that acts for others has named
     Index(None, "at"),
     Index(None, "user_id", "at"),
     # Of surfaces' records alone; the first has all that surfaces' own reports read.

@@ -39,3 +39,5 @@ class Reading(Struct, frozen=True):
 
     usage: Usage
     certainty: Certainty
+    engine_seconds: float | None = None
+    """How long the engine worked, where it says so."""

@@ -18,7 +18,7 @@ from llmgate.usage.model import Certainty, Reading, Usage
 
 def upstream(*models: str, replicas: tuple[Replica, ...] = ()) -> Any:
     states = [ReplicaState.of(replica) for replica in replicas]
-    return SimpleNamespace(name="vllm", state=lambda: states, model_names=frozenset(models))
+    return SimpleNamespace(name="vllm", state=lambda: states, model_names=frozenset(models), admission=None)
 
 
 def ledger() -> Any:
@@ -95,3 +95,26 @@ def test_prompts_that_were_answered_several_times_are_counted_for_the_comparison
         instruments.observe(exchange, ended=1.0)
     assert instruments.repeated("vllm") == 10 * 2 + 0 + 10 * 1
     assert instruments.repeated("other") == 0
+
+
+def test_a_queue_is_shown_by_class_and_an_empty_one_as_such() -> None:
+    instruments, vllm = Instruments(), upstream()
+    vllm.admission = SimpleNamespace(lengths=lambda: {5: 2})
+    instruments.watch(ledger(), [vllm], set())
+    length = "llmgate_queue_length", {"upstream": "vllm", "class": "5"}
+    assert instruments.registry.get_sample_value(*length) == 2.0
+    vllm.admission.lengths = dict
+    assert (
+        instruments.registry.get_sample_value("llmgate_queue_length", {"upstream": "vllm", "class": "0"})
+        == 0.0
+    )
+
+
+def test_waits_and_those_who_got_no_place_are_counted_by_class() -> None:
+    instruments = Instruments()
+    instruments.waited("vllm", 0, 2.0)
+    instruments.turned_away("vllm", 3, "full")
+    labels = {"upstream": "vllm", "class": "0"}
+    assert instruments.registry.get_sample_value("llmgate_queue_wait_seconds_sum", labels) == 2.0
+    refused = {"upstream": "vllm", "class": "3", "reason": "full"}
+    assert instruments.registry.get_sample_value("llmgate_queue_turned_away_total", refused) == 1.0

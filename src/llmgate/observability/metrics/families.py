@@ -105,6 +105,21 @@ BREAKER = Family(
     "gauge", "llmgate_upstream_breaker_open", "1 while its circuit is open.", _REPLICA, merge=max
 )
 RUNNING = Family("gauge", "llmgate_upstream_in_flight", "Requests it is answering.", _REPLICA)
+_QUEUE = ("upstream", "class")
+QUEUED = Family("gauge", "llmgate_queue_length", "Requests that wait for a place at an upstream.", _QUEUE)
+QUEUE_WAIT = Family(
+    "histogram",
+    "llmgate_queue_wait_seconds",
+    "From a request's arrival at the queue of an upstream to its place; 0 where one was free.",
+    _QUEUE,
+    SECONDS,
+)
+QUEUE_LEFT = Family(
+    "counter",
+    "llmgate_queue_turned_away",
+    "Requests that got no place: full (others' turns came first), timeout, or left (by their clients).",
+    (*_QUEUE, "reason"),
+)
 
 LOOP_LAG = Family(
     "histogram",
@@ -131,6 +146,7 @@ _ALL = (
     *(REQUESTS, DURATION, FIRST_BYTE, GAPS, TOKENS, REPEATED, REFUSED, IN_FLIGHT),
     *(LAG, BACKLOG, LEDGER_UP, ACCOUNTS, HELD, DRIFT, LIMITS_UP),
     *(UPSTREAM_UP, KEY_REFUSED, BREAKER, RUNNING),
+    *(QUEUED, QUEUE_WAIT, QUEUE_LEFT),
     *(LOOP_LAG, CONNECTIONS, CONNECTIONS_CLOSED, LOG_DROPPED),
 )
 FAMILIES = MappingProxyType({family.name: family for family in _ALL})

@@ -93,6 +93,8 @@ class Instruments:
         )
         self._repeated = cache(lambda upstream: self.number(f.REPEATED, upstream))
         self._refuse = cache(lambda *labels: self.number(f.REFUSED, *labels))
+        self._waits = cache(lambda *labels: self.distribution(f.QUEUE_WAIT, *labels))
+        self._turned_away = cache(lambda *labels: self.number(f.QUEUE_LEFT, *labels))
         self.log_dropped = cache(lambda log: self.number(f.LOG_DROPPED, log))
         self.connections_closed = cache(lambda reason: self.number(f.CONNECTIONS_CLOSED, reason))
         self.loop_lag = cache(lambda: self.distribution(f.LOOP_LAG))
@@ -119,6 +121,14 @@ class Instruments:
             if request is not None and request.choices > request.prompts > 0:
                 copies = request.choices // request.prompts
                 self._repeated(upstream).inc(reading.usage.input_tokens * (copies - 1))
+
+    def waited(self, upstream: str, priority: int, seconds: float) -> None:
+        """See `proxy.admission.Observer`."""
+        self._waits(upstream, str(priority)).observe(seconds)
+
+    def turned_away(self, upstream: str, priority: int, reason: str) -> None:
+        """See `proxy.admission.Observer`."""
+        self._turned_away(upstream, str(priority), reason).inc()
 
     def watch(
         self,
@@ -180,6 +190,9 @@ class Instruments:
                 yield (f.KEY_REFUSED.name, *labels), float(replica.key_refused)
                 yield (f.BREAKER.name, *labels), float(replica.breaker != "closed")
                 yield (f.RUNNING.name, *labels), float(replica.in_flight)
+            if upstream.admission is not None:
+                for priority, waiting in upstream.admission.lengths().items() or ((0, 0),):
+                    yield (f.QUEUED.name, upstream.name, str(priority)), float(waiting)
         if self._connections is not None:
             yield (f.CONNECTIONS.name,), float(self._connections())
         for (upstream_name, direction), tokens in self._drift.items():
