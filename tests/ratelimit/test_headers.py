@@ -12,7 +12,7 @@ from stores import Clock
 from llmgate.exchange import Exchange, Principal
 from llmgate.middleware import RateLimit
 from llmgate.middleware.ratelimit import Limit
-from llmgate.ratelimit.headers import LIMIT_HEADERS, Standing, duration, with_headers
+from llmgate.ratelimit.headers import LIMIT_HEADERS, Standing, duration
 from llmgate.ratelimit.memory import MemoryStorage
 
 CHAT = json.dumps(
@@ -45,18 +45,13 @@ def test_what_never_starts_anew_has_no_reset() -> None:
     ]
 
 
-def test_what_the_upstream_says_under_a_name_gives_way_and_the_rest_stays() -> None:
-    came = [(b"x-ratelimit-limit", b"9000"), (b"x-ratelimit-limit-tokens", b"7"), (b"server", b"u")]
-    assert with_headers(came, [(b"x-ratelimit-limit", b"2")]) == [*came[1:], (b"x-ratelimit-limit", b"2")]
-
-
 def limiter(*limits: Limit, answers: Answers | None = None) -> RateLimit:
     clock = Clock(1000.0)
     return RateLimit(answers or Answers(), limits=limits, storage=MemoryStorage(timer=clock), clock=clock)
 
 
-async def told(app: RateLimit, tokens_left: int | None = None) -> dict[str, str]:
-    exchange = Exchange("1", 0.0, principal=ANN, tokens_left=tokens_left)
+async def told(app: RateLimit) -> dict[str, str]:
+    exchange = Exchange("1", 0.0, principal=ANN)
     answered = await play(app, llmgate=exchange)
     headers = [(name.decode(), value.decode()) for name, value in answered.headers]
     assert len(headers) == len(dict(headers))
@@ -78,12 +73,6 @@ async def test_requests_and_tokens_are_told_apart_and_the_tightest_of_all_beside
         "x-ratelimit-remaining-tokens": "40",
         "x-ratelimit-reset-tokens": "0s",
     }
-
-
-async def test_a_quota_of_tokens_that_leaves_less_is_told_by_its_own_layer() -> None:
-    app = limiter(Limit("key", "tokens", 40, 300))
-    assert "x-ratelimit-limit-tokens" not in await told(app, tokens_left=12)
-    assert (await told(app, tokens_left=1000))["x-ratelimit-limit-tokens"] == "40"
 
 
 async def test_a_refusal_tells_the_pair_of_what_refused() -> None:

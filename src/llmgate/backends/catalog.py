@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from types import MappingProxyType
 
 from ..errors import NotFound, Unavailable
+from ..words import Words
 
 MAX_NAMED = 50
 """Models that the refusal of an unknown one lists."""
@@ -24,10 +24,8 @@ RESOLVED = 1024
 """Answers that are remembered: callers may ask for any name."""
 
 
-class FallbackOn(StrEnum):
+class FallbackOn(Words):
     """Why the next target is tried; always before the first byte of an answer."""
-
-    __hash__ = str.__hash__  # that of other strings, which enums do not have
 
     DOWN = "down"
     """No replica can be reached or answers."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from ..words import Words
 
 
-class Endpoint(StrEnum):
+class Endpoint(Words):
     """What kind of answer an API path gives, as far as counting is concerned."""
-
-    __hash__ = str.__hash__  # that of other strings, which enums do not have
 
     CHAT = "chat"
     COMPLETIONS = "completions"

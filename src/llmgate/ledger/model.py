@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import ClassVar, NamedTuple
 
 import msgspec
+
+from ..words import Words
 
 MAX_AMOUNT = 2**62
 """The largest amount of anything: no sum of two of them leaves 64 bits."""
@@ -17,10 +18,8 @@ MILLION = 1_000_000
 """Money is counted in whole millionths of the operator's currency, prices are per million tokens."""
 
 
-class Unit(StrEnum):
+class Unit(Words):
     """What a quota counts."""
-
-    __hash__ = str.__hash__  # that of other strings, which enums do not have
 
     TOKENS = "tokens"
     REQUESTS = "requests"
@@ -169,10 +168,8 @@ class Balance:
         return 0 if self.expired else max(0, self.allotment.limit - self.used)
 
 
-class Outcome(StrEnum):
+class Outcome(Words):
     """How a request ended."""
-
-    __hash__ = str.__hash__  # that of other strings, which enums do not have
 
     FINISHED = "finished"
     """The whole answer reached the client."""

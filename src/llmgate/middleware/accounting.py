@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ..backends.endpoint import Endpoint
-from ..backends.request import endpoint_of
-from ..errors import AnswerCut, ClientGone, Refusal, StoreError, Unavailable, answer
-from ..exchange import Exchange, exchange_of
+from ..errors import AnswerCut, StoreError, Unavailable, answer
+from ..exchange import MAX_BODY, BodyLayer
 from ..ledger.charge import NOTHING
 from ..ledger.model import Outcome
 from ..ledger.prices import Prices
@@ -21,11 +19,12 @@ from ..usage.meter import inject, meter_for, unanswered
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Scope, Send
 
     from ..backends.dialect import Dialect
     from ..backends.request import ModelRequest
     from ..errors import Header
+    from ..exchange import Exchange
     from ..ledger.charge import Charge
     from ..ledger.ledger import Ledger
     from ..usage.meter import Meter
@@ -41,7 +40,7 @@ READABLE = (b"accept-encoding", b"identity")
 """Asked for, as without the header anything goes (RFC 9110 12.5.3)."""
 
 
-class Accounting:
+class Accounting(BodyLayer):
     """Records every request of an endpoint that uses tokens, once, and charges it to the hold above.
 
     On streams it asks the backend for usage, as far as `dialect` knows how, and takes out again what the
@@ -52,8 +51,6 @@ class Accounting:
     route has several upstreams, `dialects` has that of each by its name.
     """
 
-    collects_edits = True
-
     def __init__(
         self,
         app: ASGIApp,
@@ -63,36 +60,27 @@ class Accounting:
         upstream: str = "",
         prices: Prices | None = None,
         dialects: Mapping[str, Dialect] = MappingProxyType({}),
-        max_body: int = 16 * 1024 * 1024,
+        max_body: int = MAX_BODY,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.app = app
+        super().__init__(app, max_body=max_body)
         self.ledger = ledger
         self.dialect = dialect
         self.upstream = upstream
         self.prices = prices or Prices({})
         self.timer = timer
         self._dialects = dialects
-        self._max_body = max_body
 
     def dialect_of(self, upstream: str) -> Dialect:
         """How the upstream that answers reports usage."""
         return self._dialects.get(upstream, self.dialect)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] != "http" or endpoint_of(scope["method"], scope["path"]) is Endpoint.OTHER:
-            await self.app(scope, receive, send)
-            return
-        exchange = exchange_of(scope)
-        try:
-            model_request = await exchange.read(scope, receive, self._max_body)
-        except Refusal as refusal:
-            await answer(scope, send, refusal)
-            return
-        except ClientGone:
-            return
-        exchange.edit(lambda each: inject(each, model_request), self.dialect_of(exchange.upstream))
+    async def see(self, exchange: Exchange, scope: Scope, send: Send) -> None:
+        """See `BodyLayer`."""
+        model_request = exchange.model_request
+        assert model_request is not None, "it is read by now"
+        if model_request.stream:
+            exchange.edit(lambda each: inject(each, model_request), self.dialect_of(exchange.upstream))
         scope = exchange.hand_on(scope, self.app)
         headers = [pair for pair in scope["headers"] if pair[0] != READABLE[0]]
         headers.append(READABLE)

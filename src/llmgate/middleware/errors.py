@@ -27,12 +27,10 @@ from ..errors import (
     UpstreamFailed,
     answer,
 )
-from ..exchange import exchange_of
+from ..exchange import exchange_of, sending
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 log = logging.getLogger("llmgate")
 
@@ -59,16 +57,10 @@ class Errors:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun = False
-
-        def watched(message: Message) -> Awaitable[None]:
-            nonlocal begun
-            begun = True
-            return send(message)
-
+        sent = sending(send)
         refused: Refusal
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, receive, sent)
         except ClientGone:
             return
         except AnswerCut:  # perhaps before anything of it has gone out: a layer may hold back its beginning
@@ -85,8 +77,8 @@ class Errors:
             refused = Refusal("Something went wrong in the gate. Its log says what, under the request's id.")
         else:
             return
-        if not begun:
-            await answer(scope, send, refused)
+        if not sent.begun:
+            await answer(scope, sent, refused)
 
 
 def _refusal_of(error: HTTPException) -> Refusal:

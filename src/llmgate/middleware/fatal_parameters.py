@@ -8,6 +8,8 @@ from ..errors import BadRequest, Refusal, answer
 from ..exchange import exchange_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..backends.request import ModelRequest
@@ -26,16 +28,15 @@ class FatalParameters:
         self.app = app
         self.collects_edits = getattr(app, "collects_edits", False)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI. The body is read by a layer above."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI; at once what the app itself returns. The body is read by a layer above."""
         model_request = exchange_of(scope).model_request if scope["type"] == "http" else None
         try:
             if model_request is not None:
                 _refuse_fatal(model_request)
         except Refusal as refusal:
-            await answer(scope, send, refusal)
-            return
-        await self.app(scope, receive, send)
+            return answer(scope, send, refusal)
+        return self.app(scope, receive, send)
 
 
 def _refuse_fatal(model_request: ModelRequest) -> None:

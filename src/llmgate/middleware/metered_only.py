@@ -10,7 +10,7 @@ from ..backends.request import endpoint_of
 from ..errors import NotFound, answer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Awaitable, Collection
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -34,16 +34,15 @@ class MeteredOnly:
         self.collects_edits = getattr(app, "collects_edits", False)
         self._named = re.compile("|".join(f"(?:{pattern})" for pattern in named) or "(?!)")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI; at once what the app itself returns."""
         if scope["type"] == "http" and not self._lets_through(scope["method"], scope["path"]):
             message = (
                 f"{scope['method']} {scope['path']} is not metered, so it does not pass here; "
                 "the gate's operator can name it in `allow` of this route."
             )
-            await answer(scope, send, NotFound(message))
-            return
-        await self.app(scope, receive, send)
+            return answer(scope, send, NotFound(message))
+        return self.app(scope, receive, send)
 
     def _lets_through(self, method: str, path: str) -> bool:
         if method in HARMLESS or endpoint_of(method, path) is not Endpoint.OTHER:

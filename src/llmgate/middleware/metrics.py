@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ..exchange import exchange_of
+from ..exchange import exchange_of, sending
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,7 +41,7 @@ class Metrics:
         gaps = self._instruments.gaps(exchange.route)
         last: float | None = None
 
-        def measured(message: Message) -> Awaitable[None]:
+        def measure(message: Message) -> None:
             nonlocal last
             if message["type"] == "http.response.body":
                 if message.get("body"):
@@ -54,12 +54,14 @@ class Metrics:
                 exchange.complete = not message.get("more_body", False)
             elif message["type"] == "http.response.start":
                 exchange.status = message["status"]
-            return send(message)
+
+        sent = sending(send)
+        sent.seen = measure
 
         in_flight = self._instruments.in_flight(exchange.route)
         in_flight.inc()
         try:
-            await self.app(scope, receive, measured)
+            await self.app(scope, receive, sent)
         finally:
             in_flight.dec()
             ended = timer()

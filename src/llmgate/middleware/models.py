@@ -7,21 +7,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..backends.catalog import order, unknown_model
-from ..backends.endpoint import Endpoint
-from ..backends.request import endpoint_of
-from ..errors import BadRequest, ClientGone, Refusal, answer
-from ..exchange import exchange_of
+from ..errors import BadRequest, Refusal, answer
+from ..exchange import MAX_BODY, BodyLayer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Scope, Send
 
     from ..backends.catalog import Catalog
     from ..exchange import Exchange
 
 
-class Models:
+class Models(BodyLayer):
     """Puts `default` where a request names no model and the real name where it names an alias.
 
     With a `catalog` the model decides where a request goes: its targets are put into the exchange, the first of them
@@ -32,8 +30,6 @@ class Models:
     that clients use. So is a model that is not `billable`, where that is given: of the charged name and the one
     that was asked for it says whether there is a price, or a quota, that could not be evaded by another name.
     """
-
-    collects_edits = True
 
     def __init__(
         self,
@@ -47,9 +43,9 @@ class Models:
         charges_asked: bool = False,
         billable: Callable[[str, str], bool] | None = None,
         draw: Callable[[], float] = random.random,
-        max_body: int = 16 * 1024 * 1024,
+        max_body: int = MAX_BODY,
     ) -> None:
-        self.app = app
+        super().__init__(app, max_body=max_body)
         self._default = default
         self._aliases = dict(aliases)
         self._allowed = None if allowed is None else frozenset(allowed)
@@ -58,27 +54,19 @@ class Models:
         self._charges_asked = charges_asked
         self._billable = billable
         self._draw = draw
-        self._max_body = max_body
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] != "http" or endpoint_of(scope["method"], scope["path"]) is Endpoint.OTHER:
-            await self.app(scope, receive, send)
-            return
-        exchange = exchange_of(scope)
+    def see(self, exchange: Exchange, scope: Scope, send: Send) -> Awaitable[None]:
+        """See `BodyLayer`."""
+        assert exchange.model_request is not None, "it is read by now"
         try:
-            model_request = await exchange.read(scope, receive, self._max_body)
-            name = self._name(model_request.model)
+            name = self._name(exchange.model_request.model)
             if self._catalog is None:
                 self._rename(exchange, name)
             else:
                 self._route(exchange, self._catalog, name)
         except Refusal as refusal:
-            await answer(scope, send, refusal)
-            return
-        except ClientGone:
-            return
-        await self.app(exchange.hand_on(scope, self.app), exchange.receive, send)
+            return answer(scope, send, refusal)
+        return self.go_on(exchange, scope, send)
 
     def _name(self, asked: str | None) -> str | None:
         name = asked or self._default

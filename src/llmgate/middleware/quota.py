@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 from ..backends.dialect import DIALECTS
 from ..backends.endpoint import Endpoint
 from ..backends.output_limit import output_bound
-from ..backends.request import endpoint_of
 from ..backends.serving import Serving
-from ..errors import ClientGone, QuotaExhausted, QuotaHeld, Refusal, answer
-from ..exchange import Exchange, Principal, exchange_of
+from ..errors import QuotaExhausted, QuotaHeld, Refusal, answer
+from ..exchange import MAX_BODY, BodyLayer, Exchange, Principal, sending
 from ..ledger.accounts import Demand
 from ..ledger.model import Subject, Unit
 from ..ledger.prices import Prices
-from ..ratelimit.headers import Standing, telling
+from ..ratelimit.headers import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Scope, Send
 
     from ..backends.dialect import Dialect
     from ..backends.request import ModelRequest
@@ -35,7 +34,7 @@ PLAUSIBLE_OUTPUT = 4_096
 GENERATING = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
 
 
-class Quota:
+class Quota(BodyLayer):
     """Holds what a request may use on every quota of its user, key and organization, before it goes on.
 
     A request that would pass a limit gets its `max_tokens` lowered to what is left, or is refused with
@@ -50,8 +49,6 @@ class Quota:
     Where a route has several upstreams, `servings` has each of them by its name, and the one that is asked first
     counts: `exchange.upstream`.
     """
-
-    collects_edits = True
 
     def __init__(
         self,
@@ -68,9 +65,9 @@ class Quota:
         refused_status: int = 429,
         subjects: Callable[[Principal], tuple[Subject, ...]] | None = None,
         servings: Mapping[str, Serving] = MappingProxyType({}),
-        max_body: int = 16 * 1024 * 1024,
+        max_body: int = MAX_BODY,
     ) -> None:
-        self.app = app
+        super().__init__(app, max_body=max_body)
         self._ledger = ledger
         self._prices = prices or Prices({})
         self._only = servings.get(upstream) or Serving(
@@ -84,33 +81,22 @@ class Quota:
         self._servings = servings
         self._refused_status = refused_status
         self._subjects = subjects or subjects_of
-        self._max_body = max_body
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] != "http" or endpoint_of(scope["method"], scope["path"]) is Endpoint.OTHER:
-            await self.app(scope, receive, send)
-            return
-        exchange = exchange_of(scope)
+    async def see(self, exchange: Exchange, scope: Scope, send: Send) -> None:
+        """See `BodyLayer`."""
+        assert exchange.model_request is not None, "it is read by now"
         try:
-            model_request = await exchange.read(scope, receive, self._max_body)
-            await self._hold(exchange, model_request)
-        except QuotaExhausted as refusal:
-            if not isinstance(refusal, QuotaHeld):
+            await self._hold(exchange, exchange.model_request)
+        except Refusal as refusal:
+            if isinstance(refusal, QuotaExhausted) and not isinstance(refusal, QuotaHeld):
                 refusal.answer_status = self._refused_status
                 refusal.headers += _refused_by(refusal)
             await answer(scope, send, refusal)
             return
-        except Refusal as refusal:
-            await answer(scope, send, refusal)
-            return
-        except ClientGone:
-            return
         if exchange.hold is not None and (standing := self._standing(exchange.hold)) is not None:
-            exchange.tokens_left = standing.remaining
-            send = telling(standing.pair(), send)
+            send = _telling(standing, exchange, send)
         try:
-            await self.app(exchange.hand_on(scope, self.app), exchange.receive, send)
+            await self.go_on(exchange, scope, send)
         finally:
             if exchange.hold is not None:
                 exchange.hold.release()
@@ -166,6 +152,15 @@ class Quota:
         prompt = most if model_request.opaque_input else min(prompt, most)
         output = context if output is None else min(output, context)
         return Demand(prompt, output, model_request.choices, price)
+
+
+def _telling(standing: Standing, exchange: Exchange, send: Send) -> Send:
+    """`send` that tells on the head of an answer where the quota stands, unless a rate limit leaves fewer tokens."""
+    if exchange.tokens_left is not None and exchange.tokens_left < standing.remaining:
+        return send
+    sent = sending(send)
+    sent.put = {**(sent.put or {}), **dict(standing.pair())}
+    return sent
 
 
 def _refused_by(refusal: QuotaExhausted) -> list[Header]:

@@ -10,16 +10,15 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from ..errors import RateLimited, Refusal, StoreError, Unavailable, answer
-from ..exchange import exchange_of
-from ..ratelimit.headers import with_headers
+from ..exchange import exchange_of, sending
 from ..ratelimit.limit import Limit, Tightest, TokenWindow, window_of
 from ..ratelimit.memory import LocalSlots, MemoryStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from limits.aio.storage import Storage
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..exchange import Exchange
     from ..ratelimit.limit import RequestWindow, Stand
@@ -140,15 +139,11 @@ class RateLimit:
         """`send` that tells on the head of an answer where the limits stood when the request came."""
         if tightest.requests is None and tightest.tokens is None:
             return send
-        now = self._clock()
-
-        def tell(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                told = tightest.headers(now, exchange.tokens_left)
-                message = {**message, "headers": with_headers(message.get("headers", ()), told)}
-            return send(message)
-
-        return tell
+        if tightest.tokens is not None:
+            exchange.tokens_left = tightest.tokens.remaining
+        sent = sending(send)
+        sent.put = {**dict(tightest.headers(self._clock())), **(sent.put or {})}
+        return sent
 
     def _windows_for(self, exchange: Exchange) -> Sequence[RequestWindow]:
         """The windows of everybody, and the one of a key that has a limit of its own."""

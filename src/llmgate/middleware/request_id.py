@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..exchange import exchange_of
+from ..exchange import exchange_of, sending
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-    from ..errors import Header
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 HEADER = b"x-request-id"
 GATE_HEADER = b"x-gate-request-id"
@@ -31,30 +29,21 @@ class RequestId:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI. Not a coroutine of its own: every request passes here."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         own = shown = exchange_of(scope).id.encode()
         headers = scope["headers"]
-        seen = [pair for pair in headers if pair[0] == HEADER]
-        if len(seen) == 1 and _USABLE.fullmatch(seen[0][1]):
-            shown = seen[0][1]
-        else:
-            others = [pair for pair in headers if pair[0] != HEADER] if seen else headers
-            scope = {**scope, "headers": [*others, (HEADER, own)]}
-
-        def identified(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": _with_ids(message.get("headers", ()), shown, own)}
-            return send(message)
-
-        await self.app(scope, receive, identified)
-
-
-def _with_ids(headers: Iterable[Header], shown: bytes, own: bytes) -> list[Header]:
-    for name, _ in headers:
-        if len(name) == len(HEADER) and name.lower() == HEADER:
-            return [*headers, (GATE_HEADER, own)]
-    return [*headers, (HEADER, shown), (GATE_HEADER, own)]
+        came = [value for name, value in headers if name == HEADER]
+        if came:
+            if len(came) == 1 and _USABLE.fullmatch(came[0]):
+                shown = came[0]
+            else:
+                headers = [pair for pair in headers if pair[0] != HEADER]
+        if shown is own:
+            scope = {**scope, "headers": [*headers, (HEADER, own)]}
+        sent = sending(send)
+        sent.defaults += ((HEADER, shown),)
+        sent.added += ((GATE_HEADER, own),)
+        return self.app(scope, receive, sent)

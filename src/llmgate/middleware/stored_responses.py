@@ -10,6 +10,8 @@ from ..errors import BadRequest, NotFound, Refusal, answer
 from ..exchange import exchange_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..backends.request import ModelRequest
@@ -33,15 +35,14 @@ class StoredResponses:
         self.app = app
         self.collects_edits = getattr(app, "collects_edits", False)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI. The body is read by a layer above."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI; at once what the app itself returns. The body is read by a layer above."""
         if scope["type"] == "http" and "/responses" in scope["path"].lower():
             try:
                 _refuse_stored(scope)
             except Refusal as refusal:
-                await answer(scope, send, refusal)
-                return
-        await self.app(scope, receive, send)
+                return answer(scope, send, refusal)
+        return self.app(scope, receive, send)
 
 
 def _refuse_stored(scope: Scope) -> None:

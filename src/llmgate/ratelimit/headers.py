@@ -8,10 +8,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
-
-    from starlette.types import Message, Send
-
     from ..errors import Header
 
 TIGHTEST: Final = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
@@ -57,20 +53,3 @@ def duration(seconds: float) -> bytes:
         return b"%ds" % whole
     hours, minutes = divmod(minutes, 60)
     return b"%dh%dm%ds" % (hours, minutes, whole) if hours else b"%dm%ds" % (minutes, whole)
-
-
-def with_headers(headers: Iterable[Header], told: Sequence[Header]) -> list[Header]:
-    """`headers` with `told` in place of those of the same names: an upstream's are about the gate's own account."""
-    names = {name for name, _ in told}
-    return [*(pair for pair in headers if pair[0] not in names), *told]
-
-
-def telling(told: Sequence[Header], send: Send) -> Send:
-    """`send` that puts `told` on the head of an answer."""
-
-    def tell(message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": with_headers(message.get("headers", ()), told)}
-        return send(message)
-
-    return tell

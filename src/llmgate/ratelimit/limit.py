@@ -76,15 +76,15 @@ class Tightest:
         elif self.requests is None or stand.remaining < self.requests.remaining:
             self.requests = stand
 
-    def headers(self, now: float, tokens_left: int | None) -> list[Header]:
-        """What is told of them. Where a quota leaves fewer tokens, its own layer tells of those."""
+    def headers(self, now: float) -> list[Header]:
+        """What is told of them."""
         standings = [stand.standing() for stand in (self.requests, self.tokens) if stand is not None]
         if not standings:
             return []
-        told = min(standings, key=lambda one: one.remaining).tightest(now)
+        least = standings[0] if len(standings) == 1 else min(standings, key=lambda one: one.remaining)
+        told = least.tightest(now)
         for one in standings:
-            if one.what != "tokens" or tokens_left is None or one.remaining < tokens_left:
-                told += one.pair()
+            told += one.pair()
         return told
 
 

@@ -23,6 +23,11 @@ JOINED_BYTES = 32 * 1024
 CROWDED_BYTES = 8 * 1024
 """How much of a body waits, from which on it is worth to ask whether the client is still to be read from."""
 STATUSES_WITHOUT_BODY = frozenset({204, 304})
+CR, LF = b"\r\n"
+FRAMING_LENGTHS = frozenset(map(len, (b"content-length", b"transfer-encoding", b"connection")))
+"""Lengths of the names of headers that are looked at."""
+END = (b"", b"")
+"""Joined behind the lines of a head, the empty line that ends it."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 BARE_500 = (
     b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: text/plain; charset=utf-8\r\n"
@@ -198,7 +203,7 @@ class Cycle:
     def _start(self, status: int, headers: Iterable[Header]) -> None:
         """Make the head. It goes out with the first piece, if that comes before the loop turns."""
         headers = [*self._connection.server_state.default_headers, *headers]
-        fields = {name.lower(): value for name, value in headers}
+        fields = {name.lower(): value for name, value in headers if len(name) in FRAMING_LENGTHS}
         lines = [STATUS_LINES[status], *map(b": ".join, headers)]
         if self._expects_continue and not self.waiting and not self.received:
             self.keep_alive = False  # whether the body still comes, only the client knows (RFC 9110 10.1.1)
@@ -213,14 +218,15 @@ class Cycle:
         else:
             self._chunked = True
             lines.append(b"transfer-encoding: chunked")
-        if b"close" in fields.get(b"connection", b"").lower():
+        if (connection := fields.get(b"connection")) and b"close" in connection.lower():
             self.keep_alive = False
         elif not self.keep_alive:
             lines.append(b"connection: close")
-        head = b"\r\n".join(lines) + b"\r\n\r\n"
-        if not head.count(b"\n") == head.count(b"\r") == len(lines) + 1 or b"\0" in head:
+        text = b"".join(lines)
+        if LF in text or CR in text or 0 in text:
             raise ValueError("a line break inside a header would end the head, or begin another one")
-        self._head = head
+        lines += END
+        self._head = b"\r\n".join(lines)
         self.started = True
         if self._connection.logs_access:
             self._connection.answer_begins(status)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from msgspec import Struct
 
+from ..words import Words
 
-class Certainty(StrEnum):
+
+class Certainty(Words):
     """How a usage record came by its numbers."""
-
-    __hash__ = str.__hash__  # that of other strings, which enums do not have
 
     EXACT = "exact"
     """The backend reported them for the whole answer."""

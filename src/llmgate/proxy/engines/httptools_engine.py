@@ -29,6 +29,7 @@ IDLE_AGE_S = 4.0
 """How long an unused connection is kept where the upstream gives no Keep-Alive hint: less than the 5 s after
 which uvicorn (and so vLLM), llama.cpp's server and Node close it, so that requests hardly ever meet that."""
 
+CR, LF = b"\r\n"
 END = (b"", b"")
 """Joined behind the lines of a head, the empty line that ends it."""
 
@@ -175,9 +176,10 @@ def _head(origin: Origin, request: UpstreamRequest) -> bytes:
         b"%b %b%b HTTP/1.1" % (request.method.encode("ascii"), origin.path, request.target),
         origin.host_line,
     ]
-    lines += [name + b": " + value for name, value in (*request.headers, *request.framing())]
-    lines += END
-    head = b"\r\n".join(lines)
-    if not head.count(b"\n") == head.count(b"\r") == len(lines) - 1:
+    lines += map(b": ".join, request.headers)
+    lines += map(b": ".join, request.framing())
+    text = b"".join(lines)
+    if LF in text or CR in text:
         raise ValueError("a line break inside the request line or a header would start another request")
-    return head
+    lines += END
+    return b"\r\n".join(lines)

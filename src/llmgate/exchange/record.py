@@ -13,31 +13,28 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .backends.content_coding import decode_request
-from .backends.dialect import DIALECTS
-from .backends.output_limit import limit
-from .backends.request import LIMITS, endpoint_of, parse_request, rewrite
-from .errors import BadRequest, ClientGone, ErrorShape, PayloadTooLarge, openai_shape
-from .permissions import NOTHING_SAID
+from ..backends.content_coding import decode_request
+from ..backends.dialect import DIALECTS
+from ..backends.output_limit import limit
+from ..backends.request import LIMITS, endpoint_of, parse_request, rewrite
+from ..errors import ErrorShape, openai_shape
+from .body import about_body, name_of, read_body, replace_body_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from starlette.types import ASGIApp, Message, Receive, Scope
 
-    from .backends.catalog import FallbackOn, Target
-    from .backends.dialect import Dialect
-    from .backends.endpoint import Endpoint
-    from .backends.request import ModelRequest
-    from .ledger.accounts import Hold
-    from .permissions import Permissions
-    from .usage.model import Reading
+    from ..backends.catalog import FallbackOn, Target
+    from ..backends.dialect import Dialect
+    from ..backends.endpoint import Endpoint
+    from ..backends.request import ModelRequest
+    from ..ledger.accounts import Hold
+    from ..usage.model import Reading
+    from .principal import Principal
 
     Edit = Callable[[Dialect], Mapping[str, object]]
     """Changes of a body for a backend's dialect, as `backends.request.rewrite` takes them."""
-
-
-LONGEST_NAME = 256
 
 
 def new_id() -> str:
@@ -55,46 +52,6 @@ def new_id() -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who makes a request, as proven by a credential.
-
-    `key_id` or `session_id` says by which; `organization_id` is the organization that the key belongs to
-    or that the session acts for, if any. `scope` is what a key is good for ("account" or "models"; None: all),
-    `requests_per_minute` the limit that it has of its own. `key_may` and `organization_may` are what else was said of
-    them; both hold.
-    """
-
-    user_id: int
-    username: str
-    roles: frozenset[str] = frozenset()
-    key_id: int | None = None
-    session_id: str | None = None
-    organization_id: int | None = None
-    scope: str | None = None
-    requests_per_minute: int | None = None
-    organization_requests_per_minute: int | None = None
-    key_may: Permissions | None = None
-    organization_may: Permissions | None = None
-
-    @property
-    def priority(self) -> int:
-        """The class in which its requests wait for an engine: the key's, else the organization's."""
-        own = (self.key_may or NOTHING_SAID).priority
-        return ((self.organization_may or NOTHING_SAID).priority or 0) if own is None else own
-
-    def may_ask(self, model: str) -> bool:
-        """Whether it may ask for the model that callers call so."""
-        return all(may is None or may.allows_model(model) for may in (self.key_may, self.organization_may))
-
-    @property
-    def held_to_models(self) -> bool:
-        """Whether there are models that it may not ask for."""
-        return any(
-            may is not None and may.models is not None for may in (self.key_may, self.organization_may)
-        )
-
-
 @dataclass(slots=True)
 class Exchange:
     """What is known of one request so far. Times are seconds of the monotonic clock.
@@ -106,7 +63,7 @@ class Exchange:
     `output_limit` is what each choice may generate where the gate bounds it, in tokens; `removable` says that the
     limits which nobody asked for (`added_limits`) are to be left out where the upstream refuses them.
 
-    `tokens_left` is what remains of the tightest quota of tokens, where the answer tells of it.
+    `tokens_left` is what remains of the tightest rate limit of tokens.
 
     `sent` is when it was sent to an engine, `queued` says that it waits for a place at one. `end_user` is for
     whom a key that acts for others has sent it.
@@ -149,16 +106,16 @@ class Exchange:
     first_byte: float | None = None
     output_limit: int | None = None
     removable: bool = False
-    added_limits: set[str] = field(default_factory=set)
+    added_limits: frozenset[str] = frozenset()
     drain: float = 0.0
     client_left: bool = False
     broke_off: bool = False
     counted_by: frozenset[object] = frozenset()
     _body: bytes = field(default=b"", repr=False)
     _body_waits: bool = False
-    _edits: list[Edit] = field(default_factory=list, repr=False)
+    _edits: tuple[Edit, ...] = field(default=(), repr=False)
     _dialect: Dialect = field(default=DIALECTS["generic"], repr=False)
-    _sources: list[Receive] = field(default_factory=list, repr=False)
+    _sources: tuple[Receive, ...] = field(default=(), repr=False)
     """What the body was read from: the server's word, and what foreign layers have put in its place since."""
     _asked: int = 0
     """How many of them, from the last on, are being asked now: one that was put in place asks the one before it."""
@@ -178,20 +135,24 @@ class Exchange:
         path does not. A compressed body is decoded, and `scope` changed to say so. Raises `PayloadTooLarge` over
         `limit` bytes, `BadRequest`, and `ClientGone` if the client leaves.
         """
-        if self.model_request is not None and (receive == self.receive or receive in self._sources):
+        if self.model_request is not None and self.has_read(receive):
             return self.model_request
-        content_type, coding = _about_body(scope)
+        content_type, coding = about_body(scope)
         body = await read_body(receive, limit)
         if coding:
             body = decode_request(body, coding, limit)
-            _replace_body_headers(scope, len(body))
+            replace_body_headers(scope, len(body))
         request = parse_request(endpoint or endpoint_of(scope["method"], scope["path"]), body, content_type)
         if self.model_request is None or (request.model and request.model != self.model_request.model):
-            self.model = _name(request.model)
+            self.model = name_of(request.model)
         self.model_request = request
         self._body, self._body_waits = body, True
-        self._sources.append(receive)
+        self._sources += (receive,)
         return request
+
+    def has_read(self, receive: Receive) -> bool:
+        """Whether the body that comes from `receive` is the one that was read."""
+        return self.model_request is not None and (receive == self.receive or receive in self._sources)
 
     def edit(self, edit: Mapping[str, object] | Edit, dialect: Dialect | None = None) -> None:
         """Change top-level fields of the body; `msgspec.UNSET` removes one.
@@ -200,7 +161,7 @@ class Exchange:
         """
         if dialect is not None:
             self._dialect = dialect
-        self._edits.append(edit if callable(edit) else lambda _: edit)
+        self._edits += (edit if callable(edit) else lambda _: edit,)
 
     def limit_output(self, most: int, dialect: Dialect) -> None:
         """Bound what each choice may generate, by `most` tokens or by the least of several such bounds."""
@@ -210,7 +171,7 @@ class Exchange:
 
         def limited(each: Dialect) -> Mapping[str, object]:
             changes = limit(each, request, self.output_limit or 0)
-            self.added_limits.update(changes.keys() - request.limits.keys())
+            self.added_limits = self.added_limits | (changes.keys() - request.limits.keys())
             return changes
 
         if first:
@@ -241,7 +202,7 @@ class Exchange:
 
     def release(self) -> None:
         """The request has gone up for good: its fields, which are pieces of its body, need not be kept."""
-        self._edits.clear()
+        self._edits = ()
         if self.model_request is not None:
             self.model_request.fields.clear()
 
@@ -269,12 +230,12 @@ class Exchange:
     def _write(self, scope: Scope) -> Scope:
         """Write the edits into the body that waits; the scope says how long it is now."""
         request, changes = self.model_request, self._changes(self._dialect)
-        self._edits.clear()
+        self._edits = ()
         if request is None or not changes:
             return scope
         self._body = rewrite(request, self._body, **changes)
         if request.form is not None:  # its fields stand elsewhere in the body now
-            self.model_request = parse_request(request.endpoint, self._body, _about_body(scope)[0])
+            self.model_request = parse_request(request.endpoint, self._body, about_body(scope)[0])
         for name, value in changes.items():
             if value is msgspec.UNSET:
                 request.fields.pop(name, None)
@@ -283,71 +244,14 @@ class Exchange:
             if name in LIMITS and isinstance(value, int):
                 request.limits[name] = value
         scope = dict(scope)
-        _replace_body_headers(scope, len(self._body))
+        replace_body_headers(scope, len(self._body))
         return scope
 
 
-def _about_body(scope: Scope) -> tuple[bytes, bytes]:
-    """The request's Content-Type and Content-Encoding, which say how its body is read.
-
-    Raises `BadRequest` where one is given twice: readers differ in which of the two they believe.
-    """
-    found: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        if name in (b"content-type", b"content-encoding"):
-            if name in found:
-                raise BadRequest(f"{name.decode().title()}: given more than once")
-            found[name] = value
-    return found.get(b"content-type", b""), found.get(b"content-encoding", b"")
-
-
-def _replace_body_headers(scope: Scope, length: int) -> None:
-    """What the scope says of its body once that is another one of `length` bytes, not compressed."""
-    headers = [pair for pair in scope["headers"] if pair[0] not in _OF_BODY]
-    headers.append((b"content-length", b"%d" % length))
-    scope["headers"] = headers
-
-
-_OF_BODY = frozenset({b"content-length", b"transfer-encoding", b"content-encoding"})
-
-
-def _name(model: str | None) -> str:
-    """The name goes into records and logs: it is held to what gate.toml takes for one."""
-    if model and not (len(model) <= LONGEST_NAME and model.isprintable()):
-        raise BadRequest(f"body.model: expected at most {LONGEST_NAME} printable characters", param="model")
-    return model or ""
-
-
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body of a request. Raises `PayloadTooLarge` over `limit` bytes, `ClientGone` on a cut one."""
-    pieces: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > limit:
-            raise too_large(limit)
-        pieces.append(piece)
-        more = message.get("more_body", False)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def too_large(limit: int) -> PayloadTooLarge:
-    """The refusal of a body over `limit` bytes."""
-    return PayloadTooLarge(f"The request body is over the limit of {limit} bytes.")
-
-
-def exchange_of(
-    scope: Scope,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-    new_id: Callable[[], str] = new_id,
-) -> Exchange:
+def exchange_of(scope: Scope) -> Exchange:
     """The exchange of this request, made now if no layer above has made one."""
-    exchange: Exchange | None = scope.get("llmgate")
-    if exchange is None:
-        exchange = scope["llmgate"] = Exchange(id=new_id(), started=clock())
+    try:
+        exchange: Exchange = scope["llmgate"]
+    except KeyError:
+        exchange = scope["llmgate"] = Exchange(id=new_id(), started=time.monotonic())
     return exchange

@@ -1,0 +1,20 @@
+"""What the layers of one request share: its record, its body, and the `send` of its answer."""
+
+from .body import read_body, too_large
+from .layer import MAX_BODY, BodyLayer
+from .principal import Principal
+from .record import Exchange, exchange_of, new_id
+from .sending import Sending, sending
+
+__all__ = [
+    "MAX_BODY",
+    "BodyLayer",
+    "Exchange",
+    "Principal",
+    "Sending",
+    "exchange_of",
+    "new_id",
+    "read_body",
+    "sending",
+    "too_large",
+]
