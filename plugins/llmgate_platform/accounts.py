@@ -13,7 +13,6 @@ from llmgate.plugin.api import (
     Conflict,
     Demand,
     Filter,
-    Forbidden,
     Outcome,
     Reply,
     Subject,
@@ -21,6 +20,8 @@ from llmgate.plugin.api import (
     Window,
     subjects_of,
 )
+from llmgate.plugin.kit.accounts import Accounts as KitAccounts
+from llmgate.plugin.kit.shapes import filled, masked
 
 from .settings import Line
 from .shapes import SURFACE, Invalid, Missing, id_of, iso, iso_or_none
@@ -43,8 +44,7 @@ class Registration(Struct, frozen=True):
     email: str
     password: str
 
-    def __repr__(self) -> str:
-        return f"Registration({self.username!r}, ...)"
+    __repr__ = masked("email", "password")
 
 
 class Registered(Struct, frozen=True):
@@ -55,8 +55,7 @@ class Registered(Struct, frozen=True):
     api_key: str
     message: str = "User registered successfully"
 
-    def __repr__(self) -> str:
-        return f"Registered({self.username!r}, '***')"
+    __repr__ = masked("api_key")
 
 
 class NewKey(Struct, frozen=True):
@@ -75,8 +74,7 @@ class CreatedKey(Struct, frozen=True):
     rate_limit: int
     message: str = "API key created successfully"
 
-    def __repr__(self) -> str:
-        return f"CreatedKey({self.key_name!r}, '***')"
+    __repr__ = masked("key_value")
 
 
 class ListedKey(Struct, frozen=True):
@@ -108,20 +106,15 @@ class Accounts:
 
     def __init__(self, settings: Settings, gate: Services) -> None:
         self._settings = settings
-        self._users = gate.identity.users
+        self._accounts = KitAccounts(gate.identity, is_open=settings.registration == "open")
         self._keys = gate.identity.keys
         self._quotas = gate.quotas
         self._reports = gate.reports
 
     async def register(self, call: Call[Registration]) -> Registered:
         """A new user, and the key called Default Key."""
-        if self._settings.registration == "closed":
-            raise Forbidden("Registration is closed. Ask an administrator for an account.")
-        body = call.body
         try:
-            user = await self._users.register(
-                body.username, body.password, email=body.email, client=call.client
-            )
+            user = await self._accounts.register(call)
         except Conflict as error:
             raise BadRequest("User already exists") from error
         except BadRequest as error:
@@ -151,14 +144,15 @@ class Accounts:
         for key in await self._keys.of_user(owner):
             balance = await self.daily(key.id)
             listed.append(
-                ListedKey(
-                    key.id,
-                    key.name,
-                    iso(key.created_at),
-                    iso_or_none(key.last_used_at),
-                    balance.used if balance else total.get(key.id, 0),
-                    total.get(key.id, 0),
-                    balance.allotment.limit if balance else None,
+                filled(
+                    ListedKey,
+                    key,
+                    time=iso,
+                    key_name=key.name,
+                    last_used=iso_or_none(key.last_used_at),
+                    usage_count=balance.used if balance else total.get(key.id, 0),
+                    total_usage=total.get(key.id, 0),
+                    rate_limit=balance.allotment.limit if balance else None,
                 )
             )
         return KeyList(listed)

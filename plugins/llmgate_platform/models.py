@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 from msgspec import Struct
+from msgspec.structs import asdict
+
+from llmgate.plugin.kit.shapes import filled
+from llmgate.plugin.kit.tables import Rows
 
 from .accounts import Done
 from .settings import Line, Prose
@@ -39,9 +43,6 @@ class ModelRow:
     parameters: str | None
     created_at: float
     updated_at: float
-
-
-_COLUMNS = models.c[*ModelRow.__dataclass_fields__]
 
 
 class NewModel(Struct, frozen=True):
@@ -98,11 +99,11 @@ class ModelMetrics(Struct, frozen=True):
     created_at: str
 
 
-class Catalog:
+class Catalog(Rows[ModelRow]):
     """The models in `store`; `declared` are those of gate.toml, by name."""
 
     def __init__(self, store: Store, declared: Sequence[ModelSettings]) -> None:
-        self._store = store
+        super().__init__(store, models, ModelRow, what="model", unique=None, shared=True)
         self.declared: Mapping[str, ModelSettings] = {each.name: each for each in declared}
 
     async def open(self) -> None:
@@ -122,19 +123,6 @@ class Catalog:
                 row = {**values, "declared": each.name, "created_at": now, "updated_at": now}
                 insert = self._store.insert(models).values(row)
                 await db.execute(insert.on_conflict_do_update(index_elements=["declared"], set_=values))
-
-    async def all(self) -> list[ModelRow]:
-        """Every model, oldest first."""
-        async with self._store.connect() as db:
-            return [ModelRow(*row) for row in await db.execute(sa.select(*_COLUMNS).order_by(models.c.id))]
-
-    async def by_id(self, model_id: int) -> ModelRow:
-        """The model with this id. Raises `Missing`."""
-        async with self._store.connect() as db:
-            row = (await db.execute(sa.select(*_COLUMNS).where(models.c.id == model_id))).first()
-        if row is None:
-            raise Missing
-        return ModelRow(*row)
 
     async def usable(self, model_id: int, caller: Principal) -> tuple[ModelRow, ModelSettings]:
         """A model that the caller may use, and what gate.toml says of its base. Raises `Missing`."""
@@ -168,11 +156,7 @@ class Catalog:
     async def adapters_of(self, caller: Principal) -> list[tuple[ModelRow, ModelSettings]]:
         """What the caller's jobs have made, oldest first."""
         mine = models.c.job_id.is_not(None) & (models.c.owner_id == caller.user_id)
-        async with self._store.connect() as db:
-            rows = [
-                ModelRow(*row)
-                for row in await db.execute(sa.select(*_COLUMNS).where(mine).order_by(models.c.id))
-            ]
+        rows = await self.all(mine)
         return [(row, self.declared[row.base]) for row in rows if row.base in self.declared]
 
     async def withdrawn(self) -> list[int]:
@@ -189,40 +173,26 @@ class Catalog:
                 values = {"status": status, "updated_at": self._store.clock()}
                 await db.execute(models.update().where(mine, models.c.status != status).values(values))
 
-    async def create(self, owner_id: int, wanted: NewModel, base: ModelSettings) -> ModelRow:
+    async def name_base(self, owner_id: int, wanted: NewModel, base: ModelSettings) -> ModelRow:
         """A user's own name for a base model."""
-        now = self._store.clock()
-        row = {
-            "base": base.name,
-            "owner_id": owner_id,
-            "name": wanted.name,
-            "base_model": base.base_model,
-            "status": AVAILABLE,
-            "description": wanted.description,
-            "model_size": wanted.model_size or base.model_size,
-            "created_at": now,
-            "updated_at": now,
-        }
-        async with self._store.begin() as db:
-            return ModelRow(*(await db.execute(models.insert().values(row).returning(*_COLUMNS))).one())
+        row = {"base": base.name, "owner_id": owner_id, "status": AVAILABLE, **asdict(wanted)}
+        return await self.create({**row, "model_size": wanted.model_size or base.model_size})
 
-    async def delete(self, model_id: int) -> None:
-        """Delete a model: its adapter is withdrawn."""
-        async with self._store.change() as db:
-            await db.execute(models.delete().where(models.c.id == model_id))
+    def missing(self) -> Missing:
+        """See `Rows`."""
+        return Missing()
 
     async def metrics(self, model_id: int) -> list[ModelMetrics]:
         """What its finished evaluations have found, newest first."""
         columns = evaluations.c["eval_name", "perplexity", "bleu_score", "rouge_score", "created_at"]
         mine = (evaluations.c.model_id == model_id) & (evaluations.c.status == "COMPLETED")
+        query = sa.select(*columns).where(mine).order_by(evaluations.c.id.desc())
         async with self._store.connect() as db:
-            rows = await db.execute(sa.select(*columns).where(mine).order_by(evaluations.c.id.desc()))
-            return [
-                ModelMetrics(
-                    row.eval_name, row.perplexity, row.bleu_score, row.rouge_score, iso(row.created_at)
-                )
-                for row in rows
-            ]
+            rows = (await db.execute(query)).all()
+        return [filled(ModelMetrics, row, time=iso, name=row.eval_name) for row in rows]
+
+
+ListedT = TypeVar("ListedT", bound=ListedModel)
 
 
 class Models:
@@ -233,12 +203,11 @@ class Models:
 
     async def everything(self, call: Call) -> ModelList:
         """All models."""
-        return ModelList([ListedModel(**self._shown(row)) for row in await self._catalog.all()])
+        return ModelList([self._shown(ListedModel, row) for row in await self._catalog.all()])
 
     async def get(self, call: Call) -> ShownModel:
         """One model. Raises `Missing`."""
-        row = await self._catalog.by_id(id_of(call))
-        return ShownModel(**self._shown(row), parameters=row.parameters)
+        return self._shown(ShownModel, await self._catalog.by_id(id_of(call)))
 
     async def metrics(self, call: Call) -> list[ModelMetrics]:
         """What evaluations of a model have found. Raises `Missing`."""
@@ -251,7 +220,7 @@ class Models:
         if base is None:
             known = ", ".join(dict.fromkeys(each.base_model for each in self._catalog.declared.values()))
             raise Invalid("base_model", f"expected one of {known}")
-        row = await self._catalog.create(call.principal.user_id, call.body, base)
+        row = await self._catalog.name_base(call.principal.user_id, call.body, base)
         return CreatedModel(row.id, row.name, row.base_model, row.status)
 
     async def delete(self, call: Call) -> Done:
@@ -262,12 +231,6 @@ class Models:
         await self._catalog.delete(row.id)
         return Done("Model deleted successfully")
 
-    def _shown(self, row: ModelRow) -> dict[str, Any]:
+    def _shown(self, kind: type[ListedT], row: ModelRow) -> ListedT:
         status = row.status if row.base in self._catalog.declared else ERROR
-        shown = {name: getattr(row, name) for name in ListedModel.__struct_fields__}
-        return {
-            **shown,
-            "status": status,
-            "created_at": iso(row.created_at),
-            "updated_at": iso(row.updated_at),
-        }
+        return filled(kind, row, time=iso, status=status)

@@ -6,11 +6,13 @@ No foreign keys to users: jobs, models and scores outlive who made them, as usag
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Column, Double, Index, Integer, MetaData, Table, Text
 
-from llmgate.plugin.api import NEVER_REUSED, Migrations
+from llmgate.plugin.api import NEVER_REUSED, Migrations, id_column
 from llmgate.plugin.api import IdColumn as Id
+from llmgate.plugin.kit.tables import optional, required
 
 MIGRATIONS = Migrations("platform", Path(__file__).parent / "migrations")
 
@@ -21,19 +23,11 @@ metadata = MetaData()
 models = Table(
     "platform_models",
     metadata,
-    Column("id", Id, primary_key=True),
+    id_column(),
     Column("declared", Text, unique=True),
-    Column("base", Text, nullable=False),
-    Column("owner_id", Id),
     Column("job_id", Id, unique=True),
-    Column("name", Text, nullable=False),
-    Column("base_model", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("description", Text),
-    Column("model_size", Text),
-    Column("parameters", Text),
-    Column("created_at", Double, nullable=False),
-    Column("updated_at", Double, nullable=False),
+    *required(base=Text, name=Text, base_model=Text, status=Text, created_at=Double, updated_at=Double),
+    *optional(owner_id=Id, description=Text, model_size=Text, parameters=Text),
     **NEVER_REUSED,
 )
 
@@ -41,20 +35,19 @@ models = Table(
 datasets = Table(
     "platform_datasets",
     metadata,
-    Column("id", Id, primary_key=True),
+    id_column(),
     Column("declared", Text, unique=True),
-    Column("owner_id", Id),
-    Column("name", Text, nullable=False),
-    Column("description", Text),
-    Column("language", Text),
-    Column("dataset_type", Text, nullable=False),
-    Column("license", Text),
-    Column("folder", Text, nullable=False),
-    Column("examples", Integer, nullable=False),
-    Column("held_out", Integer, nullable=False),
-    Column("created_at", Double, nullable=False),
+    *required(
+        name=Text, dataset_type=Text, folder=Text, examples=Integer, held_out=Integer, created_at=Double
+    ),
+    *optional(owner_id=Id, description=Text, language=Text, license=Text),
     **NEVER_REUSED,
 )
+
+
+def _zeros(**kinds: Any) -> list[Column[Any]]:
+    return [Column(name, kind, nullable=False, default=0) for name, kind in kinds.items()]
+
 
 # A worker holds a job until `lease_until`; `attempt` counts how often it was taken, `failures` how often its
 # trainer or worker died. `seconds` of a GPU or CPU were spent on it, of which `charged` are in the ledger and
@@ -62,41 +55,17 @@ datasets = Table(
 jobs = Table(
     "platform_jobs",
     metadata,
-    Column("id", Id, primary_key=True),
-    Column("owner_id", Id, nullable=False),
-    Column("key_id", Id),
-    Column("model_id", Id, nullable=False),
-    Column("dataset_id", Id, nullable=False),
-    Column("dataset_folder", Text, nullable=False),
-    Column("result_model_id", Id),
-    Column("job_name", Text, nullable=False),
-    Column("training_type", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("wanted", Text),
-    Column("epochs", Integer, nullable=False),
-    Column("learning_rate", Double, nullable=False),
-    Column("batch_size", Integer, nullable=False),
-    Column("lora_r", Integer, nullable=False),
-    Column("lora_alpha", Integer, nullable=False),
-    Column("lora_dropout", Double, nullable=False),
-    Column("progress", Double, nullable=False, default=0.0),
-    Column("current_epoch", Integer, nullable=False, default=0),
-    Column("current_loss", Double),
-    Column("step", Integer, nullable=False, default=0),
-    Column("steps", Integer),
+    id_column(),
+    *required(
+        owner_id=Id, model_id=Id, dataset_id=Id, dataset_folder=Text, job_name=Text, training_type=Text
+    ),
+    *required(status=Text, epochs=Integer, learning_rate=Double, batch_size=Integer),
+    *required(lora_r=Integer, lora_alpha=Integer, lora_dropout=Double, created_at=Double),
+    *_zeros(progress=Double, current_epoch=Integer, step=Integer, attempt=Integer, failures=Integer),
+    *_zeros(lease_until=Double, seconds=Double, charging=Double, charged=Double),
     Column("logs", Text, nullable=False, default=""),
-    Column("error", Text),
-    Column("attempt", Integer, nullable=False, default=0),
-    Column("failures", Integer, nullable=False, default=0),
-    Column("worker", Text),
-    Column("lease_until", Double, nullable=False, default=0.0),
-    Column("device", Text),
-    Column("seconds", Double, nullable=False, default=0.0),
-    Column("charging", Double, nullable=False, default=0.0),
-    Column("charged", Double, nullable=False, default=0.0),
-    Column("created_at", Double, nullable=False),
-    Column("started_at", Double),
-    Column("completed_at", Double),
+    *optional(key_id=Id, result_model_id=Id, wanted=Text, current_loss=Double, steps=Integer, error=Text),
+    *optional(worker=Text, device=Text, started_at=Double, completed_at=Double),
     Index("ix_platform_jobs_status", "status"),
     Index("ix_platform_jobs_owner_id", "owner_id"),
     **NEVER_REUSED,
@@ -107,33 +76,21 @@ workers = Table(
     "platform_workers",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("seen_at", Double, nullable=False),
-    Column("problem", Text),
+    *required(seen_at=Double),
+    *optional(problem=Text),
 )
 
 evaluations = Table(
     "platform_evaluations",
     metadata,
-    Column("id", Id, primary_key=True),
-    Column("owner_id", Id, nullable=False),
-    Column("model_id", Id, nullable=False),
-    Column("dataset_id", Id, nullable=False),
-    Column("eval_name", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("samples", Integer, nullable=False),
-    Column("done", Integer, nullable=False, default=0),
-    Column("perplexity", Double),
-    Column("bleu_score", Double),
-    Column("rouge_score", Double),
-    Column("response_diversity", Double),
-    Column("avg_response_length", Double),
-    Column("score", Double),
-    Column("notes", Text),
-    Column("error", Text),
-    Column("runner", Text),
-    Column("lease_until", Double, nullable=False, default=0.0),
-    Column("created_at", Double, nullable=False),
-    Column("completed_at", Double),
+    id_column(),
+    *required(owner_id=Id, model_id=Id, dataset_id=Id, eval_name=Text, status=Text, samples=Integer),
+    *required(created_at=Double),
+    *_zeros(done=Integer, lease_until=Double),
+    *optional(perplexity=Double, bleu_score=Double, rouge_score=Double, response_diversity=Double),
+    *optional(
+        avg_response_length=Double, score=Double, notes=Text, error=Text, runner=Text, completed_at=Double
+    ),
     Index("ix_platform_evaluations_model_id", "model_id"),
     **NEVER_REUSED,
 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
 from msgspec import Struct
 
 from llmgate.plugin.api import ConfigError, Principal
+from llmgate.plugin.kit.shapes import filled
+from llmgate.plugin.kit.tables import Rows
 
 from ..shapes import Missing, iso, may_use
 from ..tables import datasets
@@ -45,9 +47,6 @@ class Dataset:
     created_at: float
 
 
-_COLUMNS = datasets.c[*Dataset.__dataclass_fields__]
-
-
 class ShownDataset(Struct, frozen=True):
     """A data set. `examples`: lines to train on; `held_out`: lines to evaluate with."""
 
@@ -68,11 +67,11 @@ class DatasetList(Struct, frozen=True):
     datasets: list[ShownDataset]
 
 
-class Registry:
+class Registry(Rows[Dataset]):
     """The data sets in `store` and `files`."""
 
     def __init__(self, store: Store, files: Files) -> None:
-        self._store = store
+        super().__init__(store, datasets, Dataset, what="data set", unique=None)
         self.files = files
 
     async def open(self, declared: Sequence[DatasetSettings]) -> None:
@@ -99,26 +98,22 @@ class Registry:
         """A data set of a user's own."""
         return await self._insert({**values, **_counts(stored), "owner_id": owner_id})
 
-    async def all(self) -> list[Dataset]:
-        """Every data set, oldest first."""
-        async with self._store.connect() as db:
-            return [Dataset(*row) for row in await db.execute(sa.select(*_COLUMNS).order_by(datasets.c.id))]
-
     async def usable(self, dataset_id: int, caller: Principal) -> Dataset:
         """A data set that the caller may use. Raises `Missing`."""
-        async with self._store.connect() as db:
-            row = (await db.execute(sa.select(*_COLUMNS).where(datasets.c.id == dataset_id))).first()
-        if row is None or not may_use(row.owner_id, caller):
+        found = await self.by_id(dataset_id)
+        if not may_use(found.owner_id, caller):
             raise Missing
-        return Dataset(*row)
+        return found
 
     async def named(self, name: str | None) -> Dataset | None:
         """The data set that gate.toml declares under this name; without one, the first."""
-        mine = datasets.c.declared.is_not(None) if name is None else datasets.c.declared == name
-        async with self._store.connect() as db:
-            query = sa.select(*_COLUMNS).where(mine).order_by(datasets.c.id).limit(1)
-            row = (await db.execute(query)).first()
-        return None if row is None else Dataset(*row)
+        declared = self.table.c.declared
+        found = await self.all(declared.is_not(None) if name is None else declared == name)
+        return found[0] if found else None
+
+    def missing(self) -> Missing:
+        """See `Rows`."""
+        return Missing()
 
     async def everything(self, call: Call) -> DatasetList:
         """The operation: those of gate.toml, and the caller's own."""
@@ -157,15 +152,15 @@ class Registry:
     async def _insert(self, values: dict[str, Any]) -> Dataset:
         row = {**values, "created_at": self._store.clock()}
         insert = self._store.insert(datasets).values(row)
-        upsert = insert.on_conflict_do_update(index_elements=["declared"], set_=values).returning(*_COLUMNS)
+        upsert = insert.on_conflict_do_update(index_elements=["declared"], set_=values).returning(
+            *self.columns
+        )
         async with self._store.begin() as db:
             return Dataset(*(await db.execute(upsert)).one())
 
 
-def shown(row: Dataset) -> ShownDataset:
-    """A data set as the API tells it."""
-    values = {name: getattr(row, name) for name in ShownDataset.__struct_fields__}
-    return ShownDataset(**{**values, "created_at": iso(row.created_at)})
+shown = partial(filled, ShownDataset, time=iso)
+"""A data set as the API tells it."""
 
 
 def _counts(stored: Stored) -> dict[str, Any]:

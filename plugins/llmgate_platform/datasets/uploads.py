@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-from llmgate.plugin.api import BadRequest, Call, ClientGone, PayloadTooLarge, Reply, send_reply
+from llmgate.plugin.api import BadRequest, ClientGone, PayloadTooLarge, Reply
 
 from ..settings import Line, Prose
 from ..shapes import Invalid
@@ -23,9 +23,7 @@ from .examples import BadExample
 from .registry import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import Message, Receive
 
     from llmgate.plugin.api import AnyCall
 
@@ -35,21 +33,19 @@ FORM_BYTES = 64 * 1024
 """What a form may have around its file."""
 
 
-class DatasetForm(Struct, frozen=True):
+class Fields(Struct, frozen=True):
+    """What a data set is, beside its file."""
+
+    name: Line
+    description: Prose | None = None
+    language: Line | None = None
+    dataset_type: Line = "code_completion"
+
+
+class DatasetForm(Fields, frozen=True, kw_only=True):
     """Form of `POST /datasets`."""
 
     file: Annotated[str, Meta(extra_json_schema={"format": "binary"})]
-    name: Line
-    description: Prose | None = None
-    language: Line | None = None
-    dataset_type: Line = "code_completion"
-
-
-class _Fields(Struct, frozen=True):
-    name: Line
-    description: Prose | None = None
-    language: Line | None = None
-    dataset_type: Line = "code_completion"
 
 
 class Upload:
@@ -73,7 +69,7 @@ class Upload:
         except (HTTPException, MultiPartException) as error:
             raise Invalid("file", "send a form (multipart/form-data) with the file in it") from error
 
-    async def _keep(self, call: AnyCall, fields: _Fields, file: UploadFile) -> Reply:
+    async def _keep(self, call: AnyCall, fields: Fields, file: UploadFile) -> Reply:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "upload.jsonl"
             await asyncio.to_thread(_copy, file, path)
@@ -102,24 +98,11 @@ class Upload:
         return bounded
 
 
-class UploadApp:
-    """The ASGI app of an upload, whose body is not JSON: `handler` reads it."""
-
-    def __init__(self, handler: Callable[[AnyCall], Awaitable[object]]) -> None:
-        self._handler = handler
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI. Raises `Refusal`, and `ClientGone` where the client leaves."""
-        reply = await self._handler(Call.of(scope, receive))
-        assert isinstance(reply, Reply)
-        await send_reply(scope, send, reply)
-
-
-def _fields(values: dict[str, str]) -> _Fields:
+def _fields(values: dict[str, str]) -> Fields:
     if not values.get("name"):
         raise BadRequest("Missing required field: name")
     try:
-        return msgspec.convert(values, _Fields)
+        return msgspec.convert(values, Fields)
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at `$.")
         raise Invalid(place.rstrip("`") or "name", what) from error

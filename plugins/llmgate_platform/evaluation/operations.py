@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from msgspec import Meta, Struct
 
 from llmgate.plugin.api import BadRequest, Exchange, Principal, Refusal, Reply, StoreError, UpstreamFailed
+from llmgate.plugin.kit.shapes import filled
 
 from ..generate import text_of
 from ..settings import Line
@@ -37,8 +38,8 @@ RUNNING, COMPLETED, FAILED = "RUNNING", "COMPLETED", "FAILED"
 ANSWER_TOKENS = 64
 LEASE_S = 30.0
 BEAT_EVERY_S = 5.0
+DONE = "Evaluation completed successfully"
 STOPPED = "The gate was stopped while it ran."
-METRICS = ("perplexity", "bleu_score", "rouge_score", "response_diversity", "avg_response_length")
 LISTED = 1000
 
 EngineOf = Callable[["Target", "ModelSettings"], "Engine"]
@@ -73,7 +74,7 @@ class Evaluated(Struct, frozen=True):
     samples: int
     score: float | None
     notes: list[str]
-    message: str = "Evaluation completed successfully"
+    message: str
 
 
 class Started(Struct, frozen=True):
@@ -173,19 +174,13 @@ class Evaluations:
         found = await self._shown(evaluation_id)
         if found.status == FAILED:
             raise UpstreamFailed(found.error or "The evaluation failed.")
-        metrics = Metrics(*(getattr(found, name) for name in METRICS))
-        return Reply(
-            Evaluated(
-                found.id, found.model_id, found.eval_name, metrics, found.samples, found.score, found.notes
-            ),
-            201,
-        )
+        return Reply(filled(Evaluated, found, metrics=filled(Metrics, found), message=DONE), 201)
 
     async def everything(self, call: Call) -> EvaluationList:
         """All evaluations."""
         query = sa.select(evaluations).order_by(evaluations.c.id.desc()).limit(LISTED)
         async with self._store.connect() as db:
-            rows = (await db.execute(query)).mappings().all()
+            rows = (await db.execute(query)).all()
         return EvaluationList([self._show(row) for row in rows])
 
     async def get(self, call: Call) -> ShownEvaluation:
@@ -294,23 +289,19 @@ class Evaluations:
     async def _shown(self, evaluation_id: int) -> ShownEvaluation:
         query = sa.select(evaluations).where(evaluations.c.id == evaluation_id)
         async with self._store.connect() as db:
-            row = (await db.execute(query)).mappings().first()
+            row = (await db.execute(query)).first()
         if row is None:
             raise Missing
         return self._show(row)
 
-    def _show(self, row: sa.RowMapping) -> ShownEvaluation:
-        values = {name: row[name] for name in ShownEvaluation.__struct_fields__}
-        values["notes"] = (row["notes"] or "").splitlines()
-        values["created_at"] = iso(row["created_at"])
-        values["completed_at"] = None if row["completed_at"] is None else iso(row["completed_at"])
-        if row["status"] == RUNNING and row["lease_until"] < self._store.clock():
-            values |= {"status": FAILED, "error": STOPPED}
-        return ShownEvaluation(**values)
+    def _show(self, row: sa.Row[Any]) -> ShownEvaluation:
+        gone = row.status == RUNNING and row.lease_until < self._store.clock()
+        values = {"status": FAILED, "error": STOPPED} if gone else {}
+        return filled(ShownEvaluation, row, time=iso, notes=(row.notes or "").splitlines(), **values)
 
 
 def _values(found: Measures) -> dict[str, Any]:
-    metrics = {name: getattr(found, name) for name in (*METRICS, "score")}
+    metrics = {name: getattr(found, name) for name in (*Metrics.__struct_fields__, "score")}
     return {**metrics, "status": COMPLETED, "notes": "\n".join(found.notes) or None}
 
 

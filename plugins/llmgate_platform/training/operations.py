@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
 from llmgate.plugin.api import BadRequest
+from llmgate.plugin.kit.shapes import filled
 
-from ..shapes import Invalid, Missing, id_of, iso, iso_or_none, may_use
+from ..shapes import Invalid, Missing, id_of, iso, may_use
 from .lifecycle import Status, Wanted
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ class Changed(Struct, frozen=True):
     message: str
 
 
+StructT = TypeVar("StructT", bound=Struct)
+
 REFUSED = {
     Wanted.PAUSE: "Job is not running",
     Wanted.RESUME: "Job is not paused",
@@ -171,17 +174,17 @@ class Training:
 
     async def everything(self, call: Call) -> JobList:
         """All jobs."""
-        return JobList([ListedJob(**_shown(job, ListedJob)) for job in await self._queue.all()])
+        return JobList([_shown(ListedJob, job) for job in await self._queue.all()])
 
     async def get(self, call: Call) -> ShownJob:
         """One job. Raises `Missing`."""
         job = await self._found(id_of(call))
-        return ShownJob(**{**_shown(job, ShownJob), "logs": await self._logs(job)})
+        return _shown(ShownJob, job, logs=await self._logs(job))
 
     async def progress(self, call: Call) -> JobProgress:
         """How far a job is. Raises `Missing`."""
         job = await self._found(id_of(call))
-        return JobProgress(**{**_shown(job, JobProgress), "logs": await self._logs(job)})
+        return _shown(JobProgress, job, logs=await self._logs(job))
 
     def steer(self, wanted: Wanted) -> Callable[[AnyCall], Any]:
         """The operation that asks for `wanted`. Raises `Missing`, and `BadRequest` in a state that does not fit."""
@@ -241,11 +244,5 @@ class Training:
         return f"{job.logs}{await self._queue.waiting_for(job)}\n"
 
 
-def _shown(job: Job, kind: type[Struct]) -> dict[str, Any]:
-    values = {name: getattr(job, name) for name in kind.__struct_fields__}
-    times: dict[str, str | None] = {
-        name: iso_or_none(values[name]) for name in ("started_at", "completed_at") if name in values
-    }
-    if "created_at" in values:
-        times["created_at"] = iso(job.created_at)
-    return {**values, **times, "status": job.state.shown}
+def _shown(kind: type[StructT], job: Job, **values: Any) -> StructT:
+    return filled(kind, job, time=iso, status=job.state.shown, **values)

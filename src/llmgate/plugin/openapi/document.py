@@ -179,7 +179,7 @@ def _refusals(operation: AnyOperation) -> Iterator[int]:
     """The statuses of what is refused before the handler is asked: see `Operation`."""
     if operation.body is not None:
         yield from (400, 413)
-        if operation.handler is not None:
+        if operation.handler is not None and ANY not in operation.media_types:
             yield 415
     if operation.query is not None:
         yield 400
