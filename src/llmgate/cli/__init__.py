@@ -25,7 +25,7 @@ COMMANDS = {
     "routes": "List every method and path that the gate takes.",
     "user": "Add users, change them, and list them.",
     "org": "Add organizations, their members, and list them.",
-    "key": "Create, list and revoke API keys.",
+    "key": "Create, list and revoke API keys; bring those of LiteLLM along.",
     "quota": "Set, show, reset and remove quotas.",
     "usage": "Show what was used, from the ledger: the total, groups, or single requests.",
     "reconcile": "Compare the ledger with what the upstreams count themselves, for a while.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..identity.keys import PREFIX
+from . import key_import
 from .administration import Administration, administration
 from .options import json_option
 from .output import Row, print_json, say, show, time_of
@@ -20,7 +21,10 @@ DAY = 86_400
 
 @click.group()
 def command() -> None:
-    """Create, list and revoke API keys."""
+    """Create, list and revoke API keys; bring those of LiteLLM along."""
+
+
+command.add_command(key_import.command)
 
 
 @command.command()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from ..errors import BadRequest, NotFound, Unauthenticated
+from ..errors import BadRequest, Conflict, NotFound, Unauthenticated
 from ..exchange import Principal
 from ..permissions import Permissions, decode, encode
 from ..store.schema import api_keys, memberships, organizations, user_roles, users
@@ -141,21 +141,65 @@ class Keys:
     async def _insert(
         self, conn: AsyncConnection, user_id: int, wanted: NewKey, also: Also | None
     ) -> tuple[Key, str]:
-        now = self._store.clock()
         secret = wanted.prefix + secrets.token_hex(RANDOM_BYTES)
+        key = await self._write(conn, user_id, wanted, hashed=digest(secret).hex(), last_four=secret[-4:])
+        if also is not None:
+            await also(conn, key, secret)
+        return key, secret
+
+    async def _write(
+        self, conn: AsyncConnection, user_id: int, wanted: NewKey, *, hashed: str, last_four: str
+    ) -> Key:
+        now = self._store.clock()
         row = {
             "uuid": str(self._new_id()),
             "user_id": user_id,
-            "hash": digest(secret).hex(),
-            "last_four": secret[-4:],
+            "hash": hashed,
+            "last_four": last_four,
             "created_at": now,
             **wanted.checked(now),
         }
         created = await conn.execute(api_keys.insert().values(row).returning(*_COLUMNS))
-        key = _key(created.one())
-        if also is not None:
-            await also(conn, key, secret)
-        return key, secret
+        return _key(created.one())
+
+    async def adopt(
+        self,
+        hashed: str,
+        name: str,
+        *,
+        user_id: int | None,
+        organization_id: int | None = None,
+        prefix: str = "",
+        last_four: str = "",
+        expires_at: float | None = None,
+        requests_per_minute: int | None = None,
+        permissions: Permissions | None = None,
+        also: Also | None = None,
+    ) -> Key:
+        """A key that somebody else has given out, of which only the SHA-256 (64 hexadecimal digits) is known.
+
+        `prefix` and `last_four` are how people tell it from others. Without a user it is one of the organization
+        itself. Raises as `create` does, and `Conflict` for a key that is here, revoked or not.
+        """
+        wanted = NewKey(name, prefix, organization_id, expires_at, None, requests_per_minute, permissions)
+        async with self._store.change() as conn:  # whoever tried it before it came is no stranger any more
+            if await conn.scalar(sa.select(api_keys.c.id).where(api_keys.c.hash == hashed)):
+                raise Conflict("This key is here already.")
+            if user_id is None:
+                assert organization_id is not None, "a key belongs to somebody"
+                user_id = await service_user(self._store, conn, organization_id, self._new_id)
+            elif not await conn.scalar(_owner(user_id, organization_id)):
+                raise NotFound("There is no such user, or not in this organization.")
+            key = await self._write(conn, user_id, wanted, hashed=hashed, last_four=last_four)
+            if also is not None:
+                await also(conn, key, "")
+            return key
+
+    async def by_hash(self, hashed: str) -> Key | None:
+        """The key with this SHA-256, revoked or not; None if there is none."""
+        async with self._store.connect() as conn:
+            row = (await conn.execute(sa.select(*_COLUMNS).where(api_keys.c.hash == hashed))).first()
+        return None if row is None else _key(row)
 
     def cached(self, secret: str) -> Principal | None:
         """The principal of `secret`, if it was verified since anything last changed; None says nothing."""

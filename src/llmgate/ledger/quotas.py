@@ -38,8 +38,13 @@ class Quotas:
                 await self._refuse_more(db, subject, allotment)
             return await self.give(db, subject, allotment)
 
-    async def give(self, db: AsyncConnection, subject: Subject, allotment: Allotment) -> Balance:
-        """`set` as a part of the transaction `db`, for a subject that is made in it: nobody knows it yet."""
+    async def give(
+        self, db: AsyncConnection, subject: Subject, allotment: Allotment, *, used: int = 0
+    ) -> Balance:
+        """`set` as a part of the transaction `db`, for a subject that is made in it: nobody knows it yet.
+
+        `used` is what was used of it in this window before it came here.
+        """
         if not 0 <= allotment.limit <= MAX_AMOUNT or not 0 <= allotment.overdraft <= MAX_AMOUNT:
             raise BadRequest(f"A limit must be from 0 to {MAX_AMOUNT}.", param="limit")
         now = self._store.clock()
@@ -54,7 +59,9 @@ class Quotas:
         if row is None:
             start, _ = allotment.bounds(now)
             await db.execute(
-                sa.insert(quotas).values(**identity_of(subject, allotment), **values, window_start=start)
+                sa.insert(quotas).values(
+                    **identity_of(subject, allotment), **values, window_start=start, used=used
+                )
             )
         else:
             await db.execute(sa.update(quotas).where(quotas.c.id == row["id"]).values(**values))
