@@ -26,7 +26,7 @@ LAYERS = (
     {"ledger"},
     {"config", "store", "usage"},
     {"backends", "permissions"},
-    {"errors", "words"},
+    {"background", "errors", "words"},
 )
 """From the top down: each room knows those below it, and none beside it or above. No exemptions."""
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from llmgate.plugin.api import NotFound, RouteSettings, UpstreamFailed
+from llmgate.plugin.api import NotFound, RouteSettings, Stamped, UpstreamFailed
 
 from .registry import API, Registry
 from .serving import Serving
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from llmgate.plugin.api import DynamicUpstreams, Store, UpstreamSettings
 
     from .registry import Deployment
-
-RECHECK_S = 60.0
-"""Seconds after which rows are read again although nobody announced a change."""
 
 LATEST = ":latest"
 """The tag that Ollama adds to a model's name that has none."""
@@ -46,16 +43,11 @@ class Fleet:
         self._settings_of = settings_of
         self._route = route
         self._serving: dict[int, Serving] = {}
-        self._stamp: int | None = None
-        self._read_again_at = 0.0
-        self._reading = asyncio.Lock()
+        self._up_to_date = Stamped(store, self._read)
 
     async def active(self) -> Sequence[Serving]:
         """What serves now, oldest first."""
-        if self._outdated():
-            async with self._reading:
-                if self._outdated():
-                    await self._read()
+        await self._up_to_date.get()
         return list(self._serving.values())
 
     async def one(self, deployment_id: int) -> Serving:
@@ -98,12 +90,7 @@ class Fleet:
         active = await self.active()
         return [serving for serving in active if serving.healthy] or active
 
-    def _outdated(self) -> bool:
-        moved = self._store.changes.current() != self._stamp
-        return moved or self._store.clock() >= self._read_again_at
-
     async def _read(self) -> None:
-        stamp = self._store.changes.current()
         wanted = {each.id: each for each in await self.registry.all() if each.is_active}
         for gone in [old for old in self._serving.values() if not old.serves(wanted.get(old.deployment_id))]:
             del self._serving[gone.deployment_id]
@@ -111,7 +98,6 @@ class Fleet:
         self._serving = {
             each.id: self._serving.get(each.id) or await self._serve(each) for each in wanted.values()
         }
-        self._stamp, self._read_again_at = stamp, self._store.clock() + RECHECK_S
 
     async def _serve(self, deployment: Deployment) -> Serving:
         settings = self._settings_of(deployment.url)

@@ -6,10 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import httpx
-import msgspec
-from msgspec import Struct
 
-from llmgate.plugin.api import UpstreamFailed
+from llmgate.plugin.api import UpstreamFailed, cards_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -23,16 +21,6 @@ LIST_TIMEOUT_S = 5.0
 """Seconds that a deployment may take to list its models."""
 BELIEVED_S = 10.0
 """Seconds for which the list is believed, or that there was none."""
-
-
-class _Card(Struct):
-    id: str
-
-
-class _Listing(Struct):
-    """OpenAI's list of models; of an Ollama without models `data` is null."""
-
-    data: list[_Card] | None = None
 
 
 class Serving:
@@ -82,10 +70,9 @@ class Serving:
         try:
             answer = await self._http.get(self._url + LIST_PATH, timeout=LIST_TIMEOUT_S)
             answer.raise_for_status()
-            listing = msgspec.json.decode(answer.content, type=_Listing)
-        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            return [card["id"] for card in cards_of(answer.content)]
+        except (httpx.HTTPError, ValueError) as error:
             raise self._silent() from error
-        return [card.id for card in listing.data or ()]
 
     def _silent(self) -> UpstreamFailed:
         return UpstreamFailed(f"The deployment {self.deployment_id} does not say which models it has.")

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta, Struct
 
-from llmgate.plugin.api import Answer, ErrorShape, QuotaExhausted, RateLimited, Refusal, UpstreamFailed
+from llmgate.plugin.api import (
+    Answer,
+    ErrorShape,
+    QuotaExhausted,
+    RateLimited,
+    Refusal,
+    UpstreamFailed,
+    json_answer,
+)
 from llmgate.plugin.kit.formats import rfc3339
 
 Tokens = Annotated[int, Meta(ge=1, le=10_000)]
@@ -74,7 +81,6 @@ def guides_shape(clock: Callable[[], float]) -> ErrorShape:
         else:
             wait = refusal.retry_after if isinstance(refusal, RateLimited) else None
             body = Problem(refusal.message, now, wait)
-        headers = [(b"content-type", b"application/json"), *refusal.headers]
-        return refusal.answer_status, headers, msgspec.json.encode(body)
+        return json_answer(refusal, body)
 
     return shape

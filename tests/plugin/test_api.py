@@ -105,6 +105,7 @@ Services
 Session
 Sessions
 Several
+Stamped
 Store
 StoreError
 Subject
@@ -130,6 +131,7 @@ Window
 __version__
 answer
 api_keys_table
+cards_of
 convert_table
 data_of
 detail_shape
@@ -140,6 +142,7 @@ extra_remedy
 id_column
 memberships_table
 job_leases_table
+json_answer
 load_config
 meter_for
 name_of
@@ -151,7 +154,10 @@ parse_request
 partial_index
 read_body
 read_json
+repeat
 required_column
+running
+send_json
 send_reply
 subjects_of
 unless_gone

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import httpx
 import msgspec
 
+from .model_cards import cards_of
+
 if TYPE_CHECKING:
     from .dialect import Dialect
     from .upstream import Upstream
@@ -43,10 +45,6 @@ class _Card(msgspec.Struct):
         """The tokens that it says a prompt and an answer may have together."""
         of_llama = self.meta.n_ctx if self.meta is not None else None
         return self.max_model_len or of_llama or self.context_length or self.context_window
-
-
-class _Cards(msgspec.Struct):
-    data: list[_Card] = []
 
 
 class ContextLengths:
@@ -104,8 +102,8 @@ class ContextLengths:
                     replica.origin.url + self._path, headers=self._upstream.own_headers(), timeout=TIMEOUT
                 )
             answer.raise_for_status()
-            cards = msgspec.json.decode(answer.content, type=_Cards).data
-        except (httpx.HTTPError, msgspec.MsgspecError, RecursionError, TimeoutError) as error:
+            cards = msgspec.convert(cards_of(answer.content), list[_Card])
+        except (httpx.HTTPError, ValueError, TimeoutError) as error:
             log.warning("upstream %s: its models could not be read: %r", self._upstream.name, error)
             return None
         return {card.id: card.context for card in cards if card.context}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..errors import answer
+from ..errors import answer, send_json
 from .catalog import unknown_model
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ class ModelCards:
             if self._allowed is None or name in self._allowed
         }
         if not wanted:
-            await _send_json(scope, send, {"object": "list", "data": list(cards.values())})
+            await send_json(scope, send, {"object": "list", "data": list(cards.values())})
         elif wanted in cards:
-            await _send_json(scope, send, cards[wanted])
+            await send_json(scope, send, cards[wanted])
         else:
             await answer(scope, send, unknown_model(wanted, list(cards)))
 
@@ -82,7 +82,7 @@ class ModelCards:
         if cards is None:
             await upstream.replay(send)
         elif wanted in cards:
-            await _send_json(scope, send, cards[wanted])
+            await send_json(scope, send, cards[wanted])
         else:
             await answer(scope, send, unknown_model(wanted, ()))
 
@@ -94,7 +94,7 @@ class ModelCards:
             await upstream.replay(send)
         else:
             whole = msgspec.json.decode(upstream.body)
-            await _send_json(scope, send, {**whole, "data": list(cards.values())})
+            await send_json(scope, send, {**whole, "data": list(cards.values())})
 
     def _cards(self, upstream: _Collected) -> dict[str, Any] | None:
         """Model cards by the names that clients use; None if the upstream did not answer with a list."""
@@ -131,10 +131,3 @@ class _Collected:
     async def replay(self, send: Send) -> None:
         for message in self._messages:
             await send(message)
-
-
-async def _send_json(scope: Scope, send: Send, value: object) -> None:
-    body = msgspec.json.encode(value)
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from ..backends.dialect import DIALECTS
+from ..background import repeat, running
 from ..config import ASGI_APP, Address, Config, convert_table
 from ..errors import ConfigError, StoreError
 from ..identity import Identity, PasswordRules
@@ -264,17 +265,10 @@ async def _flushing(runtime: Runtime, identity: Identity) -> AsyncIterator[None]
         except StoreError as error:
             log.warning("uses of keys are not written yet: %s", error)
 
-    async def flush_often() -> None:
-        while True:
-            await asyncio.sleep(FLUSH_INTERVAL_S)
-            await flush()
-
-    task = asyncio.create_task(flush_often(), name="llmgate-flush")
     try:
-        yield
+        async with running(repeat(flush, FLUSH_INTERVAL_S), name="llmgate-flush"):
+            yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         await flush()
 
 

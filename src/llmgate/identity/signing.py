@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import sqlalchemy as sa
 
 from ..store.schema import signing_keys
-from .credential_cache import RECHECK_S
+from ..store.stamped import Stamped
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -48,9 +48,7 @@ class SigningKeys:
         self._store = store
         self._algorithm = algorithm
         self._new_id = new_id
-        self._keys: dict[str, SigningKey] = {}
-        self._stamp: int | None = None
-        self._reread_at = 0.0
+        self._keys = Stamped(store, self._read_all)
 
     async def current(self) -> SigningKey:
         """The key to sign with, made now if there is none yet."""
@@ -58,11 +56,8 @@ class SigningKeys:
 
     async def verifying(self, kid: str) -> SigningKey | None:
         """The key called `kid`, unless it is unknown or retired."""
-        now = self._store.clock()
-        if self._stamp != self._store.changes.current() or now >= self._reread_at:
-            await self.all()
-        key = self._keys.get(kid)
-        return None if key is None or key.retired(now) else key
+        key = (await self._keys.get()).get(kid)
+        return None if key is None or key.retired(self._store.clock()) else key
 
     async def rotate(self, keep: float) -> None:
         """Sign with a new key from now on; the present ones verify for `keep` more seconds."""
@@ -70,11 +65,11 @@ class SigningKeys:
 
     async def all(self) -> dict[str, SigningKey]:
         """Every key by its id, newest last, as the store has them now."""
-        stamp = self._store.changes.current()
+        return await self._keys.refresh()
+
+    async def _read_all(self) -> dict[str, SigningKey]:
         async with self._store.connect() as conn:
-            self._keys = await _read(conn)
-        self._stamp, self._reread_at = stamp, self._store.clock() + RECHECK_S
-        return self._keys
+            return await _read(conn)
 
     def _signing(self, keys: dict[str, SigningKey]) -> SigningKey | None:
         fit = [key for key in keys.values() if key.algorithm == self._algorithm and key.retires_at is None]

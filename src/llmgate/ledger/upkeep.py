@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
+from ..background import running
 from ..errors import StoreError
 from .model import Outcome
 
@@ -47,15 +49,15 @@ class Upkeep:
         self._timer = timer
         self._seen = changes.current()
         self._heartbeat_at = timer()
+        self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self.recover()
-        self._task = asyncio.create_task(self._run(), name="llmgate-ledger-upkeep")
+        await self._running.enter_async_context(running(self._run(), name="llmgate-ledger-upkeep"))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await self._running.aclose()
 
     async def recover(self) -> None:
         """Write what dead workers of this host have left into the ledger, and return what they had leased.

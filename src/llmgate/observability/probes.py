@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import httpx
-import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from ..errors import send_json, send_whole
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("llmgate")
 
 
+UNCACHED = ((b"cache-control", b"no-store"),)
+
+
 class Alive:
     """`/healthz`: 200 while the event loop turns."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        await _send(scope, send, 200, b"application/json", b'{"status":"ok"}')
+        await send_json(scope, send, {"status": "ok"}, headers=UNCACHED)
 
 
 class Ready:
@@ -64,7 +68,7 @@ class Ready:
             **({} if self._limits is None else {"limits": "ok" if limits else "unavailable"}),
             "upstreams": upstreams,
         }
-        await _send(scope, send, 200 if ready else 503, b"application/json", msgspec.json.encode(message))
+        await send_json(scope, send, message, status=200 if ready else 503, headers=UNCACHED)
 
 
 class Failing(Protocol):
@@ -100,7 +104,8 @@ class Scrape:
         """ASGI."""
         others = b"" if self._app_metrics is None else await self._app_metrics()
         own = generate_latest(self._registry)
-        await _send(scope, send, 200, CONTENT_TYPE_LATEST.encode(), others + own)
+        headers = [*UNCACHED, (b"content-type", CONTENT_TYPE_LATEST.encode())]
+        await send_whole(scope, send, 200, headers, others + own)
 
 
 class InnerMetrics:
@@ -122,13 +127,3 @@ class InnerMetrics:
             return b""
         is_text = answer.headers.get("content-type", "").startswith("text/plain")
         return answer.content if answer.is_success and is_text else b""
-
-
-async def _send(scope: Scope, send: Send, status: int, content_type: bytes, body: bytes) -> None:
-    headers = [
-        (b"content-type", content_type),
-        (b"content-length", b"%d" % len(body)),
-        (b"cache-control", b"no-store"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})

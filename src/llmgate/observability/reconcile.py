@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import httpx
 
 from ..backends.dialect import DIALECTS
+from ..background import running
 from ..errors import GateError, StoreError, UpstreamFailed
 from ..ledger import Filter, Reports
 
@@ -130,19 +131,14 @@ async def comparing(
     async with AsyncExitStack() as stack:
         for name, settings in upstreams.items():
             assert interval is not None
-            task = asyncio.create_task(watch(name, settings, interval), name=f"llmgate-reconcile-{name}")
-            stack.push_async_callback(_ended, task)
-            stack.callback(task.cancel)
+            watching = watch(name, settings, interval)
+            await stack.enter_async_context(running(watching, name=f"llmgate-reconcile-{name}"))
         yield
 
 
 def next_window(now: float, interval: float) -> tuple[float, float]:
     """Seconds until the next multiple of `interval`, and for how long to count then: the one after begins in time."""
     return interval - now % interval, max(interval / 2, interval - SETTLE_FOR - 1.0)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _counted(name: str, settings: Upstream, http: httpx.AsyncClient) -> list[Tokens]:

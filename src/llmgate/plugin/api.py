@@ -12,7 +12,9 @@ Two things are called otherwise than in their rooms, where the short name would 
 from .. import __version__
 from ..backends.dialect import DIALECTS, Dialect
 from ..backends.endpoint import Endpoint
+from ..backends.model_cards import cards_of
 from ..backends.request import ModelRequest, parse_request
+from ..background import repeat, running
 from ..config import BaseUrl, Config, Model, Name, Network, Secret, SecretUrl, UrlPath, convert_table
 from ..config import Health as HealthSettings
 from ..config import Route as RouteSettings
@@ -48,7 +50,9 @@ from ..errors import (
     answer,
     detail_shape,
     extra_remedy,
+    json_answer,
     openai_shape,
+    send_json,
 )
 from ..exchange import Exchange, Principal, exchange_of, new_id, read_body
 from ..identity import (
@@ -107,6 +111,7 @@ from ..store.schema import usage as usage_table
 from ..store.schema import user_roles as user_roles_table
 from ..store.schema import users as users_table
 from ..store.sealed import Place, SealedBox
+from ..store.stamped import Stamped
 from ..usage.meter import meter_for
 from ..usage.model import Certainty, Reading, Usage
 from ..usage.sse import EventSplitter, data_of
@@ -221,6 +226,7 @@ __all__ = [
     "Session",
     "Sessions",
     "Several",
+    "Stamped",
     "Store",
     "StoreError",
     "Subject",
@@ -246,6 +252,7 @@ __all__ = [
     "__version__",
     "answer",
     "api_keys_table",
+    "cards_of",
     "convert_table",
     "data_of",
     "detail_shape",
@@ -255,6 +262,7 @@ __all__ = [
     "extra_remedy",
     "id_column",
     "job_leases_table",
+    "json_answer",
     "load_config",
     "memberships_table",
     "meter_for",
@@ -267,7 +275,10 @@ __all__ = [
     "partial_index",
     "read_body",
     "read_json",
+    "repeat",
     "required_column",
+    "running",
+    "send_json",
     "send_reply",
     "subjects_of",
     "unless_gone",

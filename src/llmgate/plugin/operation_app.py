@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..errors import ClientGone, Refusal, UnsupportedMediaType, answer
+from ..errors import ClientGone, Refusal, UnsupportedMediaType, answer, send_whole
 from ..exchange import read_body
 from .call import ANY, FORM, MULTIPART, AnyCall, Call, Reply
 from .reading import media_type_of, read_json, read_pairs
@@ -80,7 +79,4 @@ async def send_reply(scope: Scope, send: Send, reply: Reply) -> None:
     if reply.value is not None:
         body = msgspec.json.encode(reply.value)
         headers.append((b"content-type", b"application/json"))
-    if reply.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
-        headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
+    await send_whole(scope, send, reply.status, headers, body)

@@ -9,10 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import httpx
+
+from ..background import repeat, running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -57,27 +61,26 @@ class HealthChecks:
         self._http = http
         self._sleep = sleep
         self._uniform = uniform
-        self._tasks: list[asyncio.Task[None]] = []
+        self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
         for upstream in self._upstreams:
             for replica in upstream.replicas:
                 replica.checked_by = self
-        self._tasks = [loop.create_task(self._watch(*item)) for item in self._upstreams.items()]
+        watching = (self._watch(*item) for item in self._upstreams.items())
+        await self._running.enter_async_context(running(*watching, name="llmgate-health"))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._running.aclose()
 
     async def _watch(self, upstream: Upstream, settings: HealthSettings) -> None:
-        while True:
-            await self.check(upstream)
-            await self._sleep(settings.interval * self._uniform(1 - JITTER, 1 + JITTER))
+        def pause() -> float:
+            return settings.interval * self._uniform(1 - JITTER, 1 + JITTER)
+
+        await repeat(partial(self.check, upstream), pause, at_once=True, sleep=self._sleep)
 
     async def check(self, upstream: Upstream) -> None:
         """One round over the replicas of `upstream`."""

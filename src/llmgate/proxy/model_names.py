@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import httpx
 import msgspec
+
+from ..backends.model_cards import Card, cards_of
+from ..background import running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -32,14 +36,6 @@ MAX_CARD = 16 * 1024
 """Bytes of what is said of one model."""
 
 
-Card = dict[str, Any]
-"""What a backend says of a model, as it says it."""
-
-
-class _List(msgspec.Struct):
-    data: list[Card] | None = None
-
-
 class ModelNames:
     """`async with ModelNames({upstream: path}, http=client):` keeps `Upstream.model_names` up to date.
 
@@ -56,19 +52,17 @@ class ModelNames:
         self._upstreams = upstreams
         self._http = http
         self._sleep = sleep
-        self._tasks: list[asyncio.Task[None]] = []
+        self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._watch(upstream)) for upstream in self._upstreams]
+        watching = (self._watch(upstream) for upstream in self._upstreams)
+        await self._running.enter_async_context(running(*watching, name="llmgate-models"))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._running.aclose()
 
     async def _watch(self, upstream: Upstream) -> None:
         while True:
@@ -112,10 +106,8 @@ async def ask_models(upstream: Upstream, replica: Replica, path: str, *, http: h
         return Listed(None, False, found)
     replica.takes_key(upstream.name)
     try:
-        cards = msgspec.json.decode(answer.content, type=_List).data or []
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return Listed(None, True, found)
-    if not all(isinstance(card.get("id"), str) for card in cards):
+        cards = cards_of(answer.content)
+    except ValueError:
         return Listed(None, True, found)
     return Listed({card["id"]: card for card in cards if _is_usable(card["id"], card)}, True, found)
 

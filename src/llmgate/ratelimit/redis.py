@@ -6,13 +6,13 @@ decides (see `ratelimit.limit`). Time is that of the Redis server: hosts' clocks
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 from collections import defaultdict
 from itertools import count
 from typing import cast
 
+from ..background import repeat
 from ..errors import StoreError
 from .leaky_bucket import Level
 from .redis_pipe import RedisPipe, Script
@@ -192,11 +192,13 @@ class RedisSlots:
 
         Redis is asked even where nothing is held: that it is away is known before a request needs it.
         """
-        while True:
-            try:
-                await self._redis.run("PING")
-                await self.renew()
-            except StoreError as error:
-                if self._held:
-                    log.warning("leases of slots are not renewed: %s", error)
-            await asyncio.sleep(RENEW_INTERVAL_S)
+
+        async def renew() -> None:
+            await self._redis.run("PING")
+            await self.renew()
+
+        def failed(error: Exception) -> None:
+            if self._held:
+                log.warning("leases of slots are not renewed: %s", error)
+
+        await repeat(renew, RENEW_INTERVAL_S, at_once=True, failed={StoreError: failed})

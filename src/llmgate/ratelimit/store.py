@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from limits.errors import ConfigurationError
 from limits.storage import storage_from_string
 
+from ..background import running
 from ..errors import ConfigError, extra_remedy
 from .availability import Availability
 from .leaky_bucket import LeakyBucket
@@ -88,15 +88,9 @@ async def _in_redis(
     assert isinstance(storage, RedisStorage)
     stack.push_async_callback(storage.aclose)
     slots = RedisSlots(storage.pipe, prefix=prefix)
-    renewing = asyncio.create_task(slots.renew_often(), name="llmgate-slots")
-    stack.push_async_callback(_cancel, renewing)
+    await stack.enter_async_context(running(slots.renew_often(), name="llmgate-slots"))
     buckets = LeakyBucket(storage, fail_open=fail_open)
     return LimitsStore(storage, slots, buckets, fail_open, storage.pipe.availability)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def _foreign(url: str, scheme: str, timeout: float) -> Storage:

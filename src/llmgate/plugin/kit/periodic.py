@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ..api import StoreError, job_leases_table
+from ..api import StoreError, job_leases_table, running
 
 if TYPE_CHECKING:
     from ..api import Store
@@ -98,12 +98,10 @@ async def periodic(
         assert store is not None, "whose turn it is stands in the store"
         lease = Lease(store, name)
     wake = asyncio.Event()
-    task = asyncio.create_task(_rounds(name, work, lease, every, wake), name=f"llmgate-{name}")
     try:
-        yield wake.set
+        async with running(_rounds(name, work, lease, every, wake), name=f"llmgate-{name}"):
+            yield wake.set
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         if lease is not None:
             with suppress(StoreError):  # it runs out by itself
                 await lease.release()

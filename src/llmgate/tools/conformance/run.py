@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from ...backends.model_cards import cards_of
 from ...errors import ConfigError
 from ...proxy.engines.base import Engine, Origin, Timeouts, UpstreamError, UpstreamRequest
 from .compare import Answer, added, differences
@@ -98,8 +97,8 @@ async def first_model(engine: Engine, backend: Target) -> str:
     while piece := await response.read():
         body += piece
     try:
-        return str(msgspec.json.decode(body)["data"][0]["id"])
-    except (msgspec.DecodeError, KeyError, IndexError, TypeError) as error:
+        return str(cards_of(body)[0]["id"])
+    except (ValueError, IndexError) as error:
         where = f"{backend.origin.url}/v1/models: status {response.status}, and no list of models"
         raise ConfigError([f"{where}: name one with --model"]) from error
 

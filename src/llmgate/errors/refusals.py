@@ -1,4 +1,4 @@
-"""Every error llmgate raises on purpose, in one shallow tree, and how each looks on the wire.
+"""Every error llmgate raises on purpose, in one shallow tree.
 
     GateError
     ├── ConfigError          gate.toml cannot be used: carries every problem found, each with its place
@@ -25,18 +25,10 @@ request's route speaks (`Exchange.error_shape`); OpenAI's shape where nobody sai
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, ClassVar
-
-import msgspec
-
-if TYPE_CHECKING:
-    from starlette.types import Scope, Send
+from collections.abc import Iterable
+from typing import ClassVar
 
 Header = tuple[bytes, bytes]
-Answer = tuple[int, list[Header], bytes]
-"""A whole response: status, headers without content-length, body."""
 
 
 class GateError(Exception):
@@ -251,108 +243,3 @@ class Unavailable(Refusal):
     type = "api_error"
     code = "unavailable"
     reason = "unavailable"
-
-
-ErrorShape = Callable[[Refusal], Answer]
-"""Turns a refusal into the answer that a surface's guide shows."""
-
-
-class OpenAIErrorFields(msgspec.Struct, frozen=True):
-    """What went wrong: for people, as a class, in which field of the request, and for programs."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class OpenAIError(msgspec.Struct, frozen=True):
-    """The error body of OpenAI's API."""
-
-    error: OpenAIErrorFields
-
-
-class Detail(msgspec.Struct, frozen=True):
-    """The error body of FastAPI's applications."""
-
-    detail: str
-
-
-def openai_shape(refusal: Refusal) -> Answer:
-    """A refusal as `OpenAIError`."""
-    error = OpenAIErrorFields(refusal.message, refusal.type, refusal.param, refusal.answer_code)
-    body = msgspec.json.encode(OpenAIError(error))
-    return refusal.answer_status, [(b"content-type", b"application/json"), *refusal.headers], body
-
-
-class AnthropicErrorFields(msgspec.Struct, frozen=True):
-    """What went wrong, as a class and for people."""
-
-    type: str
-    message: str
-
-
-class AnthropicError(msgspec.Struct, frozen=True):
-    """The error body of Anthropic's API (https://docs.anthropic.com/en/api/errors)."""
-
-    error: AnthropicErrorFields
-    type: str = "error"
-
-
-ANTHROPIC_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    405: "invalid_request_error",
-    409: "invalid_request_error",
-    413: "request_too_large",
-    415: "invalid_request_error",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
-"""Anthropic's classes of errors by status; others are `api_error`."""
-
-
-def anthropic_shape(refusal: Refusal) -> Answer:
-    """A refusal as `AnthropicError`."""
-    kind = ANTHROPIC_TYPES.get(refusal.answer_status, "api_error")
-    body = msgspec.json.encode(AnthropicError(AnthropicErrorFields(kind, refusal.message)))
-    return refusal.answer_status, [(b"content-type", b"application/json"), *refusal.headers], body
-
-
-_MESSAGES = re.compile(r"(?:^|/)messages(?:/count_tokens|/batches(?:/.*)?)?/?$")
-"""Paths of Anthropic's API; OpenAI's threads have messages, too."""
-
-
-def shape_for(shape: ErrorShape, path: str) -> ErrorShape:
-    """The shape of errors at `path` of a route whose own is `shape`: Anthropic's where its API is asked."""
-    is_anthropic = shape is openai_shape and _MESSAGES.search(path) and "/threads/" not in path
-    return anthropic_shape if is_anthropic else shape
-
-
-def detail_shape(refusal: Refusal) -> Answer:
-    """A refusal as `Detail`."""
-    body = msgspec.json.encode(Detail(refusal.message))
-    return refusal.answer_status, [(b"content-type", b"application/json"), *refusal.headers], body
-
-
-async def answer(scope: Scope, send: Send, refusal: Refusal) -> None:
-    """Send `refusal` in the shape that this request's route speaks, and note its reason for the metrics.
-
-    A WebSocket is closed before it opens, which servers turn into a 403.
-    """
-    exchange = scope.get("llmgate")
-    shape: ErrorShape = openai_shape
-    if exchange is not None:
-        exchange.refused = refusal.reason
-        shape = exchange.error_shape
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": refusal.reason})
-        return
-    status, headers, body = shape_for(shape, scope.get("path", ""))(refusal)
-    headers = [*headers, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body if scope["method"] != "HEAD" else b""})
