@@ -212,5 +212,5 @@ def test_settings_that_give_away_what_they_sell_are_warned_of_where_strangers_co
             "routes[0]: anybody may register (llmgate_accounts), and no quota bounds" in w for w in warnings
         )
         assert any(":10: plugins.llmgate_accounts.max_token_limit: without it" in w for w in warnings) is (
-            count == 2
+            count == 3
         )

@@ -369,8 +369,9 @@ class Upstream(Struct, frozen=True, kw_only=True):
     heartbeat_interval: Annotated[
         Seconds | None,
         doc(
-            "Seconds between comments that keep an event stream alive from its head to its first event, for proxies "
-            "and clients that give up on silence; without it, none."
+            "Seconds between comments that keep an event stream alive until its first event, for proxies and clients "
+            "that give up on silence; without it, none. They may begin before the backend answers: an error of its "
+            "is an event of the stream then."
         ),
     ] = None
     models: Annotated[

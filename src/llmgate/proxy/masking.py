@@ -1,69 +1,78 @@
-"""The gate's own key in what a backend answers: some quote it in their errors, and callers must not see it."""
+"""The gate's own secrets in what a backend answers: some quote its key in their errors, and callers must not see it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from ..errors import Header
-    from .engines.base import UpstreamResponse
 
 MASK = b"*"
 
 
-class Masker:
-    """Puts `*` in the place of each byte of `secret` in what is fed to it: lengths stay as they are announced."""
+class Secrets:
+    """What no caller may see, in every way of writing that answers have: as it is, in JSON, in a URL."""
 
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
-        self._mask = MASK * len(secret)
+    def __init__(self, secrets: Iterable[bytes] = ()) -> None:
+        spellings = {
+            spelling
+            for secret in secrets
+            for spelling in (secret, secret.replace(b"/", rb"\/"), quote(secret, safe="").encode())
+        }
+        self.spellings = sorted(spellings, key=len, reverse=True)
+        self.letters = frozenset(byte for spelling in spellings for byte in spelling)
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.spellings)
+
+    def masked(self, data: bytes) -> bytes:
+        """`data` with `*` in the place of each byte of a secret: lengths stay as they are announced."""
+        for secret in self.spellings:
+            if secret in data:
+                data = data.replace(secret, MASK * len(secret))
+        return data
+
+    def masked_headers(self, headers: list[Header]) -> list[Header]:
+        """The same of headers' values."""
+        return [(name, self.masked(value)) for name, value in headers] if self.spellings else headers
+
+
+class Masker:
+    """Masks what is fed to it piece by piece, wherever the pieces are cut."""
+
+    __slots__ = ("_kept", "_secrets")
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
         self._kept = b""
 
     def feed(self, data: bytes) -> bytes:
-        """`data`, and what was kept before, without the end that may begin the secret."""
-        data = (self._kept + data).replace(self._secret, self._mask)
-        keep = self._overlap(data)
-        self._kept = data[len(data) - keep :]
-        return data[: len(data) - keep]
+        """`data`, and what was kept before, without the end that may begin a secret.
+
+        A piece that ends as events do, and has no secret in it, comes back as it is.
+        """
+        if self._kept:
+            data = self._kept + data
+            self._kept = b""
+        data = self._secrets.masked(data)
+        if not data or data[-1] not in self._secrets.letters:
+            return data
+        keep = max(_overlap(data, secret) for secret in self._secrets.spellings)
+        if keep:
+            self._kept = data[-keep:]
+            return data[:-keep]
+        return data
 
     def flush(self) -> bytes:
         """What was kept: nothing more comes."""
         kept, self._kept = self._kept, b""
         return kept
 
-    def _overlap(self, data: bytes) -> int:
-        """The length of the longest end of `data` that begins the secret."""
-        longest = min(len(data), len(self._secret) - 1)
-        return next((size for size in range(longest, 0, -1) if self._secret.startswith(data[-size:])), 0)
 
-
-class MaskedResponse:
-    """An `UpstreamResponse` whose headers and body do not show `secret`."""
-
-    def __init__(self, response: UpstreamResponse, secret: bytes) -> None:
-        self._response = response
-        self._masker = Masker(secret)
-        self._flushed = False
-        mask = MASK * len(secret)
-        self.status = response.status
-        self.headers: list[Header] = [(name, value.replace(secret, mask)) for name, value in response.headers]
-
-    @property
-    def ended(self) -> bool:
-        """See `UpstreamResponse`."""
-        return self._flushed
-
-    async def read(self) -> bytes:
-        """See `UpstreamResponse`."""
-        while True:
-            piece = await self._response.read()
-            shown = self._masker.feed(piece)
-            if not piece or self._response.ended:
-                self._flushed = True
-                return shown + self._masker.flush()
-            if shown:
-                return shown
-
-    def abort(self) -> None:
-        """See `UpstreamResponse`."""
-        self._response.abort()
+def _overlap(data: bytes, secret: bytes) -> int:
+    """The length of the longest end of `data` that begins `secret`."""
+    longest = min(len(data), len(secret) - 1)
+    return next((size for size in range(longest, 0, -1) if secret.startswith(data[-size:])), 0)

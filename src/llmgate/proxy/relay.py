@@ -13,6 +13,7 @@ from urllib.parse import quote
 from ..errors import BadRequest, ClientGone, NotFound, Refusal, answer
 from ..exchange import exchange_of, too_large
 from .attempts import Attempts
+from .early_stream import EarlyStream
 from .engine_control import REFUSED, controls_engine
 from .engines.base import UpstreamRequest
 from .headers import forwarded_headers, request_headers
@@ -82,6 +83,8 @@ class Relay:
         self._upstream_path = upstream_path.rstrip("/").encode("ascii")
         self._max_body = max_body
         self._via = via
+        beats = [each.upstream.timeouts.heartbeat for each in (self._outlet, *others.values())]
+        self._heartbeat = min((beat for beat in beats if beat is not None), default=None)
         self._watch = DisconnectWatcher()
         self._upstream_path_of = lru_cache(PATHS)(self._judged)
 
@@ -92,6 +95,9 @@ class Relay:
                 await send({"type": "websocket.close", "code": 1008, "reason": "only HTTP is relayed"})
             return
         exchange = exchange_of(scope)
+        early = self._early(exchange, send)
+        if early is not None:
+            send = early.send
         try:
             # No variable here holds the request or its body: this call lasts as long as the answer.
             await ProxiedRequest(exchange, receive, send).run(
@@ -101,6 +107,15 @@ class Relay:
             await answer(scope, send, refusal)
         except ClientGone:
             return
+        finally:
+            if early is not None:
+                early.close()
+
+    def _early(self, exchange: Exchange, send: Send) -> EarlyStream | None:
+        """Who asked for a stream hears from us before the upstream does anything, where that is wanted."""
+        if self._heartbeat is None or exchange.model_request is None or not exchange.model_request.stream:
+            return None
+        return EarlyStream(send, self._heartbeat)
 
     def _attempts(self, scope: Scope, exchange: Exchange, receive: Receive, first: Message) -> Attempts:
         if first["type"] == "http.disconnect":

@@ -16,6 +16,7 @@ from ..exchange import too_large
 from .engines.base import UpstreamError
 from .event_stream import EventStream, is_event_stream, unbuffered
 from .headers import response_headers
+from .masking import Masker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -137,7 +138,7 @@ class ProxiedRequest:
             lease, upstream = await self._answered(attempts)
             del attempts  # the request's body need not be kept for as long as the answer takes
             self._exchange.release()
-            await self._forward(lease.response, upstream.timeouts.heartbeat)
+            await self._forward(lease.response, upstream)
         except asyncio.CancelledError:
             if (
                 self._lease is not None
@@ -192,13 +193,14 @@ class ProxiedRequest:
         self._lease = await upstream.send(again, exchange)
         return self._lease
 
-    async def _forward(self, response: UpstreamResponse, heartbeat: float | None) -> None:
+    async def _forward(self, response: UpstreamResponse, upstream: Upstream) -> None:
         send, status = self._send, response.status
-        headers = response_headers(response.headers, status)
+        headers = upstream.secrets.masked_headers(response_headers(response.headers, status))
+        masker = Masker(upstream.secrets) if upstream.secrets else None
         reader: UpstreamResponse | EventStream = response
         if is_event_stream(headers):
             headers = unbuffered(headers)
-            reader = self._events = EventStream(response, heartbeat)
+            reader = self._events = EventStream(response, upstream.timeouts.heartbeat)
         if self._exchange.targets:
             headers.append((b"x-gate-model", quote(self._exchange.answering, safe=PLAIN).encode("ascii")))
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -214,6 +216,8 @@ class ProxiedRequest:
                 )
                 raise AnswerCut(str(error)) from error
             more = not reader.ended
+            if masker is not None:
+                piece = masker.feed(piece) if more else masker.feed(piece) + masker.flush()
             await send({"type": "http.response.body", "body": piece, "more_body": more})
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> bool:

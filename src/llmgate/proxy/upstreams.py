@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from .circuit_breaker import BreakerSettings
 from .completion import MAX_ANSWER_BYTES, Completion, complete
 from .credentials import Credentials
 from .engines.base import ConnectTimedOut, FirstByteTimedOut, Origin, Timeouts, UpstreamError
-from .masking import MaskedResponse
+from .masking import Secrets
 from .replica import Replicas, ReplicaState
 from .selection import BUSY, UNHEALTHY, LeastBusy, tier
 
@@ -127,7 +128,9 @@ class Upstream:
         self.timeouts = timeouts or Timeouts()
         self.models = dict(models or {})
         own = Credentials.read(name, api_key, api_key_header, headers)
-        self.credential, self.headers, self._secrets = own.credential, own.headers, own.secrets
+        self.credential, self.headers = own.credential, own.headers
+        self.secrets = Secrets(own.secrets)
+        """What no caller may see in its answers."""
         self._engine = engine
         self._breaker = breaker or BreakerSettings()
         self._retry_statuses = frozenset(retry_statuses)
@@ -274,9 +277,11 @@ class Upstream:
         `ClientGone` is raised. Raises `UpstreamFailed` as `send` does, where the answer breaks off, and for one
         over `largest` bytes.
         """
-        return await complete(
+        done = await complete(
             self, exchange, receive, path, body, dialect=self.dialect, endpoint=endpoint, largest=largest
         )
+        headers = self.secrets.masked_headers(done.headers)
+        return replace(done, headers=headers, body=self.secrets.masked(done.body))
 
     async def _try(self, replica: Replica, request: UpstreamRequest) -> Lease:
         breaker = replica.breaker
@@ -313,8 +318,6 @@ class Upstream:
         if self.refuses_own_key(replica, status):
             lease.close()
             raise KeyRefused(replica.origin.url, status)
-        for secret in self._secrets:
-            lease.response = MaskedResponse(lease.response, secret)
         return lease
 
     def refuses_own_key(self, replica: Replica, status: int) -> bool:
