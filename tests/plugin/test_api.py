@@ -47,6 +47,7 @@ FORM
 Filter
 Forbidden
 GateError
+Guarded
 Handler
 Header
 HealthSettings

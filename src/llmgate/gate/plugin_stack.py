@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..plugin.call import MULTIPART
+from ..plugin.guarded import AccessApp, Guarded
 from ..plugin.operation_app import MAX_BODY
 from ..plugin.surface_app import operations_of
 from .mounts import PluginRoute
-from .stack import body_budget, front, rate_limits
+from .stack import Layer, body_budget, front, rate_limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,27 +47,35 @@ def plugin_routes(
         prefix = config.plugins[name].prefix
         return PluginRoute(route, name=name, owner=f"plugins.{name}", prefix=prefix, middleware=middleware)
 
-    def around(operation: AnyOperation) -> list[Middleware]:
-        outer = front(
+    def before(asks: AnyOperation | Guarded) -> list[Middleware]:
+        return front(
             config,
             runtime,
             identity,
             route=name,
             surface=surface,
-            credentials=operation.credentials,
-            required=operation.required,
-            roles=operation.roles,
+            credentials=asks.credentials,
+            required=asks.required,
+            roles=asks.roles,
             verifiers=verifiers_of(surfaces),
-            scope=operation.scope,
-            session=operation.session,
+            scope=asks.scope,
+            session=asks.session,
         )
-        return [*outer, *_before_the_body(operation, config, runtime, name=name, address=address)]
 
-    outer = front(config, runtime, identity, route=name, surface=surface)
-    plain = [*outer, *rate_limits(config, runtime, name, address=address)]
+    def around(operation: AnyOperation) -> list[Middleware]:
+        return [*before(operation), *_before_the_body(operation, config, runtime, name=name, address=address)]
+
+    def around_route(route: BaseRoute | Guarded) -> PluginRoute:
+        asks = route if isinstance(route, Guarded) else Guarded(route, credentials=())
+        names = [f"{name}.{asks.group}"] if asks.group else []
+        stack = [*before(asks), *rate_limits(config, runtime, *names, name, address=address)]
+        if asks.access is not None:
+            stack.append(Layer("access", AccessApp, access=asks.access))
+        return served(asks.route, stack)
+
     return [
         *(served(operation, around(operation)) for operation in operations_of(surface)),
-        *(served(route, plain) for route in surface.routes),
+        *map(around_route, surface.routes),
     ]
 
 

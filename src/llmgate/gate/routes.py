@@ -108,7 +108,7 @@ def _unknown_groups(config: Config, surfaces: Mapping[Name, Surface]) -> Iterato
             plugin, dot, group = name.partition(".")
             if not dot or plugin not in surfaces:
                 continue
-            groups = {operation.group for operation in surfaces[plugin].operations} - {""}
+            groups = surfaces[plugin].groups
             if group not in groups:
                 known = ", ".join(f"{plugin}.{each}" for each in sorted(groups)) or "none"
                 yield f'limits[{index}].routes: no group "{name}" (known: {known})'

@@ -118,6 +118,7 @@ from ..usage.sse import EventSplitter, data_of
 from .call import ANY, EVENTS, FORM, JSON, MULTIPART, AnyCall, Call, Media, Reply
 from .cookies import SESSION_COOKIE, Cookie
 from .cross_origin import Cors, SameOrigin
+from .guarded import Guarded
 from .loader import DynamicUpstream, DynamicUpstreams, OpenDynamicUpstreams, Plugin, Services
 from .openapi import Section as DocumentedSection
 from .openapi import pages as documentation_pages
@@ -172,6 +173,7 @@ __all__ = [
     "Filter",
     "Forbidden",
     "GateError",
+    "Guarded",
     "Handler",
     "Header",
     "HealthSettings",

@@ -21,6 +21,7 @@ from typing_extensions import TypeVar
 
 from ..errors import ErrorShape, Header, OpenAIError, openai_shape
 from .call import JSON, Call
+from .guarded import AccessApp, Guarded
 from .operation_app import OperationApp
 
 if TYPE_CHECKING:
@@ -93,7 +94,10 @@ class Operation(Route, Generic[BodyT, QueryT, AccessT]):
     def __post_init__(self, app: ASGIApp | None) -> None:
         assert self.handler is None or app is None, "an operation has a handler or an app"
         self.answering: ASGIApp = OperationApp(self) if app is None else app
-        super().__init__(self.path, AsgiEndpoint(self.answering), methods=[self.method])
+        asked = self.answering
+        if app is not None and self.access is not None:
+            asked = AccessApp(app, access=self.access)
+        super().__init__(self.path, AsgiEndpoint(asked), methods=[self.method])
 
     def at(self, path: str) -> Operation[BodyT, QueryT, AccessT]:
         """The same at another path."""
@@ -121,8 +125,8 @@ class Surface:
 
     `routes` are Starlette's (`Mount`, `Route`, `WebSocketRoute`, static files, whole applications), served
     below the plugin's prefix with request ids, metrics and `error_shape` (of Starlette's `HTTPException`, too)
-    around them, and without authentication: a route that wants it has a `Middleware` for it. `problem` is the
-    type of what `error_shape` writes, for the documentation. With `slash_alike` a path is the same with and
+    around them; one that wants a credential is `Guarded`. `problem` is the type of what `error_shape` writes, for
+    the documentation. With `slash_alike` a path is the same with and
     without a slash at its end. `headers` go out on every answer, `cors` says which other origins' pages may
     call, `observe` is told of every request. `verifiers` know credentials that are of no kind of the core's.
     """
@@ -133,9 +137,15 @@ class Surface:
     middleware: Mapping[str, Callable[[ASGIApp], ASGIApp]] = field(default_factory=dict)
     title: str = ""
     problem: type[Any] = OpenAIError
-    routes: Sequence[BaseRoute] = ()
+    routes: Sequence[BaseRoute | Guarded] = ()
     slash_alike: bool = False
     headers: Sequence[Header] = ()
     cors: Cors | None = None
     observe: Observe | None = None
     verifiers: Sequence[Verifier] = ()
+
+    @property
+    def groups(self) -> set[str]:
+        """How `[[limits]]` may name operations and routes together."""
+        of_routes = {each.group for each in self.routes if isinstance(each, Guarded)}
+        return ({each.group for each in self.operations} | of_routes) - {""}
