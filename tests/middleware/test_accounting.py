@@ -9,6 +9,7 @@ import pytest
 from gates import Running, running
 from playbook import Told, play
 from servers import PATIENCE, Peer, connect
+from stores import Clock
 
 from llmgate.backends.dialect import DIALECTS
 from llmgate.ledger.model import Outcome
@@ -225,6 +226,9 @@ class Books:
     def open(self) -> None:
         """The slot."""
 
+    def note(self, reading: Reading) -> None:
+        """Of no use here."""
+
     async def settle(self, reading: Reading, *, outcome: Outcome) -> None:
         self.ends.append((reading, outcome))
 
@@ -294,3 +298,25 @@ async def test_an_estimate_keeps_to_the_limit_that_the_gate_has_written(
         await leave(served, backend, "/v1/chat/completions", noticed)
         (record,) = await served.records()
         assert (record[0], record[2], record[3]) == ("aborted", 3, "estimated")
+
+
+@pytest.mark.parametrize(("dialect", "output"), [("openai", 6000), ("vllm", 0)])
+async def test_who_leaves_while_a_model_thinks_unseen_pays_for_the_time(dialect: str, output: int) -> None:
+    """A minute of thoughts, of which no chunk tells; the minute before the head is nobody's."""
+    clock = Clock(1000.0)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        clock.pass_by(60)
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": delta(""), "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        clock.pass_by(60)
+
+    books = Books()
+    inner = AsgiUpstream(app, Upstream("u", ["http://app.invalid"], engine=None))  # type: ignore[arg-type]
+    layer = Accounting(inner, ledger=books, dialect=DIALECTS[dialect], timer=clock)  # type: ignore[arg-type]
+    await play(Leaving(layer), "POST", "/v1/chat/completions", body=json.dumps(CHAT).encode())
+    ((reading, outcome),) = books.ends
+    assert (reading.usage.output_tokens, outcome) == (output, "aborted")

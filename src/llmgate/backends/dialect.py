@@ -20,6 +20,8 @@ _CHAT_AND_COMPLETIONS = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 _BOTH = ("max_tokens", "max_completion_tokens")
 _ONLY_NEGATIVE = frozenset({-1})
 _TIMED = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES})
+_HOSTED_RATE = 100
+"""What hosted models that think before they speak make in a second, give or take a factor of two."""
 _NOWHERE: frozenset[Endpoint] = frozenset()
 
 
@@ -38,6 +40,8 @@ class Dialect:
     """Endpoints whose streams, asked so, have a count at any time; of others only the end tells."""
     drain: float = 2.0
     """Seconds for which an answer that its client has left is read on, if its count is still to come."""
+    hidden_rate: int = 0
+    """Tokens a second that its models may think where no chunk shows it; 0: thoughts are in chunks, or counted."""
     moves_to_usage: tuple[str, ...] = ()
     """Members that a stream carries on its terminal chunk, but on the usage event once that is asked for."""
     sums_choices: bool = True
@@ -117,6 +121,7 @@ _OPENAI = Dialect(
     name="openai",
     include_usage=_CHAT_AND_COMPLETIONS,
     chat_limits=("max_completion_tokens", "max_tokens"),
+    hidden_rate=_HOSTED_RATE,
 )
 _OLLAMA = Dialect(
     # Ollama's openai/openai.go reads `max_tokens` alone; its runners apply a limit only if it is over 0.
@@ -125,7 +130,7 @@ _OLLAMA = Dialect(
     include_usage=_CHAT_AND_COMPLETIONS,
     health_path="/",
 )
-_GENERIC = Dialect(name="generic")
+_GENERIC = Dialect(name="generic", hidden_rate=_HOSTED_RATE)
 
 DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {

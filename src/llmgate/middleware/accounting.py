@@ -14,6 +14,7 @@ from ..exchange import MAX_BODY, BodyLayer
 from ..ledger.charge import NOTHING
 from ..ledger.model import Outcome
 from ..ledger.prices import Prices
+from ..usage.hidden import Silence, with_hidden
 from ..usage.meter import inject, meter_for, unanswered
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class _Metered:
         self._start: Message | None = None
         self._held = b""
         self._noted = layer.timer()
+        self._silence: Silence | None = None
         self._charge = charge
 
     async def send(self, message: Message) -> None:
@@ -152,6 +154,8 @@ class _Metered:
         if meter.strips:
             message = {**message, "headers": [pair for pair in headers if pair[0].lower() not in OF_LENGTH]}
         self._start = message
+        if meter.streams and self._layer.dialect_of(exchange.upstream).hidden_rate:
+            self._silence = Silence(self._layer.timer())
         self._look_ahead(meter)
 
     def _look_ahead(self, meter: Meter) -> None:
@@ -208,6 +212,8 @@ class _Metered:
     def _note(self, meter: Meter) -> None:
         self._noted = self._layer.timer()
         if (reading := meter.reading(finished=False)) is not None:
+            if self._silence is not None:
+                self._silence.note(reading.usage.output_tokens, self._noted)
             self._charge.note(reading)
 
     async def _settle(self, *, finished: bool) -> None:
@@ -218,11 +224,23 @@ class _Metered:
             reading: Reading | None = None if exchange.queued else unanswered(self._request)
         else:  # an app that hears that its client has left may end a plain answer in order, and say nothing in it
             reading = meter.reading(finished=finished and (meter.streams or not exchange.client_left))
+            if reading is not None and not finished:
+                reading = self._with_thoughts(reading, meter)
         if meter is not None and meter.model and not exchange.model:
             exchange.model = meter.model
         exchange.reading = reading
         exchange.drain = 0.0
         await self._charge.settle(reading or NOTHING, outcome=self._outcome(reading, finished=finished))
+
+    def _with_thoughts(self, reading: Reading, meter: Meter) -> Reading:
+        """Who leaves while thoughts run that are in no chunk, and before their count, is charged for them."""
+        silence, exchange = self._silence, self._exchange
+        if silence is None or not exchange.client_left or not meter.awaits_usage or meter.failed:
+            return reading
+        now = self._layer.timer()
+        silence.note(reading.usage.output_tokens, now)
+        request = _limited(self._request, exchange.output_limit)
+        return with_hidden(self._layer.dialect_of(exchange.upstream), request, reading, silence.seconds(now))
 
     def _outcome(self, reading: Reading | None, *, finished: bool) -> Outcome:
         exchange, meter = self._exchange, self._meter
