@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError
+from .findings import findings
 from .lines import line_of, lines_of
 from .messages import quoted
 from .read import Reader, reported, sources_of
-from .rules import RULES, findings
+from .rules import RULES
 from .schema import Config
 from .secrets import Sources
 from .warnings import WARNINGS

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Final
 
+from .findings import Finding, Rules
 from .messages import join, quoted
-from .rules import Finding, Rules
 from .schema import Config, Gate, Quota, Route, Upstream
 
 METERED: Final = ("ratelimit", "quota", "accounting")

@@ -1,0 +1,21 @@
+"""Rules for routes."""
+
+from typing import Any
+
+import pytest
+
+from llmgate.config import route_rules
+
+from .rule_cases import KEPT, broken, problems_of, rules_of
+
+
+@pytest.mark.parametrize("rule", rules_of(route_rules))
+def test_a_gate_that_keeps_the_rule_is_good(rule: str) -> None:
+    """The nearest thing to a broken rule that is not."""
+    assert problems_of(**KEPT[rule]) == []
+
+
+@pytest.mark.parametrize(("tables", "problem"), broken(route_rules))
+def test_a_broken_rule_is_the_one_problem(tables: dict[str, Any], problem: str) -> None:
+    """At its place, with what was found and the remedy."""
+    assert problems_of(**tables) == [problem]
