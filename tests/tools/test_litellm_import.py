@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from llmgate.config import check_file
 from llmgate.errors import ConfigError
-from llmgate.tools.litellm_import import Result, convert, render
-
-
-def deployment(name: str, model: str, **params: Any) -> dict[str, Any]:
-    info = params.pop("model_info", None)
-    return {"model_name": name, "litellm_params": {"model": model, **params}} | (
-        {"model_info": info} if info else {}
-    )
-
-
-def converted(*models: dict[str, Any], **sections: Any) -> Result:
-    return convert({"model_list": list(models), **sections})
-
-
-def toml(*models: dict[str, Any], **sections: Any) -> dict[str, Any]:
-    return tomllib.loads(render(converted(*models, **sections), source="config.yaml"))
-
+from llmgate.tools.imported_gate import render
+from llmgate.tools.litellm_import import convert
+from tools.litellm import deployment, toml
 
 GUIDE = [
     {
@@ -110,44 +93,6 @@ def test_prices_are_per_million_tokens_here() -> None:
     }
 
 
-def test_budgets_limits_and_stores() -> None:
-    written = toml(
-        deployment("chat", "openai/gpt-4o"),
-        general_settings={"database_url": "os.environ/DATABASE_URL", "global_max_parallel_requests": 100},
-        router_settings={"redis_host": "cache", "redis_port": 6380},
-        litellm_settings={
-            "request_timeout": 60,
-            "default_internal_user_params": {"max_budget": 5, "budget_duration": "30d", "rpm_limit": 10},
-        },
-    )
-    assert written["store"] == {"url": "env:DATABASE_URL"}
-    assert written["limits_store"] == {"url": "redis://cache:6380/0"}
-    assert written["upstreams"]["api-openai-com"]["first_byte_timeout"] == 60.0
-    assert written["quotas"] == [{"per": "user", "money": 5.0, "window": "month"}]
-    assert written["limits"] == [
-        {"per": "gate", "concurrent": 100},
-        {"per": "user", "requests": 10, "window": "minute"},
-    ]
-
-
-def test_what_has_no_counterpart_is_said_with_its_place() -> None:
-    report = converted(
-        deployment("claude", "anthropic/claude-sonnet"),
-        deployment("chat", "openai/gpt-4o", rpm=60, mock_response="hi"),
-        general_settings={"master_key": "sk-1234", "alerting": ["slack"]},
-        guardrails=[{}],
-    ).report
-    assert [line.partition(":")[0] for line in report] == [
-        "model_list[0]",
-        "model_list[1].litellm_params.mock_response",
-        "model_list[1].litellm_params.rpm",
-        "general_settings.master_key",
-        "general_settings.alerting",
-        "guardrails",
-    ]
-    assert "does not translate" in report[0]
-
-
 @pytest.mark.parametrize(
     ("document", "place"),
     [
@@ -161,21 +106,3 @@ def test_what_has_no_counterpart_is_said_with_its_place() -> None:
 def test_what_is_no_configuration_is_refused_with_its_place(document: object, place: str) -> None:
     with pytest.raises(ConfigError, match=place.replace("[", r"\[")):
         convert(document)
-
-
-def test_what_is_written_is_a_gate_toml_that_can_be_served(tmp_path: Path) -> None:
-    result = converted(
-        deployment("small", "hosted_vllm/tiny", api_base="http://one:8000/v1"),
-        deployment(
-            "large", "openai/gpt-4o", model_info={"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
-        ),
-        deployment("large", "hosted_vllm/huge", api_base="http://two:8000/v1"),
-        router_settings={"model_group_alias": {"gpt-4": "large"}, "redis_host": "cache"},
-        litellm_settings={
-            "fallbacks": [{"small": ["large"]}],
-            "default_internal_user_params": {"max_budget": 5, "budget_duration": "30d", "rpm_limit": 10},
-        },
-    )
-    file = tmp_path / "gate.toml"
-    file.write_text(render(result, source="config.yaml"))
-    assert check_file(file) == []

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from ..config import Config, load
 from ..errors import NotFound
-from ..gate.build import identity_of
 from ..gate.from_config import defaults_of
+from ..gate.services import identity_of
 from ..ledger import Quotas, Reports
 from ..store import Store
 from .options import gate_file

@@ -8,7 +8,8 @@ import click
 
 from ..config import check_file
 from ..errors import ConfigError, extra_remedy
-from ..tools.litellm_import import convert, render
+from ..tools.imported_gate import render
+from ..tools.litellm_import import convert
 
 YAML_MISSING = f"PyYAML is needed to read YAML: {extra_remedy('import')}"
 

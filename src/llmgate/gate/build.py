@@ -15,46 +15,31 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import httpx
-
-from ..backends.dialect import DIALECTS
 from ..background import repeat, running
-from ..config import ASGI_APP, Address, Config, convert_table
-from ..errors import ConfigError, StoreError
-from ..identity import Identity, PasswordRules
+from ..config import Address, Config, convert_table
+from ..errors import StoreError
+from ..identity import Identity
 from ..ledger import Quotas, Reports
 from ..observability.metrics import PluginMetrics
 from ..observability.reconcile import comparing
 from ..plugin.loader import Services, load_plugin, migrations_of
-from ..proxy.engines.httptools_engine import HttptoolsEngine
-from ..proxy.engines.httpx_engine import HttpxEngine
-from ..proxy.engines.transport import EngineTransport
-from ..proxy.health import HealthChecks
-from ..proxy.model_names import ModelNames
 from ..store.migrations import check
 from .dynamic_upstreams import open_dynamic_upstreams
 from .from_config import defaults_of, known_models, prices_of
 from .mounts import ProxyMount
+from .open_upstreams import check_inner, open_upstreams, watch_upstreams
 from .plugin_stack import verifiers_of
 from .route_stack import relay_of, route_middleware
 from .routes import addresses_of, applications_of
 from .runtime import Runtime
+from .services import identity_of, mailer_of, sealed_box_of
 from .stack import front_of
-from .upstreams import health_of, upstream_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from ..config import Name, PluginTable, SecretUrl
-    from ..config import Upstream as UpstreamSettings
-    from ..plugin.kit.mail import Mailer
+    from ..config import Name, PluginTable
     from ..plugin.operation import Surface
-    from ..proxy.engines.base import Engine
-    from ..proxy.upstreams import Upstream
-    from ..store import Store
-    from ..store.sealed import SealedBox
     from .application import Application
 
 log = logging.getLogger("llmgate")
@@ -98,8 +83,8 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
     Without `watch` nobody is asked anything: neither health nor models nor counters of the upstreams.
     """
     async with AsyncExitStack() as stack:
-        _check_inner(config, runtime)
-        upstreams = await _open_upstreams(config, runtime, stack)
+        check_inner(config, runtime)
+        upstreams = await open_upstreams(config, runtime, stack)
         identity = identity_of(config, runtime.store)
         await stack.enter_async_context(_flushing(runtime, identity))
         reports = Reports(runtime.store)
@@ -117,8 +102,8 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
             buckets=runtime.limits.buckets,
             http=runtime.http,
             backends=partial(open_dynamic_upstreams, config, runtime, addresses_of(config)),
-            mailer=_mailer_of(config),
-            sealed_box=_sealed_box_of(config),
+            mailer=mailer_of(config),
+            sealed_box=sealed_box_of(config),
             metrics=PluginMetrics(runtime.instruments),
         )
         async with runtime.store.connect() as db:
@@ -144,113 +129,9 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
             runtime.ledger, upstreams.values(), known_models(config), runtime.limits.availability
         )
         if watch:
-            await _watch_upstreams(config, upstreams, runtime, stack)
+            await watch_upstreams(config, upstreams, runtime, stack)
             await stack.enter_async_context(comparing(config, reports, runtime.http, runtime.instruments))
         yield Gate(config, apps, services)
-
-
-class _Unasked:
-    """The mailer of a gate without plugins, which nobody can ask."""
-
-    async def send(self, mail: object) -> None:
-        """See `Mailer`."""
-        raise ConfigError(["mail: there is no mail server: write url and from in [mail]"])
-
-
-def _mailer_of(config: Config) -> Mailer:
-    """What sends mail, as [mail] says. Raises `ConfigError`."""
-    mail = config.mail
-    if not config.plugins and mail.url is None:
-        return _Unasked()  # the real one loads all that plugins may use
-    from ..plugin.kit.mail import NoMailer, SmtpMailer  # noqa: PLC0415 - for plugins alone
-
-    if mail.url is None:
-        return NoMailer()
-    try:
-        return SmtpMailer.at(mail.url.reveal(), sender=mail.sender, timeout=mail.timeout)
-    except ValueError as error:
-        raise ConfigError([f"mail: {error}"]) from error
-
-
-def _sealed_box_of(config: Config) -> SealedBox | None:
-    """What seals secrets, if there are keys for it. Raises `ConfigError`."""
-    if not config.store.sealing_keys:
-        return None
-    from ..store.sealed import SealedBox  # noqa: PLC0415 - 9 MB that a gate without secrets to show need not spend
-
-    try:
-        return SealedBox(key.reveal() for key in config.store.sealing_keys)
-    except ValueError as error:
-        raise ConfigError([f"store.sealing_keys: {error}"]) from error
-
-
-def _check_inner(config: Config, runtime: Runtime) -> None:
-    """An upstream that is the app around which the gate is put needs such an app."""
-    if runtime.inner is None:
-        what = (
-            "is the app that llmgate.gate.embed.Gate is put around; here is none: write the URL of a server"
-        )
-        inner = [name for name, upstream in config.upstreams.items() if upstream.is_asgi_app]
-        if inner:
-            raise ConfigError([f'upstreams.{name}.urls: "{ASGI_APP}" {what}' for name in inner])
-
-
-async def _watch_upstreams(
-    config: Config, upstreams: Mapping[str, Upstream], runtime: Runtime, stack: AsyncExitStack
-) -> None:
-    """Ask the upstreams how they are and what they serve, by the settings that are in force from now on."""
-    probed = {}
-    for name, settings in config.upstreams.items():
-        upstreams[name].take_over()
-        if (health := health_of(settings)) is not None:
-            probed[upstreams[name]] = health
-        else:  # nobody would bring back what was taken out under other settings
-            for replica in upstreams[name].replicas:
-                replica.bring_back()
-    await stack.enter_async_context(HealthChecks(probed, http=runtime.http))
-    asked = {
-        upstreams[name]: DIALECTS[settings.dialect].models_path
-        for name, settings in config.upstreams.items()
-        if settings.list_models
-    }
-    await stack.enter_async_context(ModelNames(asked, http=runtime.http))
-
-
-async def _open_upstreams(config: Config, runtime: Runtime, stack: AsyncExitStack) -> dict[str, Upstream]:
-    engines: dict[tuple[str, Path | None, SecretUrl | None], Engine] = {}
-    upstreams = {}
-    for name, settings in config.upstreams.items():
-        kind = settings.engine, settings.ca_file, settings.proxy
-        if kind not in engines:
-            engines[kind] = _engine_of(settings)
-            stack.push_async_callback(engines[kind].aclose)
-        workers = config.gate.workers
-        upstreams[name] = upstream_of(
-            name, settings, engines[kind], runtime.replicas, runtime.admissions, workers=workers
-        )
-        if settings.ca_file is not None or settings.proxy is not None:
-            own = httpx.AsyncClient(transport=EngineTransport(engines[kind]), trust_env=False)
-            upstreams[name].http = await stack.enter_async_context(own)
-    return upstreams
-
-
-def _engine_of(settings: UpstreamSettings) -> Engine:
-    if settings.engine == "httptools":
-        return HttptoolsEngine(ca_file=settings.ca_file)
-    proxy = None if settings.proxy is None else settings.proxy.reveal()
-    return HttpxEngine(ca_file=settings.ca_file, proxy=proxy)
-
-
-def identity_of(config: Config, store: Store) -> Identity:
-    """The services of identity over `store`, by the rules of gate.toml."""
-    return Identity.over(
-        store,
-        passwords=PasswordRules(config.passwords.min_length, config.passwords.max_bytes),
-        lifetime=config.sessions.lifetime,
-        algorithm=config.sessions.algorithm,
-        max_age=config.sessions.max_age,
-        issuer=config.sessions.issuer,
-    )
 
 
 @asynccontextmanager
