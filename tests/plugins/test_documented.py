@@ -26,6 +26,9 @@ from llmgate.exchange import read_body
 
 from .conftest import OpenGate, Running
 
+beside_a_gate = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+"""Requests are made up in a thread: what the gate draws meanwhile is taken for their strategy's."""
+
 PREFIXES = {
     "llmgate_accounts": "/accounts",
     "llmgate_deployments": "/bku",
@@ -126,6 +129,7 @@ def misfits(
     return []
 
 
+@beside_a_gate
 @pytest.mark.parametrize("plugin", PREFIXES)
 async def test_every_answer_is_as_documented(plugin: str, running: Running) -> None:
     """No 500, no status that is not declared, no body of another type; what does not fit the types is refused."""

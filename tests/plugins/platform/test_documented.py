@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import schemathesis
 
-from plugins.test_documented import GenerationMode, misfits
+from plugins.test_documented import GenerationMode, beside_a_gate, misfits
 
 from .gate import PlatformGate
 from .test_training import CODING, finish
@@ -13,6 +13,7 @@ from .test_training import CODING, finish
 
 # What goes on in the gate's thread meanwhile draws random numbers, which hypothesis takes for the strategies' doing.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+@beside_a_gate
 async def test_every_answer_is_as_documented(platform: PlatformGate) -> None:
     """No 500, no status that is not declared, no body of another type; what does not fit the types is refused."""
     ada = await platform.register()

@@ -12,7 +12,7 @@ from schemathesis.core.failures import FailureGroup
 
 from plugins.private_ai.conftest import OpenGate
 from plugins.private_ai.gate import ADMIN
-from plugins.test_documented import CHECKS, few, put_in
+from plugins.test_documented import CHECKS, beside_a_gate, few, put_in
 
 LEFT_OUT = ("/auth/logout", "/auth/me/update")
 """What would end the session, or change the address, that the others are asked with."""
@@ -20,6 +20,7 @@ NEEDS_STRIPE = "/billing/teams/"
 """500 in words where Stripe is not set up, as here; `test_billing` asks these with a Stripe."""
 
 
+@beside_a_gate
 async def test_every_answer_is_as_documented(open_gate: OpenGate, postgres: PostgresServer) -> None:
     """No 500, no status that is not declared, no body of another type; what does not fit the types is refused."""
     async with open_gate(postgres=postgres) as running:
