@@ -13,6 +13,7 @@ from ..backends.catalog import Catalog
 from ..backends.model_list import ModelCards
 from ..config import Config, Name, Route
 from ..errors import ConfigError
+from ..identity.response_owners import ResponseOwners
 from ..middleware import (
     Accounting,
     EngineFields,
@@ -109,8 +110,9 @@ def route_middleware(
     checks: list[Middleware] = []
     if any(operation.path == "*" for operation in route.allow) and not METERED.isdisjoint(route.middleware):
         checks.append(Layer("", MeteredOnly, named=_named(route)))
-    if not any(operation.path.startswith("/responses/{") for operation in route.allow):
-        checks.append(Layer("", StoredResponses))
+    stored = any(operation.path.startswith("/responses/{") for operation in route.allow)
+    owners = ResponseOwners(runtime.store) if stored else None
+    checks.append(Layer("", StoredResponses, owners=owners))
     if any(config.upstreams[name].lora for name in route.served_by):
         checks.append(Layer("", FatalParameters))
     return [

@@ -1,22 +1,33 @@
 """Limits of failed log-ins, of an address and of an account, which grow with every further failure.
 
-They are kept by each process for itself: of N workers a guesser gets N times as many tries, each as slow.
+They are in the store, so all workers and hosts of a gate count together.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import math
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
 
 from ..errors import RateLimited
+from ..store.schema import login_failures
 
-REMEMBERED = 10_000
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from ..store import Store
+
 FORGOTTEN_AFTER_S = 900.0
 """Without a failure for so long, what failed before does not count any more."""
+TRUSTED_FOR_S = 30 * 86_400.0
+"""For so long an address is one from which an account was logged in to before."""
+REMEMBERED_ANEW_AFTER_S = 3600.0
+"""A log-in from an address that is known writes that down once an hour at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,55 +50,94 @@ OF_ACCOUNT = Growth(free=10, longest_s=60.0)
 
 
 class LoginLimits:
-    """What failed lately. `timer` tells monotonic seconds; what is remembered is bounded."""
+    """What failed lately, in `store`; rows are few, as each costs whoever guesses a turn at hashing, and soon gone.
 
-    def __init__(self, *, timer: Callable[[], float] = time.monotonic, remembered: int = REMEMBERED) -> None:
-        self._timer = timer
-        self._remembered = remembered
-        self._failed: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
-        self._good: OrderedDict[tuple[str, str], None] = OrderedDict()
+    Times are those of the store's clock. One that goes back lengthens no wait beyond its own pause.
+    """
 
-    def check(self, account: str, address: str | None) -> None:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def check(self, account: str, address: str | None) -> None:
         """Raise `RateLimited` while either must wait.
 
         An address from which the account was logged in to before does not wait for what others got wrong.
         """
-        now = self._timer()
+        now = self._store.clock()
+        keys = dict(_keys(account, address))
+        good = _good(account, address)
+        wanted = sa.select(login_failures).where(
+            login_failures.c.key.in_([*keys, good]), login_failures.c.expires_at > now
+        )
+        async with self._store.connect() as db:
+            rows = {row.key: row for row in await db.execute(wanted)}
+        if good in rows:
+            keys.pop(_account(account), None)
         wait = max(
-            (self._until(key, growth) - now for key, growth in self._keys(account, address)), default=0.0
+            (_wait(rows[key], growth, now) for key, growth in keys.items() if key in rows), default=0.0
         )
         if wait > 0:
             raise RateLimited("Too many failed log-ins. Try again later.", retry_after=math.ceil(wait))
 
-    def failed(self, account: str, address: str | None) -> None:
+    async def failed(self, account: str, address: str | None) -> None:
         """Count a failure."""
-        now = self._timer()
-        for key, _ in self._keys(account, address):
-            failures, last = self._failed.pop(key, (0, now))
-            self._failed[key] = (1 if now - last > FORGOTTEN_AFTER_S else failures + 1), now
-            if len(self._failed) > self._remembered:
-                self._failed.popitem(last=False)
+        now = self._store.clock()
+        fresh = {"failures": 1, "last_at": now, "expires_at": now + FORGOTTEN_AFTER_S}
+        table = login_failures
+        again = sa.case((table.c.expires_at <= now, 1), else_=table.c.failures + 1)
+        async with self._store.begin() as db:
+            await db.execute(table.delete().where(table.c.expires_at <= now))
+            for key, _ in sorted(_keys(account, address)):
+                insert = self._store.insert(table).values(key=key, **fresh)
+                await db.execute(
+                    insert.on_conflict_do_update(
+                        index_elements=[table.c.key], set_={**fresh, "failures": again}
+                    )
+                )
 
-    def succeeded(self, account: str, address: str | None) -> None:
+    async def succeeded(self, account: str, address: str | None) -> None:
         """Forget what failed of the account; what else failed of the address still counts."""
-        self._failed.pop(("account", account), None)
-        if address is not None:
-            pair = (account, network_of(address))
-            self._good.pop(pair, None)
-            self._good[pair] = None
-            if len(self._good) > self._remembered:
-                self._good.popitem(last=False)
+        now, good = self._store.clock(), _good(account, address)
+        wanted = sa.select(login_failures).where(login_failures.c.key.in_([_account(account), good]))
+        async with self._store.connect() as db:
+            rows = {row.key: row for row in await db.execute(wanted)}
+        known = address is None or (good in rows and now - rows[good].last_at < REMEMBERED_ANEW_AFTER_S)
+        if known and _account(account) not in rows:
+            return
+        async with self._store.begin() as db:
+            await db.execute(login_failures.delete().where(login_failures.c.key == _account(account)))
+            if not known:
+                await self._trust(db, good, now)
 
-    def _keys(self, account: str, address: str | None) -> Iterator[tuple[tuple[str, str], Growth]]:
-        network = None if address is None else network_of(address)
-        if network is not None:
-            yield ("address", network), OF_ADDRESS
-        if network is None or (account, network) not in self._good:
-            yield ("account", account), OF_ACCOUNT
+    async def _trust(self, db: AsyncConnection, good: str, now: float) -> None:
+        row = {"failures": 0, "last_at": now, "expires_at": now + TRUSTED_FOR_S}
+        insert = self._store.insert(login_failures).values(key=good, **row)
+        await db.execute(insert.on_conflict_do_update(index_elements=[login_failures.c.key], set_=row))
 
-    def _until(self, key: tuple[str, str], growth: Growth) -> float:
-        failures, last = self._failed.get(key, (0, -math.inf))
-        return last + growth.pause(failures) if self._timer() - last <= FORGOTTEN_AFTER_S else -math.inf
+
+def _keys(account: str, address: str | None) -> Iterator[tuple[str, Growth]]:
+    if address is not None:
+        yield _digest("address", network_of(address)), OF_ADDRESS
+    yield _account(account), OF_ACCOUNT
+
+
+def _account(account: str) -> str:
+    return _digest("account", account)
+
+
+def _good(account: str, address: str | None) -> str:
+    """An account together with an address that it was logged in to from."""
+    return "" if address is None else _digest("good", account, network_of(address))
+
+
+def _digest(*parts: str) -> str:
+    """What people type into a log-in is in no table: some of it are passwords."""
+    return blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
+def _wait(row: sa.Row[tuple[str, int, float, float]], growth: Growth, now: float) -> float:
+    pause = growth.pause(row.failures)
+    return min(pause, row.last_at + pause - now)
 
 
 def network_of(address: str) -> str:

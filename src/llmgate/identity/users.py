@@ -72,7 +72,7 @@ class Users:
         self._store = store
         self._passwords = passwords
         self._new_id = new_id
-        self._limits = limits or LoginLimits()
+        self._limits = limits or LoginLimits(store)
 
     async def register(
         self,
@@ -136,13 +136,13 @@ class Users:
         after too many failures of the address or the account, and `Unavailable` where too many log in at once.
         """
         account = _canonical(login) or login[:MAX_LOGIN_LENGTH]
-        self._limits.check(account, client)
+        await self._limits.check(account, client)
         try:
             user = await self._authenticate(login, password, client or account)
         except Unauthenticated:
-            self._limits.failed(account, client)
+            await self._limits.failed(account, client)
             raise
-        self._limits.succeeded(account, client)
+        await self._limits.succeeded(account, client)
         return user
 
     async def _authenticate(self, login: str, password: str, client: str) -> User:

@@ -92,6 +92,27 @@ sessions = Table(
     Index(None, "expires_at"),
 )
 
+# Keys are digests of an address or an account, and of an account together with an address that it was good from.
+login_failures = Table(
+    "login_failures",
+    metadata,
+    Column("key", Text, primary_key=True),
+    required("failures", Integer),
+    required("last_at", Double),
+    required("expires_at", Double),
+    Index(None, "expires_at"),
+)
+
+# Whose a response is that a backend has stored under this id: "organization:3", "user:5", or "-" for whom nobody knows.
+response_owners = Table(
+    "response_owners",
+    metadata,
+    Column("id", Text, primary_key=True),
+    required("tenant", Text),
+    required("at", Double),
+    Index(None, "at"),
+)
+
 signing_keys = Table(
     "signing_keys",
     metadata,
