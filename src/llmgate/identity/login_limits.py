@@ -137,7 +137,7 @@ def _digest(*parts: str) -> str:
 
 def _wait(row: sa.Row[tuple[str, int, float, float]], growth: Growth, now: float) -> float:
     pause = growth.pause(row.failures)
-    return min(pause, row.last_at + pause - now)
+    return min(pause, float(row.last_at) + pause - now)
 
 
 def network_of(address: str) -> str:

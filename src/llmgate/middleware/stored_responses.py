@@ -126,9 +126,9 @@ class _Remembering:
         return None if more else _id_in(self._body)
 
 
-def _id_in(data: bytes) -> str | None:
+def _id_in(data: bytes | None) -> str | None:
     try:
-        named = msgspec.json.decode(data, type=_Named)
+        named = msgspec.json.decode(data or b"", type=_Named)
     except msgspec.DecodeError:  # an event of another kind
         return None
     return named.id if named.response is None else named.response.id
