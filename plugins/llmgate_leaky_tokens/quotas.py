@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from llmgate.plugin.api import Balance, Call, Quotas, Reports
+    from llmgate.plugin.api import Balance, Call, Organization, Quotas, Reports, User
     from llmgate.plugin.kit.access import Access
 
     from .providers import Provider
@@ -67,6 +67,9 @@ class OrganizationQuota(Struct, frozen=True, rename="camel"):
     remaining_tokens: int
     updated_at: str
     reset_time: str | UnsetType = UNSET
+
+
+QuotaT = TypeVar("QuotaT", UserQuota, OrganizationQuota)
 
 
 class ProviderQuotas:
@@ -130,43 +133,39 @@ class QuotaOperations:
 
     async def of_user(self, call: Call[None, UserQuery]) -> UserQuota:
         """What a user has left with a provider."""
-        wanted = call.query
-        user = await self._access.user(call.principal, wanted.user_id)
-        return await self._user(user.id, user.uuid, wanted.provider)
+        user = await self._access.user(call.principal, call.query.user_id)
+        return await self._shown(UserQuota, user, Subject("user", user.id), call.query.provider)
 
     async def of_organization(self, call: Call[None, OrganizationQuery]) -> OrganizationQuota:
         """What an organization has left with a provider."""
-        wanted = call.query
-        organization = await self._access.organization(call.principal, wanted.org_id)
-        return await self._organization(organization.id, organization.uuid, wanted.provider)
+        team = await self._access.organization(call.principal, call.query.org_id)
+        subject = Subject("organization", team.id)
+        return await self._shown(OrganizationQuota, team, subject, call.query.provider)
 
     async def set_user(self, call: Call[UserLimit]) -> UserQuota:
         """Set what a user may spend with a provider."""
         wanted = call.body
         user = await self._access.user(call.principal, wanted.user_id)
-        await self._quotas.set(Subject("user", user.id), wanted.provider, wanted.total_tokens)
-        return await self._user(user.id, user.uuid, wanted.provider)
+        subject = Subject("user", user.id)
+        await self._quotas.set(subject, wanted.provider, wanted.total_tokens)
+        return await self._shown(UserQuota, user, subject, wanted.provider)
 
     async def set_organization(self, call: Call[OrganizationLimit]) -> OrganizationQuota:
         """Set what an organization may spend with a provider."""
         wanted = call.body
-        organization = await self._access.organization(call.principal, wanted.org_id)
-        await self._quotas.set(Subject("organization", organization.id), wanted.provider, wanted.total_tokens)
-        return await self._organization(organization.id, organization.uuid, wanted.provider)
+        team = await self._access.organization(call.principal, wanted.org_id)
+        subject = Subject("organization", team.id)
+        await self._quotas.set(subject, wanted.provider, wanted.total_tokens)
+        return await self._shown(OrganizationQuota, team, subject, wanted.provider)
 
-    async def _user(self, user_id: int, uuid: str, provider: str) -> UserQuota:
-        balance = await self._balance(Subject("user", user_id), provider)
-        updated = await self._updated(balance, Filter(user_id=user_id, upstream=provider, outcome="finished"))
+    async def _shown(
+        self, kind: type[QuotaT], named: User | Organization, subject: Subject, provider: str
+    ) -> QuotaT:
+        balance = await self._balance(subject, provider)
+        of_whom: dict[str, Any] = {f"{subject.kind}_id": subject.id}
+        updated = await self._updated(balance, Filter(upstream=provider, outcome="finished", **of_whom))
         total, left, reset = balance.allotment.limit, balance.remaining, _reset(balance)
-        return UserQuota(uuid, provider, total, left, updated, reset)
-
-    async def _organization(self, organization_id: int, uuid: str, provider: str) -> OrganizationQuota:
-        balance = await self._balance(Subject("organization", organization_id), provider)
-        updated = await self._updated(
-            balance, Filter(organization_id=organization_id, upstream=provider, outcome="finished")
-        )
-        total, left, reset = balance.allotment.limit, balance.remaining, _reset(balance)
-        return OrganizationQuota(uuid, provider, total, left, updated, reset)
+        return kind(named.uuid, provider, total, left, updated, reset)
 
     async def _balance(self, subject: Subject, provider: str) -> Balance:
         balance = await self._quotas.find(subject, provider)

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from llmgate.plugin.api import BaseUrl, ConfigError, Secret, extra_remedy
+from llmgate.plugin.kit import stripe_client
+from llmgate.plugin.kit.stripe_client import StripeAccount
 
 from .payments import PaymentDeclined, PaymentPending, PaymentUnavailable
 
@@ -25,38 +26,23 @@ ASK_AGAIN = 5.0
 """Seconds between two looks at an intent that the payer has not confirmed yet."""
 
 
-class StripeSettings(Struct, frozen=True, kw_only=True):
+class StripeSettings(StripeAccount, frozen=True, kw_only=True):
     """The table `[plugins.llmgate_leaky_tokens.stripe]`."""
 
-    api_key: Annotated[Secret, Meta(description="Stripe's secret key.")]
     price: Annotated[
         int, Meta(ge=1, description="Price of 1,000 tokens, in the currency's smallest unit, such as cents.")
     ]
     currency: Annotated[str, Meta(pattern="^[a-z]{3}$", description="Three-letter code, in lower case.")] = (
         "usd"
     )
-    api_base: Annotated[BaseUrl, Meta(description="Where Stripe's API is.")] = "https://api.stripe.com"
 
 
 @asynccontextmanager
 async def open_stripe(settings: StripeSettings) -> AsyncIterator[Stripe]:
     """Payment by Stripe. Raises `ConfigError` if its library is not installed."""
-    try:
-        import stripe  # noqa: PLC0415 - an extra, and slow to load
-    except ImportError as error:
-        place = "plugins.llmgate_leaky_tokens.payment"
-        raise ConfigError([f"{place}: Stripe needs its library: {extra_remedy('stripe')}"]) from error
-    http = stripe.HTTPXClient()
-    client = stripe.StripeClient(
-        settings.api_key.reveal(),
-        base_addresses={"api": settings.api_base},
-        http_client=http,
-        max_network_retries=1,
-    )
-    try:
+    place = "plugins.llmgate_leaky_tokens.payment"
+    async with stripe_client.open_stripe(settings, place=place, extra="stripe") as client:
         yield Stripe(client, settings)
-    finally:
-        await http.close_async()  # type: ignore[no-untyped-call]
 
 
 class Stripe:
