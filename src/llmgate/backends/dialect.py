@@ -25,7 +25,7 @@ _HOSTED_RATE = 100
 _NOWHERE: frozenset[Endpoint] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Dialect:
     """How one family of backends speaks. The defaults are what may be assumed of a backend nobody knows."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ def output_bound(dialect: Dialect, model_request: ModelRequest) -> int | None:
     backend obeys has to be there. A limit of 0 that is one lets a token through (llama.cpp's server).
     """
     limits = model_request.limits
-    if limits.keys().isdisjoint(_obeyed(dialect, model_request)):
+    if not limits or limits.keys().isdisjoint(_obeyed(dialect, model_request.endpoint)):
         return None
     if not dialect.no_limit.isdisjoint(limits.values()):
         return None
@@ -41,7 +42,7 @@ def limit(dialect: Dialect, model_request: ModelRequest, most: int) -> dict[str,
     obey; where none is given that this backend obeys (llama_cpp/chat_mct.txt), the one it does is added.
     """
     most = max(most, 1 if 0 in dialect.no_limit else 0)
-    limits, obeyed = model_request.limits, _obeyed(dialect, model_request)
+    limits, obeyed = model_request.limits, _obeyed(dialect, model_request.endpoint)
     changes: dict[str, object] = {
         name: most for name, number in limits.items() if number > most or number in dialect.no_limit
     }
@@ -50,8 +51,9 @@ def limit(dialect: Dialect, model_request: ModelRequest, most: int) -> dict[str,
     return changes
 
 
-def _obeyed(dialect: Dialect, model_request: ModelRequest) -> tuple[str, ...]:
-    if model_request.endpoint is Endpoint.CHAT:
+@lru_cache(256)
+def _obeyed(dialect: Dialect, endpoint: Endpoint) -> tuple[str, ...]:
+    if endpoint is Endpoint.CHAT:
         return dialect.chat_limits + dialect.own_limits
-    common = _OBEYED.get(model_request.endpoint, ())
+    common = _OBEYED.get(endpoint, ())
     return common and common + dialect.own_limits

@@ -113,6 +113,7 @@ class Exchange:
     counted_by: frozenset[object] = frozenset()
     _body: bytes = field(default=b"", repr=False)
     _body_waits: bool = False
+    _bounds_output: bool = False
     _edits: tuple[Edit, ...] = field(default=(), repr=False)
     _dialect: Dialect = field(default=DIALECTS["generic"], repr=False)
     _sources: tuple[Receive, ...] = field(default=(), repr=False)
@@ -165,17 +166,19 @@ class Exchange:
 
     def limit_output(self, most: int, dialect: Dialect) -> None:
         """Bound what each choice may generate, by `most` tokens or by the least of several such bounds."""
-        first, request = self.output_limit is None, self.model_request
+        request = self.model_request
         assert request is not None, "limits follow read()"
-        self.output_limit = most if self.output_limit is None else min(most, self.output_limit)
+        most = self.output_limit = most if self.output_limit is None else min(most, self.output_limit)
+        if self._bounds_output or (len(self.targets) < 2 and not limit(dialect, request, most)):
+            return  # an edit does it, or the request itself
+        self._bounds_output = True
 
         def limited(each: Dialect) -> Mapping[str, object]:
             changes = limit(each, request, self.output_limit or 0)
             self.added_limits = self.added_limits | (changes.keys() - request.limits.keys())
             return changes
 
-        if first:
-            self.edit(limited, dialect)
+        self.edit(limited, dialect)
 
     def answers_with(self, target: Target) -> None:
         """The request is tried on `target` now."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llmgate.ledger")
 
+MODELS_REMEMBERED = 64
+"""For so many models it is remembered which accounts of a subject their requests draw on."""
 IDLE_FOR_S = 300.0
 """Seconds after which an account that nobody uses is given back and forgotten."""
 
@@ -37,6 +39,17 @@ class CachedAccount:
     valid_until: float = 0.0
     used_at: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _covering: dict[tuple[str, str], tuple[Account, ...]] = field(default_factory=dict, repr=False)
+
+    def covering(self, upstream: str, model: str) -> tuple[Account, ...]:
+        """The accounts that a request for `model` on `upstream` draws on."""
+        found = self._covering.get((upstream, model))
+        if found is None:
+            if len(self._covering) == MODELS_REMEMBERED:
+                self._covering.clear()
+            found = tuple(account for account in self.accounts.values() if account.covers(upstream, model))
+            self._covering[upstream, model] = found
+        return found
 
     def is_valid_at(self, now: float) -> bool:
         """Whether decisions may be made by it at `now`, seconds since the epoch."""
@@ -52,6 +65,7 @@ class CachedAccount:
     def update(self, leases: Iterable[Lease], holder: str) -> None:
         """Take over what the store has granted to `holder`."""
         self.valid_until = float("inf")
+        self._covering.clear()
         for known in self.accounts.values():
             known.in_force = False
         for lease in leases:
@@ -123,13 +137,13 @@ class AccountCache:
         if not self._workers.lease_valid or self._changes.current() != self._stamp:
             return None
         now = self._clock()
-        found = []
+        found: list[Account] = []
         for subject in subjects:
             known = self._subjects.get(subject)
             if known is None or not known.is_valid_at(now):
                 return None
             known.used_at = now
-            found += [account for account in known.accounts.values() if account.covers(upstream, model)]
+            found += known.covering(upstream, model)
         return found
 
     async def extend(self, account: Account, amount: int, *, from_others: bool) -> None:

@@ -18,7 +18,7 @@ from ..usage.hidden import Silence, with_hidden
 from ..usage.meter import inject, meter_for, unanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from starlette.types import ASGIApp, Message, Scope, Send
 
@@ -100,7 +100,8 @@ class Accounting(BodyLayer):
             except StoreError:
                 await metered.fail(scope)
             finally:
-                await metered.close()
+                if not charge.settled:
+                    await metered.close()
 
 
 class _Metered:
@@ -110,6 +111,11 @@ class _Metered:
     a client that knows the length must not see the end before the record is written. What a stream has
     used so far is noted in the ledger's journal now and then, for the case that the process dies.
     """
+
+    __slots__ = (
+        "_charge", "_drain", "_exchange", "_held", "_layer", "_meter", "_noted", "_request", "_send", "_silence",
+        "_start",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -126,71 +132,76 @@ class _Metered:
         self._meter: Meter | None = None
         self._start: Message | None = None
         self._held = b""
+        self._drain = 0.0
         self._noted = layer.timer()
         self._silence: Silence | None = None
         self._charge = charge
 
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.body":
-            await self._body(message)
-        elif message["type"] == "http.response.start":
-            self._begin(message)
-            if self._meter is not None and self._meter.streams:
-                await self._send_start()
-        else:
-            await self._send(message)
+    def send(self, message: Message) -> Awaitable[None]:
+        """ASGI's `send`; not a coroutine of its own, as one more would be paid for every chunk."""
+        kind = message["type"]
+        if kind == "http.response.body":
+            return self._body(message)
+        return self._begin(message) if kind == "http.response.start" else self._send(message)
 
-    def _begin(self, message: Message) -> None:
+    async def _begin(self, message: Message) -> None:
         exchange, headers = self._exchange, message.get("headers", ())
         exchange.status = message["status"]
         kind, coding = _about(headers)
+        dialect = self._layer.dialect_of(exchange.upstream)
         meter = self._meter = meter_for(
-            self._layer.dialect_of(exchange.upstream),
+            dialect,
             _limited(self._request, exchange.output_limit),
             status=exchange.status,
             content_type=kind,
             content_encoding=coding,
         )
+        self._drain = dialect.drain
         if meter.strips:
             message = {**message, "headers": [pair for pair in headers if pair[0].lower() not in OF_LENGTH]}
         self._start = message
-        if meter.streams and self._layer.dialect_of(exchange.upstream).hidden_rate:
+        if meter.streams and dialect.hidden_rate:
             self._silence = Silence(self._layer.timer())
         self._look_ahead(meter)
+        if meter.streams:
+            await self._send_start()
 
     def _look_ahead(self, meter: Meter) -> None:
         """Whoever leaves before the count has come is waited for by nobody: the answer is read on for a moment."""
-        self._exchange.drain = (
-            self._layer.dialect_of(self._exchange.upstream).drain if meter.awaits_usage else 0.0
-        )
+        self._exchange.drain = self._drain if meter.awaits_usage else 0.0
 
     async def _send_start(self) -> None:
         if self._start is not None:
             start, self._start = self._start, None
             await self._send(start)
 
-    async def _body(self, message: Message) -> None:
-        body, meter, more = message.get("body", b""), self._metering(message), message.get("more_body", False)
+    def _body(self, message: Message) -> Awaitable[None]:
+        body, more, meter = message.get("body", b""), message.get("more_body", False), self._meter
+        assert meter is not None, "a body follows the start of the answer"
+        if body and self._exchange.first_byte is None:
+            self._exchange.first_byte = self._layer.timer()
         out = meter.feed(body) if body else body
         if not more:
             out += meter.end()
         self._look_ahead(meter)
-        if meter.streams:
-            await self._chunk(message, out, meter, more=more)
-        else:
-            await self._piece(out, more=more)
+        if not meter.streams:
+            return self._piece(out, more=more)
+        if not more or meter.finished or not out or self._start is not None:
+            return self._chunk(out, meter, more=more)
+        self._note_now_and_then(meter)
+        if out is not body:
+            message = {"type": "http.response.body", "body": out, "more_body": True}
+        return self._send(message)
 
-    async def _chunk(self, message: Message, out: bytes, meter: Meter, *, more: bool) -> None:
+    async def _chunk(self, out: bytes, meter: Meter, *, more: bool) -> None:
         """Of a stream: it goes on at once, unless it tells the client that nothing more is to come."""
         if not self._charge.settled and (meter.finished or not more):
             await self._settle(finished=True)
-        elif self._layer.timer() - self._noted >= NOTE_EVERY:
-            self._note(meter)
+        else:
+            self._note_now_and_then(meter)
         if out or not more:
             await self._send_start()
-            if out is not message.get("body"):
-                message = {"type": "http.response.body", "body": out, "more_body": more}
-            await self._send(message)
+            await self._send({"type": "http.response.body", "body": out, "more_body": more})
 
     async def _piece(self, out: bytes, *, more: bool) -> None:
         """Of any other answer: the last one seen is held back, as it may turn out to be the end."""
@@ -203,18 +214,14 @@ class _Metered:
             await self._send_start()
             await self._send({"type": "http.response.body", "body": out, "more_body": more})
 
-    def _metering(self, message: Message) -> Meter:
-        assert self._meter is not None, "a body follows the start of the answer"
-        if self._exchange.first_byte is None and message.get("body"):
-            self._exchange.first_byte = self._layer.timer()
-        return self._meter
-
-    def _note(self, meter: Meter) -> None:
-        self._noted = self._layer.timer()
-        if (reading := meter.reading(finished=False)) is not None:
-            if self._silence is not None:
-                self._silence.note(reading.usage.output_tokens, self._noted)
-            self._charge.note(reading)
+    def _note_now_and_then(self, meter: Meter) -> None:
+        now = self._layer.timer()
+        if now - self._noted >= NOTE_EVERY:
+            self._noted = now
+            if (reading := meter.reading(finished=False)) is not None:
+                if self._silence is not None:
+                    self._silence.note(reading.usage.output_tokens, now)
+                self._charge.note(reading)
 
     async def _settle(self, *, finished: bool) -> None:
         if self._charge.settled:
@@ -270,10 +277,10 @@ class _Metered:
 
 def _limited(model_request: ModelRequest, most: int | None) -> ModelRequest:
     """The request with the limits that it went up with: the gate bounds each choice by `most` tokens, if at all."""
-    if most is None or most < 1:
+    limits = model_request.limits
+    if most is None or most < 1 or (limits and min(limits.values()) > 0 and max(limits.values()) <= most):
         return model_request
-    given = model_request.limits.items()
-    limits = {name: min(number, most) if number > 0 else most for name, number in given}
+    limits = {name: min(number, most) if number > 0 else most for name, number in limits.items()}
     return replace(model_request, limits=limits or {"max_tokens": most})
 
 

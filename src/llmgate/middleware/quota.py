@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -140,8 +141,10 @@ class Quota(BodyLayer):
     ) -> Demand:
         """What the request may use at the most; of input whose size nobody knows, all that is left."""
         prompt, context = model_request.prompt_bound, await serving.context_of(exchange.model)
-        models = [target.model for target in exchange.targets] or [exchange.model]
-        price = self._prices.dearest(models)
+        if exchange.targets:
+            price = self._prices.dearest(target.model for target in exchange.targets)
+        else:
+            price = self._prices.of(exchange.model)
         if model_request.endpoint not in GENERATING:
             output = 0
         if context is None:
@@ -181,9 +184,10 @@ def _counting(
 
 def subjects_of(principal: Principal) -> tuple[Subject, ...]:
     """Everybody whose quotas a principal's requests draw on."""
-    subjects = [Subject("user", principal.user_id)]
-    if principal.key_id is not None:
-        subjects.append(Subject("key", principal.key_id))
-    if principal.organization_id is not None:
-        subjects.append(Subject("organization", principal.organization_id))
-    return tuple(subjects)
+    return _subjects_of(principal.user_id, principal.key_id, principal.organization_id)
+
+
+@lru_cache(4096)
+def _subjects_of(user_id: int, key_id: int | None, organization_id: int | None) -> tuple[Subject, ...]:
+    ids = {"user": user_id, "key": key_id, "organization": organization_id}
+    return tuple(Subject(kind, number) for kind, number in ids.items() if number is not None)
