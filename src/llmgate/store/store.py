@@ -28,8 +28,10 @@ from .migrations import check
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
     from sqlalchemy.engine import URL, Dialect
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection
     from sqlalchemy.schema import Table
+
+    from .async_core import AsyncEngine
 
 
 class Store:

@@ -1,0 +1,56 @@
+"""What a gate that does not need it does not load: an idle one should fit beside the model that it guards."""
+
+import asyncio
+import subprocess
+import sys
+from itertools import takewhile
+from pathlib import Path
+
+from llmgate.store import migrate
+
+GATE = """
+[gate]
+listen = ["127.0.0.1:0"]
+
+[upstreams.backend]
+urls = ["http://127.0.0.1:9"]
+dialect = "vllm"
+
+[[routes]]
+path = "/v1"
+upstream = "backend"
+middleware = ["ratelimit", "quota", "accounting"]
+"""
+NOT_NEEDED = {
+    "sqlalchemy.orm": "8 MB, and no object is mapped",
+    "sqlalchemy.ext.asyncio": "imports the ORM (see store.async_core)",
+    "alembic": "for `llmgate migrate`",
+    "mako": "alembic's",
+    "asyncpg": "for PostgreSQL",
+    "hiredis": "for Redis",
+    "redis": "for Redis",
+    "jwt": "for sessions and foreign credentials",
+    "cryptography": "for sessions, foreign credentials and sealed secrets",
+    "jinja2": "for pages of plugins",
+    "swagger_ui_bundle": "shown by /docs",
+}
+
+
+def loaded_by_a_gate(folder: Path) -> set[str]:
+    """The modules that `llmgate serve` has imported by the time it listens."""
+    (folder / "gate.toml").write_text(GATE)
+    asyncio.run(migrate(f"sqlite:///{folder / 'gate.db'}"))
+    command = [sys.executable, "-X", "importtime", "-m", "llmgate", "serve"]
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as gate:
+        assert gate.stdout is not None
+        said = list(takewhile(lambda line: "llmgate listens on" not in line, gate.stdout))
+        gate.terminate()
+    return {line.rpartition("|")[2].strip() for line in said if line.startswith("import time:")}
+
+
+def test_an_idle_gate_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    loaded = loaded_by_a_gate(tmp_path)
+    assert {"sqlalchemy", "starlette", "uvicorn", "llmgate.ledger.ledger"} <= loaded, "what is needed is seen"
+    assert loaded & NOT_NEEDED.keys() == set()
