@@ -149,16 +149,15 @@ class KeyOperations:
     async def get(self, call: Call[None, None, Caller]) -> ShownDetails:
         """A key with its terms and what it has spent."""
         key = await self._key(call, Action.LIST_KEYS)
-        spent = call.access.may(Action.SEE_SPEND, key)
-        return await self._usage.details(key, self._parts.settings.model_url, with_spend=spent)
+        return await self._usage.details(key, self._parts.settings.model_url)
 
     async def usage(self, call: Call[None, None, Caller]) -> ShownUsage:
         """What a key has spent, asked, and has left; day by day."""
-        return await self._usage.usage(await self._key(call, Action.SEE_SPEND))
+        return await self._usage.usage(await self._key(call, Action.LIST_KEYS))
 
     async def spend(self, call: Call[None, None, Caller]) -> ShownSpend:
         """What a key has spent in this period."""
-        return await self._usage.spend(await self._key(call, Action.SEE_SPEND))
+        return await self._usage.spend(await self._key(call, Action.LIST_KEYS))
 
     async def extend_by_token(self, call: Call[ExtendByToken, None, Caller]) -> ShownUsage:
         """Another life, budget and rate for the key of a token."""

@@ -110,11 +110,9 @@ class KeyUsage:
         """What it has spent in this period."""
         return ShownSpend(**self._terms(key, await self._spent(key)))
 
-    async def details(self, key: PrivateKey, model_url: str, *, with_spend: bool) -> ShownDetails:
-        """The key, its terms and, for who may know, what it has spent."""
+    async def details(self, key: PrivateKey, model_url: str) -> ShownDetails:
+        """The key, its terms, and what it has spent."""
         terms = self._terms(key, await self._spent(key))
-        if not with_spend:
-            terms["spend"] = None
         has_database = key.database_name is not None
         return ShownDetails(
             **terms,

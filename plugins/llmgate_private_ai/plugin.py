@@ -38,7 +38,7 @@ from .keys import Keys
 from .mails import Mails
 from .metrics import Metrics
 from .model_address import InRegion, ModelInfo, alive, litellm_shape
-from .operations import Handlers, Table, operations
+from .operations import SIGN_UP, Handlers, Table, operations
 from .parts import Parts
 from .people import People
 from .product_operations import ProductOperations
@@ -195,7 +195,10 @@ async def _open_api(
             metrics.answered(scope, exchange, status)
             await audit.observe(scope, exchange, status)
 
-        saga, sign = KeySaga(parts), SignIn(parts, codes, links)
+        saga, sign = (
+            KeySaga(parts),
+            SignIn(parts, codes, links, count_sign_up=gate.count_on(f"{name}.{SIGN_UP}")),
+        )
         stripe = await stack.enter_async_context(open_stripe(settings.stripe))
         inbox, deliveries = StripeInbox(parts, stripe), Deliveries(gate.store, box, upstreams.http)
         does = Handlers(

@@ -41,10 +41,9 @@ class Reach(IntEnum):
 class Action(StrEnum):
     """A row of the table."""
 
-    LIST_KEYS = "list keys"
+    LIST_KEYS = "list keys, and see what they have spent"
     CREATE_KEYS = "create keys"
     DELETE_KEYS = "delete keys"
-    SEE_SPEND = "see spend and usage"
     SET_BUDGETS = "set budget and life"
     MANAGE_USERS = "list, create and change users"
     DELETE_USERS = "delete users"
@@ -65,7 +64,6 @@ TABLE: Mapping[Action, tuple[Reach, Reach, Reach, Reach, Reach]] = MappingProxyT
         Action.LIST_KEYS:      (Reach.ALL, Reach.TEAM, Reach.SHARED, Reach.SHARED, Reach.OWN),
         Action.CREATE_KEYS:    (Reach.ALL, Reach.TEAM, Reach.SHARED, _,            Reach.OWN),
         Action.DELETE_KEYS:    (Reach.ALL, Reach.TEAM, Reach.OWN,    Reach.OWN,    Reach.OWN),
-        Action.SEE_SPEND:      (Reach.ALL, Reach.TEAM, Reach.OWN,    Reach.OWN,    Reach.OWN),
         Action.SET_BUDGETS:    (Reach.ALL, Reach.TEAM, _,            _,            _),
         Action.MANAGE_USERS:   (Reach.ALL, Reach.TEAM, _,            _,            _),
         Action.DELETE_USERS:   (Reach.ALL, _,          _,            _,            _),

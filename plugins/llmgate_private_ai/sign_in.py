@@ -27,7 +27,7 @@ from .shapes import MailRefused, Message, ShownUser
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from llmgate.plugin.api import Call, Principal
+    from llmgate.plugin.api import Call, CountOn, Principal
     from llmgate.plugin.kit.one_time_codes import OneTimeCodes, OneTimeLinks
 
     from .access import Caller
@@ -107,12 +107,15 @@ class AccessToken(Struct, frozen=True):
 
 
 class SignIn:
-    """The operations under /auth but for API tokens."""
+    """The operations under /auth but for API tokens. `count_sign_up`: a request turns out to make a user."""
 
-    def __init__(self, parts: Parts, codes: OneTimeCodes, links: OneTimeLinks) -> None:
+    def __init__(
+        self, parts: Parts, codes: OneTimeCodes, links: OneTimeLinks, *, count_sign_up: CountOn
+    ) -> None:
         self._parts = parts
         self._codes = codes
         self._links = links
+        self._count_sign_up = count_sign_up
 
     async def register(self, call: Call[Registration]) -> ShownUser:
         """A new user, in no team."""
@@ -166,7 +169,10 @@ class SignIn:
         person = await self._parts.people.by_email(address) if good else None
         if not good or (person is not None and not person.is_active):
             raise Unauthenticated("Incorrect email or verification code")
-        return await self._session(person or await self._first_sign_in(address))
+        if person is None:
+            await self._count_sign_up(call.scope)
+            person = await self._first_sign_in(address)
+        return await self._session(person)
 
     async def log_out(self, call: Call) -> Reply:
         """End the session, if there is one, and delete the cookie."""

@@ -8,6 +8,7 @@ from playbook import Answers, Told, play
 from starlette.types import Receive, Scope, Send
 from stores import Clock
 
+from llmgate.errors import RateLimited
 from llmgate.exchange import Exchange, Principal
 from llmgate.middleware import RateLimit
 from llmgate.ratelimit.limit import Limit
@@ -303,3 +304,20 @@ async def test_a_request_counts_once_on_a_limit_that_several_layers_have(clock: 
     requests, tokens = (limiter(limit, clock=clock, storage=storage) for limit in shared[:2])
     assert (await model_request(requests)).header("x-ratelimit-remaining") == "1"
     assert (await model_request(tokens)).header("x-ratelimit-remaining") == "80"
+
+
+async def test_a_request_under_way_may_be_counted_on_more_limits(clock: Clock) -> None:
+    """By what its handler has found out, with the slots given back at once; not where it was counted before."""
+    storage = OwnStorage(timer=clock)
+    both, rare = Limit("gate", "requests", 10), Limit("gate", "requests", 2, name="rare")
+    more = limiter(both, rare, Limit("gate", "concurrent", 1), clock=clock, storage=storage)
+
+    async def finds_out(scope: Scope, receive: Receive, send: Send) -> None:
+        await more.count(scope)
+        await Answers()(scope, receive, send)
+
+    app = limiter(both, clock=clock, storage=storage, app=finds_out)
+    remaining = [(await model_request(app)).header("x-ratelimit-remaining") for _ in range(2)]
+    assert remaining == ["9", "8"]
+    with pytest.raises(RateLimited, match="2 requests in 60 s"):
+        await model_request(app)

@@ -30,6 +30,7 @@ Conflict
 Cookie
 Cors
 Count
+CountOn
 DIALECTS
 Demand
 Detail

@@ -28,7 +28,7 @@ from .dynamic_upstreams import open_dynamic_upstreams
 from .from_config import defaults_of, known_models, prices_of
 from .mounts import ProxyMount
 from .open_upstreams import check_inner, open_upstreams, watch_upstreams
-from .plugin_stack import verifiers_of
+from .plugin_stack import count_on, verifiers_of
 from .route_stack import relay_of, route_middleware
 from .routes import addresses_of, applications_of
 from .runtime import Runtime
@@ -104,6 +104,7 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
             backends=partial(open_dynamic_upstreams, config, runtime, addresses_of(config)),
             mailer=mailer_of(config),
             sealed_box=sealed_box_of(config),
+            count_on=partial(count_on, config, runtime),
             metrics=PluginMetrics(runtime.instruments),
         )
         async with runtime.store.connect() as db:

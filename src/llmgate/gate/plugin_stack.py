@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..middleware import RateLimit
 from ..plugin.call import MULTIPART
 from ..plugin.guarded import AccessApp, Guarded
 from ..plugin.operation_app import MAX_BODY
 from ..plugin.surface_app import operations_of
 from .mounts import PluginRoute
-from .stack import Layer, body_budget, front, rate_limits
+from .stack import Layer, body_budget, front, rate_limits, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.middleware import Middleware
     from starlette.routing import BaseRoute
+    from starlette.types import Receive, Scope, Send
 
     from ..config import Address, Config, Name
     from ..identity import Identity
@@ -29,6 +31,20 @@ BODILESS = ("GET", "HEAD", "OPTIONS")
 def verifiers_of(surfaces: Mapping[Name, Surface]) -> list[Verifier]:
     """Who knows credentials that are of no kind of the core's: they hold wherever credentials are taken."""
     return [verifier for surface in surfaces.values() for verifier in surface.verifiers]
+
+
+def count_on(config: Config, runtime: Runtime, group: str) -> Callable[[Scope], Awaitable[None]]:
+    """Counts a request on the limits that name `group`, besides those that it has passed."""
+    layer = wrap(_nothing, rate_limits(config, runtime, group, only_named=True))
+    return layer.count if isinstance(layer, RateLimit) else _uncounted
+
+
+async def _uncounted(_: Scope) -> None:
+    """Where there is no such limit."""
+
+
+async def _nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """The app of a layer that only counts."""
 
 
 def plugin_routes(

@@ -110,6 +110,20 @@ class RateLimit:
             if self._tokens:
                 await self._count_tokens(scope, exchange, counted)
 
+    async def count(self, scope: Scope) -> None:
+        """Count a request that is under way on these limits as well, but for those that have counted it.
+
+        Raises `RateLimited`, and `Unavailable` where they cannot be checked.
+        """
+        exchange = exchange_of(scope)
+        counted = exchange.counted_by
+        exchange.counted_by = counted | self._limits
+        taken: list[str] = []
+        try:
+            await self._admit(scope, exchange, counted, taken, Tightest())
+        finally:
+            await self._release(taken)
+
     async def _admit(
         self,
         scope: Scope,

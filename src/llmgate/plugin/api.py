@@ -119,7 +119,7 @@ from .call import ANY, EVENTS, FORM, JSON, MULTIPART, AnyCall, Call, Media, Repl
 from .cookies import SESSION_COOKIE, Cookie
 from .cross_origin import Cors, SameOrigin
 from .guarded import Guarded
-from .loader import DynamicUpstream, DynamicUpstreams, OpenDynamicUpstreams, Plugin, Services
+from .loader import CountOn, DynamicUpstream, DynamicUpstreams, OpenDynamicUpstreams, Plugin, Services
 from .openapi import Section as DocumentedSection
 from .openapi import pages as documentation_pages
 from .operation import Access, AnyOperation, Handler, Observe, Operation, Surface
@@ -159,6 +159,7 @@ __all__ = [
     "Cookie",
     "Cors",
     "Count",
+    "CountOn",
     "Demand",
     "Detail",
     "Dialect",

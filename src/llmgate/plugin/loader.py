@@ -15,7 +15,7 @@ No table, no import.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -28,7 +28,7 @@ from ..store import CORE, Migrations
 
 if TYPE_CHECKING:
     import httpx
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Scope
 
     from ..config import Config, Network, Route
     from ..config import Upstream as UpstreamSettings
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from .operation import Surface
 
 GROUP = "llmgate.plugins"
+
+CountOn = Callable[["Scope"], Awaitable[None]]
+"""Counts a request on limits that it has not passed. Raises `RateLimited`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,9 @@ class Services:
     """Sends mail; without a server in gate.toml each try is a `MailFailed`."""
     sealed_box: SealedBox | None
     """Seals secrets that have to be shown again; None without `sealing_keys` in [store]."""
+    count_on: Callable[[str], CountOn]
+    """By the name of a group (`PLUGIN.GROUP`): counts a request on the group's [[limits]] as well, once its handler has
+    found out that it belongs there. What it returns raises `RateLimited`."""
     metrics: PluginMetrics
     """Makes counters and histograms that `/metrics` shows beside the gate's."""
 

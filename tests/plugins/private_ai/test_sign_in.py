@@ -1,5 +1,7 @@
 """Signing in: by password, by code, by link, by API token; what one changes of oneself."""
 
+from typing import Any
+
 import pytest
 
 from plugins.private_ai.conftest import OpenGate
@@ -148,6 +150,34 @@ async def test_a_code_expires(running: Running) -> None:
 )
 async def test_bad_codes(running: Running, path: str, body: dict[str, str], status: int, detail: str) -> None:
     assert await running.ask(None, "POST", path, body, status=status) == {"detail": detail}
+
+
+async def test_a_first_sign_in_counts_as_a_sign_up_and_no_other_does(open_gate: OpenGate) -> None:
+    """Of the requests of an hour: three codes, and one account."""
+
+    def change(document: dict[str, Any]) -> None:
+        hourly = next(limit for limit in document["limits"] if limit["window"] == "hour")
+        hourly["requests"] = 4
+
+    async def code(status: int) -> None:
+        await running.ask(None, "POST", "/auth/validate-email", {"email": ANN}, status=status)
+
+    async def sign_in(address: str = ANN) -> int:
+        body = {"username": address, "verification_code": running.code(address)}
+        answer = await running.http.post("/auth/sign-in", json=body)
+        running.http.cookies.clear()
+        return answer.status_code
+
+    async with open_gate(change=change) as running:
+        await code(200)
+        assert await sign_in() == 200  # makes the account: 2
+        await code(200)
+        assert await sign_in() == 200  # makes none
+        bob = "bob@example.com"
+        await running.ask(None, "POST", "/auth/validate-email", {"email": bob})
+        assert await sign_in(bob) == 429
+        assert bob not in str(await running.ask(ADMIN, "GET", "/users"))
+        await code(429)
 
 
 async def test_a_mail_that_cannot_go_out(running: Running) -> None:
