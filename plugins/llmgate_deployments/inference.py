@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from llmgate.plugin.api import AnswerCut, UpstreamFailed, read_body, read_json
 from llmgate.plugin.kit.bodies import with_body
 from llmgate.plugin.kit.formats import Line
+from llmgate.plugin.kit.shapes import filled
 
 from .passages import ProxiedRequest, Streamed, Whole
 from .registry import API
@@ -81,7 +82,7 @@ class ChatApp:
         """ASGI. Raises `Refusal` and `AnswerCut`."""
         wanted: Chat = read_json(await read_body(receive, self._max_body), Chat)
         serving = await self._fleet.having(wanted.model, wanted.deployment_id)
-        body = msgspec.json.encode(self._asked(wanted))
+        body = msgspec.json.encode(filled(_Asked, wanted, stream=self._streams))
         passage: ProxiedRequest
         if self._streams:
             passage = Streamed(scope, send)
@@ -93,16 +94,6 @@ class ChatApp:
             if passage.begun:
                 raise
             raise UpstreamFailed("The deployment's answer broke off.") from error
-
-    def _asked(self, wanted: Chat) -> _Asked:
-        return _Asked(
-            wanted.model,
-            wanted.messages,
-            self._streams,
-            wanted.temperature,
-            wanted.top_p,
-            wanted.max_tokens,
-        )
 
 
 class Models:

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from llmgate.plugin.api import Filter, Outcome
 from llmgate.plugin.kit.formats import id_in_path, naive_iso
+from llmgate.plugin.kit.pages import Limit
 
 from .registry import UPSTREAM, deployment_of
 
@@ -35,7 +36,7 @@ class Month(Struct, frozen=True):
 class Latest(Struct, frozen=True):
     """Query of the logs."""
 
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+    limit: Limit = 50
 
 
 class Share(Struct, frozen=True):
