@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from llmgate.plugin.api import Demand, Exchange, Principal, QuotaExhausted, Subject
+from llmgate.plugin.kit.job_states import Status
 
 from .shapes import SURFACE
 from .tables import jobs
-from .training.lifecycle import Status
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Ledger, Store

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmgate.plugin.api import ANY, JSON, MULTIPART
+from llmgate.plugin.kit.job_states import Wanted
 from llmgate.plugin.kit.operations import OperationTable
 
 from . import accounts, generate, models, statistics
@@ -14,7 +15,6 @@ from .datasets import registry, uploads
 from .evaluation import operations as evaluation
 from .shapes import Problem
 from .training import operations as training
-from .training.lifecycle import Wanted
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import AnyOperation, Handler

@@ -25,6 +25,7 @@ from llmgate.plugin.api import (
     documentation_pages,
     new_id,
 )
+from llmgate.plugin.kit.once_per_host import once_per_host
 
 from .accounts import Accounts, counted
 from .artifacts import Artifacts
@@ -39,7 +40,6 @@ from .generate import Generate
 from .models import Catalog, Models
 from .operations import Parts, operations
 from .serving.adapters import Keeper, Targets
-from .serving.keeper import keeping
 from .serving.layer import AdapterModels
 from .serving.vllm import ADAPTER_FIELD, adapter_name
 from .settings import Settings
@@ -130,10 +130,10 @@ async def _background(
     await stack.enter_async_context(_running(_charging(charges)))
     if any(base.served_by is not None for base in settings.models):
         keeper = Keeper(gate, Catalog(gate.store, settings.models), artifacts, settings)
-        await stack.enter_async_context(keeping(locks / f"adapters-{host}", keeper.run))
+        await stack.enter_async_context(once_per_host(locks / f"adapters-{host}", keeper.run))
     if settings.worker == "local":
         local = partial(_work, settings, gate, artifacts)
-        await stack.enter_async_context(keeping(locks / f"worker-{host}", local))
+        await stack.enter_async_context(once_per_host(locks / f"worker-{host}", local))
 
 
 def _documentation(surface: Surface, config: Config) -> list[BaseRoute]:

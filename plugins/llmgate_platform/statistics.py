@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from llmgate.plugin.api import Endpoint, Filter, Outcome
+from llmgate.plugin.kit.job_states import Status
 
 from .shapes import SURFACE, iso
 from .tables import evaluations, jobs, models
-from .training.lifecycle import Status
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Call, Clock, Reports, Store

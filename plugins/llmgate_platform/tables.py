@@ -12,6 +12,7 @@ from sqlalchemy import Column, Double, Index, Integer, MetaData, Table, Text
 
 from llmgate.plugin.api import NEVER_REUSED, Migrations, id_column
 from llmgate.plugin.api import IdColumn as Id
+from llmgate.plugin.kit.jobs import job_columns, worker_table
 from llmgate.plugin.kit.tables import optional, required
 
 MIGRATIONS = Migrations("platform", Path(__file__).parent / "migrations")
@@ -49,36 +50,26 @@ def _zeros(**kinds: Any) -> list[Column[Any]]:
     return [Column(name, kind, nullable=False, default=0) for name, kind in kinds.items()]
 
 
-# A worker holds a job until `lease_until`; `attempt` counts how often it was taken, `failures` how often its
-# trainer or worker died. `seconds` of a GPU or CPU were spent on it, of which `charged` are in the ledger and
-# `charging` will be (see `charges`).
+# Of the `seconds` of a GPU or CPU that were spent on it, `charged` are in the ledger and `charging` will be (see
+# `charges`).
 jobs = Table(
     "platform_jobs",
     metadata,
     id_column(),
+    *job_columns(),
     *required(
         owner_id=Id, model_id=Id, dataset_id=Id, dataset_folder=Text, job_name=Text, training_type=Text
     ),
-    *required(status=Text, epochs=Integer, learning_rate=Double, batch_size=Integer),
-    *required(lora_r=Integer, lora_alpha=Integer, lora_dropout=Double, created_at=Double),
-    *_zeros(progress=Double, current_epoch=Integer, step=Integer, attempt=Integer, failures=Integer),
-    *_zeros(lease_until=Double, seconds=Double, charging=Double, charged=Double),
-    Column("logs", Text, nullable=False, default=""),
-    *optional(key_id=Id, result_model_id=Id, wanted=Text, current_loss=Double, steps=Integer, error=Text),
-    *optional(worker=Text, device=Text, started_at=Double, completed_at=Double),
+    *required(epochs=Integer, learning_rate=Double, batch_size=Integer),
+    *required(lora_r=Integer, lora_alpha=Integer, lora_dropout=Double),
+    *_zeros(current_epoch=Integer, step=Integer, charging=Double, charged=Double),
+    *optional(key_id=Id, result_model_id=Id, current_loss=Double, steps=Integer, device=Text),
     Index("ix_platform_jobs_status", "status"),
     Index("ix_platform_jobs_owner_id", "owner_id"),
     **NEVER_REUSED,
 )
 
-# Those that look for jobs, and what keeps them from taking one.
-workers = Table(
-    "platform_workers",
-    metadata,
-    Column("id", Text, primary_key=True),
-    *required(seen_at=Double),
-    *optional(problem=Text),
-)
+workers = worker_table("platform_workers", metadata)
 
 evaluations = Table(
     "platform_evaluations",

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmgate.plugin.api import BadRequest, Exchange, Refusal, Unavailable, UpstreamFailed
-
-from .inner import Whole, post
+from llmgate.plugin.kit.inner import Whole, post
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive

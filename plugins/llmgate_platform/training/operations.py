@@ -9,10 +9,10 @@ from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
 from llmgate.plugin.api import BadRequest
+from llmgate.plugin.kit.job_states import Status, Wanted
 from llmgate.plugin.kit.shapes import filled
 
 from ..shapes import Invalid, Missing, id_of, iso, may_use
-from .lifecycle import Status, Wanted
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import AnyCall, Call

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from llmgate.plugin.kit.jobs import MAX_LOG
+
+if TYPE_CHECKING:
+    from llmgate.plugin.kit.child import Event
 
 LINES = 50
 """Lines about steps in the log of one job, however many steps it has."""
-MAX_LOG = 8_000
-"""Characters of a log that are kept, and of a reason."""
-
-Event = Mapping[str, Any]
 
 
 class Progress:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmgate.plugin.api import StoreError, extra_remedy
+from llmgate.plugin.kit.child import Child, running
+from llmgate.plugin.kit.job_states import CANCELLED, COMPLETED, FAILED, Ending, Wanted, ending_of
 
 from ..artifacts import PROGRAM, SPEC
-from .lifecycle import CANCELLED, COMPLETED, FAILED, Ending, Wanted, ending_of
-from .process import TRAINER, TrainerProcess, running
+from .jobs import MAX_FAILURES
 from .progress import Progress
 from .trainer import PAUSED
 
@@ -35,6 +36,8 @@ STOP_WITHIN_S = 120.0
 """For how long a trainer that was asked to stop may go on with its step."""
 STDERR_SHOWN = 4_000
 NEEDED = ("torch", "transformers", "peft", "accelerate", "safetensors")
+
+TRAINER = Path(__file__).with_name("trainer.py")
 
 T = TypeVar("T")
 SpecOf = Callable[["Job"], Awaitable[Mapping[str, Any]]]
@@ -126,7 +129,7 @@ class Worker:
                 problem, checked_at = await self._launch.problem(), self._timer()
             job = None
             try:
-                await self._queue.beat(self._name, problem)
+                await self._queue.heartbeat(self._name, problem)
                 if problem is None:
                     job = await self._queue.take(self._name)
                 if job is None:
@@ -178,7 +181,7 @@ class Worker:
             log.warning("job %d: %s\n%s", job.id, end.log, _tail(stderr))
         await self._end(held, progress, ending)
 
-    async def _follow(self, job: Job, trainer: TrainerProcess, progress: Progress) -> Job | None:
+    async def _follow(self, job: Job, trainer: Child, progress: Progress) -> Job | None:
         """Report until the trainer has ended: the job as it is then; None if it is somebody else's."""
         held: Job | None = job
         values: dict[str, Any] = {}
@@ -202,7 +205,7 @@ class Worker:
                 return held
             stopped_at = self._steer(held, trainer, stopped_at)
 
-    def _steer(self, held: Job, trainer: TrainerProcess, stopped_at: float | None) -> float | None:
+    def _steer(self, held: Job, trainer: Child, stopped_at: float | None) -> float | None:
         if held.state.wanted is Wanted.CANCEL:
             trainer.kill()
         elif stopped_at is None and (held.state.wanted is not None or self._stop.is_set()):
@@ -216,11 +219,13 @@ class Worker:
     def _ending(held: Job, progress: Progress, *, adapter: bool = False, exit_status: int = 1) -> Ending:
         return ending_of(
             held.state.wanted,
-            adapter=adapter,
+            has_result=adapter,
             exit_status=exit_status,
             paused=PAUSED,
             reason=progress.reason,
             failures=held.failures,
+            max_failures=MAX_FAILURES,
+            what="trainer",
         )
 
     async def _end(self, job: Job, progress: Progress, ending: Callable[[Job], Ending]) -> None:

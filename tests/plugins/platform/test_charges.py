@@ -6,10 +6,10 @@ from stores import Clock
 
 from llmgate.errors import StoreError
 from llmgate.ledger import Filter
+from llmgate.plugin.kit.job_states import FAILED, Ending
 from llmgate_platform.charges import Charges
 from llmgate_platform.tables import jobs
 from llmgate_platform.training.jobs import Job, Queue
-from llmgate_platform.training.lifecycle import FAILED, Ending
 
 from .gate import Caller, PlatformGate
 from .test_training import CODING, queue_of

@@ -26,6 +26,7 @@ listen = ["127.0.0.1:0"]
 access_log = false
 [store]
 url = "{store}"
+journals = "journals"
 [upstreams.llm]
 urls = ["{engine}"]
 dialect = "vllm"

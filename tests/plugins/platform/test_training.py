@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from stores import Clock
 
+from llmgate.plugin.kit.job_states import COMPLETED, Ending
 from llmgate_platform.artifacts import Artifacts
 from llmgate_platform.training.jobs import Queue
-from llmgate_platform.training.lifecycle import COMPLETED, Ending
 
 from .gate import BOB, PLUGIN, Document, OpenPlatform, PlatformGate
 
@@ -81,7 +81,7 @@ async def test_without_a_worker_a_job_says_what_is_missing(platform: PlatformGat
     ada = await platform.register()
     await ada.post("/training/coding", CODING)
     assert "none is running. An operator starts one" in (await platform.get("/training/1"))["logs"]
-    await queue_of(platform).beat("w", "torch is not installed.")
+    await queue_of(platform).heartbeat("w", "torch is not installed.")
     assert "torch is not installed" in (await platform.get("/training/1/progress"))["logs"]
 
 

@@ -12,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hypothesis.stateful import run_state_machine_as_test as run
 from stores import Clock
 
+from llmgate.plugin.kit.job_states import Status, Wanted, ending_of
+from llmgate.plugin.kit.jobs import LEASE_S
 from llmgate.store import Store
-from llmgate_platform.training.jobs import LEASE_S, Job, Queue
-from llmgate_platform.training.lifecycle import MAX_FAILURES, Status, Wanted, ending_of
+from llmgate_platform.training.jobs import MAX_FAILURES, Job, Queue
 from plugins.platform.rows import add_job, add_model
 
 WORKERS = st.sampled_from(["a", "b", "c"])
@@ -106,7 +107,8 @@ class Machine(RuleBasedStateMachine):
         """What its worker makes of it; a second look where somebody asked for something meanwhile."""
         mine: Job | None = self.held.pop(worker, None)
         while mine is not None:
-            how = {"adapter": adapter, "exit_status": status, "paused": STOPPED, "reason": why}
+            how = {"has_result": adapter, "exit_status": status, "paused": STOPPED, "reason": why}
+            how["max_failures"] = MAX_FAILURES
             end = ending_of(mine.state.wanted, **how, failures=mine.failures)  # type: ignore[arg-type]
             current = self._current(mine)
             if self.do(self.queue.end(mine, end, [end.log])) is not None:
@@ -155,7 +157,13 @@ class Machine(RuleBasedStateMachine):
         job = self.do(self.queue.take("last"))
         if job is not None:
             end = ending_of(
-                None, adapter=True, exit_status=0, paused=STOPPED, reason=None, failures=job.failures
+                None,
+                has_result=True,
+                exit_status=0,
+                paused=STOPPED,
+                reason=None,
+                failures=job.failures,
+                max_failures=MAX_FAILURES,
             )
             assert self.do(self.queue.end(job, end, [])).status == "COMPLETED"
         assert self.row().state.status in (Status.PAUSED, *FINAL)

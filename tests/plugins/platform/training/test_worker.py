@@ -13,10 +13,11 @@ from servers import until
 from stores import Clock
 
 from llmgate.errors import StoreError
+from llmgate.plugin.kit.job_states import Wanted
+from llmgate.plugin.kit.jobs import LEASE_S
 from llmgate.store import Store
 from llmgate_platform.artifacts import Artifacts
-from llmgate_platform.training.jobs import LEASE_S, Job, Queue
-from llmgate_platform.training.lifecycle import Wanted
+from llmgate_platform.training.jobs import Job, Queue
 from llmgate_platform.training.worker import Launch, Untrainable, Worker
 from plugins.platform.rows import add_job, add_model, eventually
 

@@ -1,4 +1,10 @@
-"""The trainer's process: started by what the operator names, read line by line, stopped or killed."""
+"""A child process that tells of its work: one JSON object a line on stdout. Read as it comes, stopped or killed.
+
+async with running(["python", "work.py"], log=Path("stderr.log")) as child:
+    await child.wait_at_most(1.0)
+    for event in child.take_events(): ...                 # {"event": "step", ...}
+    child.stop()                                          # SIGTERM
+"""
 
 from __future__ import annotations
 
@@ -6,18 +12,19 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from .progress import Event
+MAX_LINE_BYTES = 64 * 1024
 
-TRAINER = Path(__file__).with_name("trainer.py")
-MAX_LINE = 64 * 1024
+Event = Mapping[str, Any]
+"""What the process tells: an object with a member `event`."""
 
 
-class TrainerProcess:
-    """A trainer that runs. Killing it closes its stdin, too: behind a launcher the signal may not reach it."""
+class Child:
+    """A process that runs. Killing it closes its stdin, too: behind a launcher the signal may not reach it."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -44,7 +51,7 @@ class TrainerProcess:
         await asyncio.wait([self._reading], timeout=seconds)
 
     def stop(self) -> None:
-        """Ask it to write a checkpoint and end."""
+        """Ask it to end in order: SIGTERM."""
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
 
@@ -74,7 +81,7 @@ class TrainerProcess:
 
 
 @asynccontextmanager
-async def running(command: Sequence[str], *, log: Path) -> AsyncIterator[TrainerProcess]:
+async def running(command: Sequence[str], *, log: Path) -> AsyncIterator[Child]:
     """`command` in a process group of its own, what it says on stderr in `log`; killed on leaving.
 
     Raises `OSError` where it cannot be started.
@@ -85,12 +92,12 @@ async def running(command: Sequence[str], *, log: Path) -> AsyncIterator[Trainer
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
-            limit=MAX_LINE,
+            limit=MAX_LINE_BYTES,
             start_new_session=True,
         )
-    trainer = TrainerProcess(process)
+    child = Child(process)
     try:
-        yield trainer
+        yield child
     finally:
-        trainer.kill()
-        await trainer.wait()
+        child.kill()
+        await child.wait()

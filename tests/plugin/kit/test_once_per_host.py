@@ -5,7 +5,7 @@ from pathlib import Path
 
 from servers import until
 
-from llmgate_platform.serving.keeper import keeping
+from llmgate.plugin.kit.once_per_host import once_per_host
 
 
 async def test_one_of_several_works_and_the_next_takes_over(tmp_path: Path) -> None:
@@ -21,13 +21,13 @@ async def test_one_of_several_works_and_the_next_takes_over(tmp_path: Path) -> N
 
         return work
 
-    async with keeping(lock, work_of("a")):  # type: ignore[arg-type]
+    async with once_per_host(lock, work_of("a")):  # type: ignore[arg-type]
         await until(lambda: working == ["a"])
-        async with keeping(lock, work_of("b")):  # type: ignore[arg-type]
+        async with once_per_host(lock, work_of("b")):  # type: ignore[arg-type]
             await asyncio.sleep(0)
             assert working == ["a"]
     assert working == []
-    async with keeping(lock, work_of("c")):  # type: ignore[arg-type]
+    async with once_per_host(lock, work_of("c")):  # type: ignore[arg-type]
         await until(lambda: working == ["c"])
 
 
@@ -41,5 +41,5 @@ async def test_a_round_that_fails_does_not_end_all(tmp_path: Path) -> None:
             raise RuntimeError("once")
         await asyncio.Event().wait()
 
-    async with keeping(tmp_path / "lock", work):
+    async with once_per_host(tmp_path / "lock", work):
         await until(lambda: rounds == 2)

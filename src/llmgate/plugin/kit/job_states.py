@@ -1,7 +1,7 @@
-"""The states of a training job, as data: what may be asked for when, and what the end of a trainer means.
+"""The states of a long job, as data: what may be asked for when, and what the end of its process means.
 
 A job is held by a worker while its status is RUNNING; what the API wants of it meanwhile is in `wanted`. So a row
-says what is, and `shown` what users see: a pause shows at once, while the trainer still ends the step it is in.
+says what is, and `shown` what users see: a pause shows at once, while the process still ends the step it is in.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-MAX_FAILURES = 3
-"""Deaths of its trainer or worker after which a job is given up."""
 CANCELLED = "cancelled"
-WORKER_DIED = f"The worker died {MAX_FAILURES} times while it trained."
 
 
 class Status(StrEnum):
@@ -77,7 +74,7 @@ ABANDONED: Mapping[State, State] = {PAUSING: PAUSED, RESUMING: PENDING, CANCELLI
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What a job is when its trainer has ended; `log` is a line for its user."""
+    """What a job is when its process has ended; `log` is a line for its user."""
 
     state: State
     log: str
@@ -86,17 +83,25 @@ class Ending:
 
 
 def ending_of(
-    wanted: Wanted | None, *, adapter: bool, exit_status: int, paused: int, reason: str | None, failures: int
+    wanted: Wanted | None,
+    *,
+    has_result: bool,
+    exit_status: int,
+    paused: int,
+    reason: str | None,
+    failures: int,
+    max_failures: int,
+    what: str = "process",
 ) -> Ending:
-    """What the end of a trainer means.
+    """What the end of a job's process means; `what` is what its user calls that.
 
-    `adapter`: the result is there, which says more than the exit status: a signal after it makes that lie.
-    `paused`: the exit status of a trainer that wrote a checkpoint. `reason`: what it said before it failed.
-    `failures`: deaths until now.
+    `has_result`: the result is there, which says more than the exit status: a signal after it makes that lie.
+    `paused`: the exit status of one that wrote down where it is. `reason`: what it said before it failed.
+    `failures`: deaths until now, of which `max_failures` are one too many.
     """
     if wanted is Wanted.CANCEL:
         return Ending(FAILED, "Cancelled.", CANCELLED, failures)
-    if adapter:
+    if has_result:
         return Ending(COMPLETED, "Finished.", None, failures)
     if reason is not None:
         return Ending(FAILED, reason, reason, failures)
@@ -104,14 +109,13 @@ def ending_of(
         return Ending(ABANDONED[State(Status.RUNNING, wanted)], "Paused.", None, failures)
     if exit_status == paused:
         return Ending(PENDING, "Interrupted: its worker was stopped.", None, failures)
-    return _death(exit_status, failures + 1)
+    return _death(f"The {what} {_how(exit_status)}.", failures + 1, max_failures)
 
 
-def _death(exit_status: int, failures: int) -> Ending:
-    died = f"The trainer {_how(exit_status)}."
-    if failures < MAX_FAILURES:
+def _death(died: str, failures: int, max_failures: int) -> Ending:
+    if failures < max_failures:
         return Ending(PENDING, f"{died} It goes on from its last checkpoint.", None, failures)
-    error = f"{died} It was tried {MAX_FAILURES} times."
+    error = f"{died} It was tried {max_failures} times."
     return Ending(FAILED, error, error, failures)
 
 

@@ -1,15 +1,14 @@
-"""The states of a job: what may be asked for when, and what the end of a trainer means."""
+"""The states of a job: what may be asked for when, and what the end of its process means."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmgate_platform.training.lifecycle import (
+from llmgate.plugin.kit.job_states import (
     ABANDONED,
     CANCELLED,
     COMPLETED,
     FAILED,
-    MAX_FAILURES,
     PAUSED,
     PENDING,
     REQUESTS,
@@ -22,11 +21,13 @@ from llmgate_platform.training.lifecycle import (
 )
 
 PAUSED_STATUS = 75
+MAX_FAILURES = 3
 
 
 def ended(wanted: Wanted | None = None, **how: object) -> Ending:
-    defaults = {"adapter": False, "exit_status": 0, "paused": PAUSED_STATUS, "reason": None, "failures": 0}
-    return ending_of(wanted, **{**defaults, **how})  # type: ignore[arg-type]
+    defaults = {"has_result": False, "exit_status": 0, "paused": PAUSED_STATUS, "reason": None, "failures": 0}
+    own = {"max_failures": MAX_FAILURES, "what": "trainer"}
+    return ending_of(wanted, **{**defaults, **own, **how})  # type: ignore[arg-type]
 
 
 def test_a_pause_shows_at_once() -> None:
@@ -44,10 +45,10 @@ def test_requests_are_refused_once_a_job_is_finished(wanted: Wanted) -> None:
     assert not {COMPLETED, FAILED} & REQUESTS[wanted].keys()
 
 
-def test_the_adapter_says_more_than_the_exit_status() -> None:
+def test_the_result_says_more_than_the_exit_status() -> None:
     """A signal that comes when the trainer has finished makes that lie."""
-    assert ended(exit_status=-15, adapter=True).state == COMPLETED
-    assert ended(Wanted.PAUSE, exit_status=PAUSED_STATUS, adapter=True).state == COMPLETED
+    assert ended(exit_status=-15, has_result=True).state == COMPLETED
+    assert ended(Wanted.PAUSE, exit_status=PAUSED_STATUS, has_result=True).state == COMPLETED
 
 
 def test_a_stopped_worker_puts_its_job_back() -> None:
@@ -70,15 +71,15 @@ def test_a_trainer_that_dies_three_times_is_given_up() -> None:
 
 
 def test_who_cancels_gets_no_result() -> None:
-    assert ended(Wanted.CANCEL, adapter=True) == Ending(FAILED, "Cancelled.", CANCELLED)
+    assert ended(Wanted.CANCEL, has_result=True) == Ending(FAILED, "Cancelled.", CANCELLED)
 
 
 @given(st.sampled_from([None, *Wanted]), st.booleans(), st.integers(-15, 255), st.none() | st.just("no"))
 def test_every_end_leaves_a_state_that_nobody_holds(
-    wanted: Wanted | None, adapter: bool, exit_status: int, reason: str | None
+    wanted: Wanted | None, has_result: bool, exit_status: int, reason: str | None
 ) -> None:
-    end = ended(wanted, adapter=adapter, exit_status=exit_status, reason=reason)
+    end = ended(wanted, has_result=has_result, exit_status=exit_status, reason=reason)
     assert end.state in (PENDING, PAUSED, COMPLETED, FAILED)
     assert (end.error is not None) == (end.state == FAILED)
-    if wanted is not None and not adapter and reason is None:  # the same as if its worker had died
+    if wanted is not None and not has_result and reason is None:  # the same as if its worker had died
         assert end.state == ABANDONED[State(Status.RUNNING, wanted)]

@@ -1,4 +1,8 @@
-"""A request of the platform's own, sent through the layers of a route: limits, quotas, accounting, relay."""
+"""A request of a surface's own, sent through the layers of a route: limits, quotas, accounting, relay.
+
+body = {"model": "m", "prompt": "Hi"}
+answer = await post(gate.routes["chat"], "/v1/completions", body, call.exchange, call.receive)
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from llmgate.plugin.api import Answer, Exchange, Refusal, UpstreamFailed
+from ..api import Answer, Exchange, Refusal, UpstreamFailed
+from .bodies import with_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,22 +35,14 @@ class Whole:
             raise UpstreamFailed("The model's server did not answer with JSON.") from error
 
 
-class _Sending:
-    """`receive` and `send` of the layers below: a body goes down, an answer comes up whole."""
+class _Answer:
+    """`send` of the layers below: an answer comes up whole."""
 
-    def __init__(self, body: bytes, receive: Receive) -> None:
-        self._body: bytes | None = body
-        self._receive = receive
+    def __init__(self) -> None:
         self.status = 0
         self.pieces: list[bytes] = []
         self.complete = False
         self.refusal: Refusal | None = None
-
-    async def receive(self) -> Message:
-        body, self._body = self._body, None
-        if body is None:
-            return await self._receive()
-        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -67,9 +64,7 @@ async def post(
 
     Raises the `Refusal` of whichever layer refuses it, and `UpstreamFailed` for an answer that breaks off.
     """
-    raw = msgspec.json.encode(body)
-    sending = _Sending(raw, receive)
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(raw))]
+    sending = _Answer()
     scope: Scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -80,7 +75,7 @@ async def post(
         "raw_path": path.encode(),
         "root_path": "",
         "query_string": b"",
-        "headers": headers,
+        "headers": [(b"content-type", b"application/json")],
         "client": None,
         "server": None,
         "state": {},
@@ -88,7 +83,7 @@ async def post(
     }
     shape, exchange.error_shape = exchange.error_shape, sending.refuse
     try:
-        await app(scope, sending.receive, sending.send)
+        await app(*with_body(scope, receive, msgspec.json.encode(body)), sending.send)
     finally:
         exchange.error_shape = shape
     if sending.refusal is not None:
