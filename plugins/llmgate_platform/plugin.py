@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,6 +24,8 @@ from llmgate.plugin.api import (
     Surface,
     documentation_pages,
     new_id,
+    repeat,
+    running,
 )
 from llmgate.plugin.kit.once_per_host import once_per_host
 
@@ -65,7 +67,7 @@ PAGE = "/api-docs"
 LAYERS = ("quota", "accounting")
 LAYER = "adapters"
 LOOPBACK = ip_network("127.0.0.1/32")
-CHARGE_EVERY_S = 5.0
+CHARGE_INTERVAL_S = 5.0
 STOP_WORKER_WITHIN_S = 20.0
 
 
@@ -125,9 +127,10 @@ async def _background(
     artifacts, host = Artifacts(settings.artifacts), os.uname().nodename
     locks = artifacts.root / "locks"
     charges = Charges(gate.store, gate.ledger, price=settings.second_price, route=NAME)
-    await stack.enter_async_context(_running(targets.watch()))
-    await stack.enter_async_context(_running(parts.datasets.load_from_hub(settings.datasets)))
-    await stack.enter_async_context(_running(_charging(charges)))
+    later: dict[type[Exception], Any] = {StoreError: partial(log.warning, "training is charged later: %s")}
+    charging = repeat(charges.charge_all, CHARGE_INTERVAL_S, at_once=True, failed=later)
+    loading = parts.datasets.load_from_hub(settings.datasets)
+    await stack.enter_async_context(running(targets.watch(), loading, charging))
     if any(base.served_by is not None for base in settings.models):
         keeper = Keeper(gate, Catalog(gate.store, settings.models), artifacts, settings)
         await stack.enter_async_context(once_per_host(locks / f"adapters-{host}", keeper.run))
@@ -141,25 +144,6 @@ def _documentation(surface: Surface, config: Config) -> list[BaseRoute]:
     section = DocumentedSection(surface, config.plugins[NAME].prefix)
     found = documentation_pages([section], page=PAGE, document_path=f"{PAGE}/openapi.json")
     return [Route(path, page, methods=["GET"]) for path, page in found.items()]
-
-
-@asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _charging(charges: Charges) -> None:
-    while True:
-        try:
-            await charges.charge_all()
-        except StoreError as error:
-            log.warning("training is charged later: %s", error)
-        await asyncio.sleep(CHARGE_EVERY_S)
 
 
 async def _work(settings: Settings, gate: Services, artifacts: Artifacts) -> None:

@@ -37,7 +37,7 @@ log = logging.getLogger("llmgate.platform")
 RUNNING, COMPLETED, FAILED = "RUNNING", "COMPLETED", "FAILED"
 ANSWER_TOKENS = 64
 LEASE_S = 30.0
-BEAT_EVERY_S = 5.0
+HEARTBEAT_INTERVAL_S = 5.0
 DONE = "Evaluation completed successfully"
 STOPPED = "The gate was stopped while it ran."
 LISTED = 1000
@@ -234,7 +234,7 @@ class Evaluations:
 
     async def _run(self, work: Evaluation) -> None:
         progress = [0]
-        beating = asyncio.create_task(self._beat(work.id, progress))
+        beats = asyncio.create_task(self._heartbeat(work.id, progress))
         values: dict[str, Any]
         try:
             found = await measure(
@@ -251,8 +251,8 @@ class Evaluations:
             log.exception("evaluation %d failed", work.id)
             values = {"status": FAILED, "error": "The evaluation failed: the gate's log says why."}
         finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+            beats.cancel()
+            await asyncio.gather(beats, return_exceptions=True)
         await self._write(work.id, values, progress[0])
 
     async def _answer(self, work: Evaluation, prompt: str) -> tuple[str, int]:
@@ -269,9 +269,9 @@ class Evaluations:
         usage = answer.get("usage") or {}
         return text_of(answer), int(usage.get("completion_tokens") or 0)
 
-    async def _beat(self, evaluation_id: int, progress: list[int]) -> None:
+    async def _heartbeat(self, evaluation_id: int, progress: list[int]) -> None:
         while True:
-            await asyncio.sleep(BEAT_EVERY_S)
+            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
             values = {"done": progress[0], "lease_until": self._store.clock() + LEASE_S}
             try:
                 async with self._store.begin() as db:

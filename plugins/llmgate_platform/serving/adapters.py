@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llmgate.platform")
 
-LOOK_EVERY_S = 0.25
-RECONCILE_EVERY_S = 2.0
+POLL_INTERVAL_S = 0.25
+RECONCILE_INTERVAL_S = 2.0
 
 
 class Targets:
@@ -89,7 +89,7 @@ class Targets:
             if stamp != seen:
                 await self._take_over(read_announcement(self._file))
                 seen = stamp
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
 
     async def _take_over(self, announced: Mapping[str, Announced]) -> None:
         old = self._servers
@@ -150,9 +150,9 @@ class Keeper:
                 stamp = self._store.changes.current()
                 await self._reconcile(servers)
                 waited = 0.0
-                while waited < RECONCILE_EVERY_S and self._store.changes.current() == stamp:
-                    await asyncio.sleep(LOOK_EVERY_S)
-                    waited += LOOK_EVERY_S
+                while waited < RECONCILE_INTERVAL_S and self._store.changes.current() == stamp:
+                    await asyncio.sleep(POLL_INTERVAL_S)
+                    waited += POLL_INTERVAL_S
         finally:
             await servers.aclose()
 

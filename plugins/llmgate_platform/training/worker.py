@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llmgate.platform.worker")
 
-REPORT_EVERY_S = 1.0
-CHECK_EVERY_S = 60.0
+REPORT_INTERVAL_S = 1.0
+CHECK_INTERVAL_S = 60.0
 STOP_WITHIN_S = 120.0
 """For how long a trainer that was asked to stop may go on with its step."""
 STDERR_SHOWN = 4_000
@@ -102,7 +102,7 @@ class Worker:
         spec_of: SpecOf,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
-        report_every: float = REPORT_EVERY_S,
+        report_every: float = REPORT_INTERVAL_S,
     ) -> None:
         self._queue = queue
         self._artifacts = artifacts
@@ -125,7 +125,7 @@ class Worker:
         if problem is not None:
             log.warning("this worker cannot train: %s", problem)
         while not self._stop.is_set():
-            if self._timer() - checked_at >= CHECK_EVERY_S:
+            if self._timer() - checked_at >= CHECK_INTERVAL_S:
                 problem, checked_at = await self._launch.problem(), self._timer()
             job = None
             try:
