@@ -166,9 +166,9 @@ def prepare(
         MIDDLEWARE=json.dumps(layers),
     )
     (place.folder / "gate.toml").write_text(settings)
-    _llmgate(place, "migrate")
-    _llmgate(place, "user", "add", "bench", "--no-password")
-    return _llmgate(place, "key", "create", "bench", "--name=bench", "--quiet").strip()
+    llmgate(place.folder, "migrate")
+    llmgate(place.folder, "user", "add", "bench", "--no-password")
+    return llmgate(place.folder, "key", "create", "bench", "--name=bench", "--quiet").strip()
 
 
 OWN: Mapping[str, Opener] = MappingProxyType(
@@ -208,9 +208,10 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _llmgate(place: Place, *arguments: str) -> str:
+def llmgate(folder: Path, *arguments: str) -> str:
+    """What a command says of the gate.toml in `folder`."""
     done = subprocess.run(
-        program("llmgate", *arguments), cwd=place.folder, check=True, capture_output=True, text=True
+        program("llmgate", *arguments), cwd=folder, check=True, capture_output=True, text=True
     )
     return done.stdout
 

@@ -57,16 +57,30 @@ def _record(request_id: str, at: float, **values: Any) -> dict[str, Any]:
 def test_an_empty_ledger_says_so(llmgate: Cli) -> None:
     """Programs get zeros, people a sentence."""
     assert llmgate("usage").stdout == "No usage yet.\n"
-    zeros = {"requests": 0, "input_tokens": 0, "output_tokens": 0, "tokens": 0, "cost": 0.0}
+    zeros = {
+        "requests": 0,
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "tokens": 0,
+        "cost": 0.0,
+        "engine_seconds": 0.0,
+    }
     assert llmgate.json("usage") == zeros
     assert llmgate.json("usage", "--by", "user") == llmgate.json("usage", "--records", "5") == []
 
 
 def test_the_total_is_the_sum_of_all_records(llmgate: Cli, recorded: None) -> None:
     """Money in the operator's currency."""
-    total = {"requests": 4, "input_tokens": 131, "output_tokens": 10, "tokens": 141, "cost": 1.75}
+    total = {
+        "requests": 4,
+        "input_tokens": 131,
+        "output_tokens": 10,
+        "tokens": 141,
+        "cost": 1.75,
+        "engine_seconds": 0.0,
+    }
     assert llmgate.json("usage") == total
-    assert llmgate("usage").stdout.split()[-5:] == ["4", "131", "10", "141", "1.75"]
+    assert llmgate("usage").stdout.split()[-6:] == ["4", "131", "10", "141", "1.75", "0"]
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,7 @@ KEPT = {
     "balanced_replicas": {
         "upstreams": {"vllm": {"urls": ["http://a"], "balance": "sticky", "sticky_header": "x-session"}}
     },
-    "vllm_speaks": {
-        "upstreams": {
-            "vllm": {"urls": ["http://a"], "dialect": "vllm", "send_priority": True, "request_metrics": True}
-        }
-    },
+    "vllm_speaks": {"upstreams": {"vllm": {"urls": ["http://a"], "dialect": "vllm", "send_priority": True}}},
     "some_upstream": {"routes": [{"path": "/v1", "upstreams": ["vllm", "openai"], "upstream_path": "/"}]},
     "one_owner": {"models": [served("a", aliases=["b"]), served("c"), served("a*")]},
     "some_weight": {"models": [served("a", weight=1), served("b", weight=0.5)]},

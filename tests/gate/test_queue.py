@@ -240,6 +240,7 @@ async def test_the_ledger_has_the_time_at_the_engine_and_not_that_in_the_queue(
         await until(lambda: admission_of(gate).waiting == 1)
         leash.let_go(2)
         await asyncio.gather(*asked)
+        await gate.runtime.store.flush()
         async with gate.runtime.store.connect() as db:
             rows = (await db.execute(select(usage.c["engine_seconds", "duration"]))).all()
         assert all(0 < row.engine_seconds <= row.duration for row in rows)

@@ -115,6 +115,36 @@ def test_how_many_are_served_before_follows_class_and_share() -> None:
     assert queue.lengths() == {0: 10, 1: 1}
 
 
+def test_who_asks_now_and_then_is_next_however_long_the_others_have_waited() -> None:
+    queue: FairQueue[str] = FairQueue(max_waiting=300)
+    for number in range(50):
+        queue.push(f"a {number}", tenant="a")
+        queue.push(f"b {number}", tenant="b")
+    for _ in range(10):
+        queue.pop()
+        queue.push("single", tenant="single", cost=1)
+        ticket = queue.pop()
+        assert ticket is not None
+        assert ticket.item == "single"
+
+
+def test_who_always_has_one_waiting_gets_no_more_than_its_share() -> None:
+    """It comes back as soon as it was served, and the flood is served in between all the same."""
+    queue: FairQueue[str] = FairQueue(max_waiting=300)
+    for _ in range(100):
+        queue.push("flood", tenant="flood")
+    for name in "abc":
+        queue.push(name, tenant=name)
+    served: Counter[str] = Counter()
+    for _ in range(80):
+        ticket = queue.pop()
+        assert ticket is not None
+        served[ticket.item] += 1
+        if ticket.item != "flood":
+            queue.push(ticket.item, tenant=ticket.item)
+    assert all(count == pytest.approx(20, abs=2) for count in served.values())
+
+
 def test_who_leaves_is_not_served_and_leaves_twice_without_harm() -> None:
     queue: FairQueue[str] = FairQueue(max_waiting=3)
     ticket = queue.push("a", tenant="t")

@@ -119,6 +119,11 @@ class Catalog:
             self._resolved.cache_clear()
         return self._resolved(model)
 
+    def public_name(self, model: str) -> str:
+        """What callers call the model that `model` is an alias of; `model` itself where it is none."""
+        entry = self._entries.get(model)
+        return model if entry is None else entry.name
+
     def names(self) -> list[str]:
         """The public names of all models that are served now: gate.toml's, then those of the upstreams' lists."""
         return list(self.listed())

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from .catalog import Catalog
 
+    Visible = Callable[[str], bool]
+
 LIST_PATH = "/models"
 _PLAIN_CARD = {"object": "model", "created": 0}
 """What OpenAI's clients want to find in a card."""
@@ -25,7 +27,8 @@ class ModelCards:
     """Around a relay: answers `GET .../models/{id}` from the upstream's list, and gives aliases a place in it.
 
     A list that no alias and no `allowed` changes passes byte for byte. With a `catalog` the gate answers itself, with
-    the models of all upstreams; `cards` tells what an upstream says of a model of its own.
+    the models of all upstreams; `cards` tells what an upstream says of a model of its own. `visible` says which ones
+    a caller may use; None: all of them.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class ModelCards:
         allowed: Collection[str] | None = None,
         catalog: Catalog | None = None,
         cards: Callable[[str, str], Mapping[str, Any] | None] = lambda *_: None,
+        visible: Callable[[Scope], Visible | None] = lambda _: None,
     ) -> None:
         self.app = app
         self.collects_edits = getattr(app, "collects_edits", False)
@@ -43,6 +47,7 @@ class ModelCards:
         self._allowed = None if allowed is None else frozenset(allowed)
         self._catalog = catalog
         self._card = cards
+        self._visible = visible
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI. Not a coroutine of its own: every request passes here, and few are for this."""
@@ -52,7 +57,8 @@ class ModelCards:
                 return self._from_catalog(scope, send, self._catalog, wanted[1:])
             if found and wanted.startswith("/"):
                 return self._one(scope, receive, send, before + LIST_PATH, wanted[1:])
-            if found and not wanted and (self._aliases or self._allowed is not None):
+            changed = self._aliases or self._allowed is not None
+            if found and not wanted and (changed or self._visible(scope) is not None):
                 return self._list(scope, receive, send)
         return self.app(scope, receive, send)
 
@@ -65,7 +71,7 @@ class ModelCards:
                 "id": name,
             }
             for name, at in catalog.listed().items()
-            if self._allowed is None or name in self._allowed
+            if self._shows(scope, name)
         }
         if not wanted:
             await send_json(scope, send, {"object": "list", "data": list(cards.values())})
@@ -78,7 +84,7 @@ class ModelCards:
         upstream = _Collected()
         listing = {**scope, "method": "GET", "path": path, "raw_path": path.encode()}
         await self.app(listing, receive, upstream.send)
-        cards = self._cards(upstream)
+        cards = self._cards(scope, upstream)
         if cards is None:
             await upstream.replay(send)
         elif wanted in cards:
@@ -89,14 +95,14 @@ class ModelCards:
     async def _list(self, scope: Scope, receive: Receive, send: Send) -> None:
         upstream = _Collected()
         await self.app({**scope, "method": "GET"}, receive, upstream.send)
-        cards = self._cards(upstream)
+        cards = self._cards(scope, upstream)
         if cards is None:
             await upstream.replay(send)
         else:
             whole = msgspec.json.decode(upstream.body)
             await send_json(scope, send, {**whole, "data": list(cards.values())})
 
-    def _cards(self, upstream: _Collected) -> dict[str, Any] | None:
+    def _cards(self, scope: Scope, upstream: _Collected) -> dict[str, Any] | None:
         """Model cards by the names that clients use; None if the upstream did not answer with a list."""
         try:
             data = msgspec.json.decode(upstream.body)["data"] if upstream.status == 200 else None
@@ -108,7 +114,12 @@ class ModelCards:
         for alias, name in self._aliases.items():
             if name in cards:
                 cards[alias] = {**cards[name], "id": alias}
-        return {name: card for name, card in cards.items() if self._allowed is None or name in self._allowed}
+        return {name: card for name, card in cards.items() if self._shows(scope, name)}
+
+    def _shows(self, scope: Scope, name: str) -> bool:
+        """Whether the route and the caller may use it."""
+        visible = self._visible(scope)
+        return (self._allowed is None or name in self._allowed) and (visible is None or visible(name))
 
 
 class _Collected:

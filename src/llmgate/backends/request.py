@@ -100,6 +100,10 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
         """The smallest of the limits; None where there is none."""
         return min((number for number in self.limits.values() if number >= 0), default=None)
 
+    def text_of(self, field: str) -> str | None:
+        """A field of the body that counting does not need; None where there is none. Raises `BadRequest`."""
+        return _get(self.fields, field, str)
+
     @property
     def opaque_input(self) -> bool:
         """Whether some of the input is no text in the body."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,16 +12,15 @@ from . import key_import
 from .administration import Administration, administration
 from .options import json_option
 from .output import Row, print_json, say, show, time_of
+from .permissions import CLEAR, END_USERS, changes_of, permission_options, shown
 
 if TYPE_CHECKING:
     from ..identity import Key
 
-DAY = 86_400
-
 
 @click.group()
 def command() -> None:
-    """Create, list and revoke API keys; bring those of LiteLLM along."""
+    """Create, change, list and revoke API keys; bring those of LiteLLM along."""
 
 
 command.add_command(key_import.command)
@@ -33,30 +32,34 @@ command.add_command(key_import.command)
 @click.option(
     "--organization", metavar="NAME", help="Spend this organization's quotas; USER must be a member."
 )
-@click.option("--expires-in-days", type=click.FloatRange(0, 36_500, min_open=True), metavar="DAYS")
+@permission_options
+@END_USERS
 @click.option("--prefix", default=PREFIX, show_default=True, help="What the key begins with.")
 @click.option("--quiet", is_flag=True, help="Print the key alone.")
 @json_option
 @administration
 async def create(
     gate: Administration,
+    /,
     user: str,
     *,
     name: str,
     organization: str | None,
-    expires_in_days: float | None,
     prefix: str,
     quiet: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Create a key for USER and print it, this once: only its hash is kept."""
     owner = await gate.user(user)
+    wanted = changes_of(gate.store.clock(), **options)
     key, secret = await gate.identity.keys.create(
         owner.id,
         name,
         prefix=prefix,
         organization_id=None if organization is None else (await gate.organization(organization)).id,
-        expires_at=None if expires_in_days is None else gate.store.clock() + expires_in_days * DAY,
+        permissions=wanted.of(None),
+        **wanted.beside,
     )
     if as_json:
         [row] = await _rows(gate, [key])
@@ -65,6 +68,27 @@ async def create(
     click.echo(secret)
     if not quiet:
         click.echo(f"Key {key.id} of {owner.username}. Keep it: it cannot be shown again.", err=True)
+
+
+@command.command()
+@click.argument("key_id", type=int, metavar="ID")
+@permission_options
+@END_USERS
+@CLEAR
+@json_option
+@administration
+async def update(gate: Administration, /, key_id: int, *, as_json: bool, **options: Any) -> None:
+    """Change what the key ID may do: at once, also in a gate that runs. What is not named stays."""
+    key, keys = await gate.key(key_id), gate.identity.keys
+    changes = changes_of(gate.store.clock(), **options)
+    async with gate.store.change() as db:
+        if "requests_per_minute" in changes.beside:
+            await keys.set_requests_per_minute(key_id, changes.beside["requests_per_minute"], db=db)
+        if "expires_at" in changes.beside:
+            await keys.set_expiry(key_id, changes.beside["expires_at"], db=db)
+        key = await keys.set_permissions(key_id, changes.of(key.permissions), db=db)
+    [row] = await _rows(gate, [key])
+    say(f"Changed key {key.id}, {key.masked}.", row, as_json=as_json)
 
 
 @command.command("list")
@@ -130,4 +154,7 @@ def _row(key: Key, user: str, organization: str | None) -> Row:
         "expires_at": time_of(key.expires_at),
         "revoked_at": time_of(key.revoked_at),
         "created_at": time_of(key.created_at),
+        "requests_per_minute": key.requests_per_minute,
+        **shown(key.permissions),
+        "names_end_users": key.permissions is not None and key.permissions.names_end_users,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,7 @@ from ..identity.organizations import MEMBER
 from .administration import Administration, administration
 from .options import json_option
 from .output import Row, say, show, time_of
+from .permissions import CLEAR, changes_of, permission_options, shown
 
 if TYPE_CHECKING:
     from ..identity import Organization
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Add organizations, their members, and list them.
+    """Add and change organizations, their members, and list them.
 
     The members of an organization share its quotas, with keys that are made for it.
     """
@@ -31,6 +32,28 @@ async def add(gate: Administration, name: str, *, as_json: bool) -> None:
     """Add the organization NAME."""
     organization = await gate.identity.organizations.create(name)
     say(f"Added {organization.name}, organization {organization.id}.", _row(organization), as_json=as_json)
+
+
+@command.command()
+@click.argument("name")
+@permission_options
+@CLEAR
+@json_option
+@administration
+async def update(gate: Administration, /, name: str, *, as_json: bool, **options: Any) -> None:
+    """Change what all keys of the organization NAME may do, together: at once, also in a gate that runs.
+
+    What is not named stays.
+    """
+    found, organizations = await gate.organization(name), gate.identity.organizations
+    changes = changes_of(gate.store.clock(), **options)
+    if "requests_per_minute" in changes.beside:
+        await organizations.set_requests_per_minute(found.id, changes.beside["requests_per_minute"])
+    if "expires_at" in changes.beside:
+        await organizations.set_expiry(found.id, changes.beside["expires_at"])
+    if changes.permissions:
+        await organizations.set_permissions(found.id, changes.of(found.permissions))
+    say(f"Changed {found.name}.", _row(await organizations.by_id(found.id)), as_json=as_json)
 
 
 @command.command("list")
@@ -93,4 +116,7 @@ def _row(organization: Organization) -> Row:
         "name": organization.name,
         "active": organization.is_active,
         "created_at": time_of(organization.created_at),
+        "expires_at": time_of(organization.expires_at),
+        "requests_per_minute": organization.requests_per_minute,
+        **shown(organization.permissions),
     }

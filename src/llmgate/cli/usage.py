@@ -22,7 +22,9 @@ GROUPS: dict[str, Group] = {
     "user": "user_id",
     "key": "key_id",
     "organization": "organization_id",
+    "end_user": "end_user",
     "model": "model",
+    "asked_model": "asked_model",
     "upstream": "upstream",
     "route": "route",
     "endpoint": "endpoint",
@@ -38,6 +40,8 @@ EMPTY = "No usage yet."
 @click.option("--organization", metavar="NAME", help="Only this organization's.")
 @click.option("--upstream", metavar="NAME", help="Only on this upstream.")
 @click.option("--model", metavar="NAME", help="Only of this model.")
+@click.option("--asked-model", metavar="NAME", help="Only what was asked for under this name.")
+@click.option("--end-user", metavar="NAME", help="Only for this end user of keys that act for others.")
 @click.option(
     "--since", type=Moment(), help="From this time on: 2026-01-31, 2026-01-31T12:00 (UTC), or 7d ago."
 )
@@ -94,6 +98,7 @@ def _sums(totals: Totals) -> Row:
         "output_tokens": totals.output_tokens,
         "tokens": totals.tokens,
         "cost": totals.cost / MILLION,
+        "engine_seconds": round(totals.engine_seconds, 3),
     }
 
 
@@ -117,6 +122,8 @@ COLUMNS = (
     "user",
     "key_id",
     "model",
+    "asked_model",
+    "end_user",
     "endpoint",
     "input_tokens",
     "output_tokens",
@@ -125,6 +132,7 @@ COLUMNS = (
     "outcome",
     "status",
     "duration",
+    "engine_seconds",
     "request_id",
 )
 

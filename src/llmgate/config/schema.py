@@ -422,13 +422,6 @@ class Upstream(Struct, frozen=True, kw_only=True):
             "a priority that the caller wrote is taken out."
         ),
     ] = False
-    request_metrics: Annotated[
-        bool,
-        doc(
-            "Ask vLLM for its times of each request (`vllm serve --enable-per-request-metrics`): the ledger's engine "
-            "seconds come from them."
-        ),
-    ] = False
     lora: Annotated[
         bool,
         doc(
@@ -445,7 +438,7 @@ class Upstream(Struct, frozen=True, kw_only=True):
 
 
 class Price(Struct, frozen=True, kw_only=True):
-    """What a model costs, for one million tokens."""
+    """What a model costs, for one million tokens, and for the time at an engine."""
 
     input: Annotated[Amount, doc("Tokens of the prompt.")]
     output: Annotated[Amount, doc("Tokens of the answer.")]
@@ -453,6 +446,13 @@ class Price(Struct, frozen=True, kw_only=True):
         Amount | None,
         doc("Tokens of the prompt that the backend had cached; without it, as input."),
     ] = None
+    second: Annotated[
+        Amount,
+        doc(
+            "One second of an engine's work, charged once it is done: a quota of money may be passed by what runs. The "
+            "engine's own time where it tells one, else from its asking to the end of its answer."
+        ),
+    ] = 0.0
 
 
 class Route(Struct, frozen=True, kw_only=True):
@@ -498,6 +498,13 @@ class Route(Struct, frozen=True, kw_only=True):
         Several[Origin],
         doc("Origins of pages in browsers that may call it, such as https://chat.example.com."),
     ] = ()
+    end_user_header: Annotated[
+        HeaderName | None,
+        doc(
+            "Header in which keys that act for others (`llmgate key update --names-end-users`) say for whom; it "
+            "goes no further. Without it, or where it is not sent, the body's `user`."
+        ),
+    ] = None
     quota_status: Annotated[Literal[402, 429], doc("Status of a spent quota.")] = 429
 
     def __post_init__(self) -> None:
@@ -542,8 +549,8 @@ class Limit(Struct, frozen=True, kw_only=True):
     UNITS: ClassVar[tuple[LimitUnit, ...]] = ("requests", "tokens", "concurrent")
 
     per: Annotated[
-        Literal["key", "user", "organization", "ip", "route", "gate"],
-        doc("Who shares one count."),
+        Literal["key", "user", "organization", "end_user", "ip", "route", "gate"],
+        doc("Who shares one count. end_user: whom a key that acts for others names, else the key's user."),
     ]
     requests: Annotated[Count | None, doc("Requests in a window.")] = None
     tokens: Annotated[Count | None, doc("Tokens, in and out, in a window.")] = None

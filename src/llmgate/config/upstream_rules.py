@@ -63,13 +63,10 @@ def balanced_replicas(_: Config, upstream: Upstream) -> Iterator[Finding]:
 
 
 def vllm_speaks(_: Config, upstream: Upstream) -> Iterator[Finding]:
-    """Others would refuse the fields, or take them for something else."""
-    for key in ("send_priority", "request_metrics"):
-        if getattr(upstream, key) and upstream.dialect != "vllm":
-            yield (
-                key,
-                f'is vLLM\'s own: write dialect = "vllm", or leave it out (found {quoted(upstream.dialect)})',
-            )
+    """Others would refuse the field, or take it for something else."""
+    if upstream.send_priority and upstream.dialect != "vllm":
+        found = quoted(upstream.dialect)
+        yield "send_priority", f'is vLLM\'s own: write dialect = "vllm", or leave it out (found {found})'
 
 
 def known_upstream(config: Config, table: Route | Quota | Target) -> Iterator[Finding]:

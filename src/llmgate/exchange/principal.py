@@ -41,11 +41,15 @@ class Principal:
 
     def may_ask(self, model: str) -> bool:
         """Whether it may ask for the model that callers call so."""
-        return all(may is None or may.allows_model(model) for may in (self.key_may, self.organization_may))
+        key, organization = self.key_may, self.organization_may
+        return (key is None or key.allows_model(model)) and (
+            organization is None or organization.allows_model(model)
+        )
 
     @property
     def held_to_models(self) -> bool:
         """Whether there are models that it may not ask for."""
-        return any(
-            may is not None and may.models is not None for may in (self.key_may, self.organization_may)
+        key, organization = self.key_may, self.organization_may
+        return (key is not None and key.models is not None) or (
+            organization is not None and organization.models is not None
         )

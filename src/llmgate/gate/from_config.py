@@ -57,7 +57,9 @@ def defaults_of(config: Config) -> list[Default]:
 def prices_of(config: Config) -> Prices:
     """gate.toml's [prices] in the ledger's words."""
     prices = config.prices.items()
-    return Prices({model: Price(price.input, price.output, price.cached_input) for model, price in prices})
+    return Prices(
+        {model: Price(price.input, price.output, price.cached_input, price.second) for model, price in prices}
+    )
 
 
 def aliases_of(settings: Upstream) -> dict[str, str]:

@@ -13,10 +13,11 @@ from ..backends.catalog import Catalog
 from ..backends.model_list import ModelCards
 from ..config import Config, Name, Route
 from ..errors import ConfigError
+from ..exchange import exchange_of
 from ..identity.response_owners import ResponseOwners
 from ..middleware import (
     Accounting,
-    EngineFields,
+    EnginePriority,
     FatalParameters,
     MeteredOnly,
     Models,
@@ -33,6 +34,8 @@ from .stack import Layer, body_budget, rate_limits
 from .upstreams import Upstreams, serving_of
 
 if TYPE_CHECKING:
+    from starlette.types import Scope
+
     from ..plugin.operation import Surface
     from ..store import Store
     from .runtime import Runtime
@@ -129,23 +132,39 @@ def route_middleware(
             busy=lambda name: served[name].busy,
             charges_asked=route.charge == "asked",
             billable=billable_by(config, [served[name] for name in route.served_by]),
+            end_user_header=route.end_user_header,
             max_body=config.gate.max_body,
         ),
+        *(
+            rate_limits(config, runtime, route.name, end_users=True)
+            if "ratelimit" in route.middleware
+            else ()
+        ),
         *checks,
-        *_engine_fields(route, config),
+        *_engine_priority(route, config),
         *named(route.middleware[unread:]),
-        Layer("", ModelCards, aliases=aliases, allowed=route.models, catalog=catalog, cards=_cards(served)),
+        Layer(
+            "",
+            ModelCards,
+            aliases=aliases,
+            allowed=route.models,
+            catalog=catalog,
+            cards=_cards(served),
+            visible=_visible,
+        ),
     ]
 
 
-def _engine_fields(route: Route, config: Config) -> list[Middleware]:
-    """What writes vLLM's own fields, for the upstreams that ask for it."""
-    settings = {name: config.upstreams[name] for name in route.served_by}
-    fields = {
-        "priority": [name for name, each in settings.items() if each.send_priority],
-        "metrics": [name for name, each in settings.items() if each.request_metrics],
-    }
-    return [Layer("", EngineFields, **fields)] if any(fields.values()) else []
+def _visible(scope: Scope) -> Callable[[str], bool] | None:
+    """Which models a caller may use; None for all."""
+    principal = exchange_of(scope).principal
+    return principal.may_ask if principal is not None and principal.held_to_models else None
+
+
+def _engine_priority(route: Route, config: Config) -> list[Middleware]:
+    """What writes vLLM's own priority, for the upstreams that ask for it."""
+    names = [name for name in route.served_by if config.upstreams[name].send_priority]
+    return [Layer("", EnginePriority, upstreams=names)] if names else []
 
 
 def _before_the_body(names: Sequence[str]) -> int:
@@ -166,7 +185,7 @@ def _layers(  # noqa: PLR0917 - one case for each name that gate.toml has
 ) -> list[Layer]:
     match name:
         case "ratelimit":
-            return rate_limits(config, runtime, route.name, of_keys=True)
+            return rate_limits(config, runtime, route.name, of_keys=True, end_users=False)
         case "quota":
             return [_quota(route, config, runtime, served)]
         case "accounting":

@@ -170,17 +170,21 @@ def rate_limits(
     *names: str,
     only_named: bool = False,
     of_keys: bool = False,
+    end_users: bool | None = None,
     address: Address | None = None,
 ) -> list[Layer]:
     """The layer for those of gate.toml's [[limits]] that are for one of `names`, or, unless `only_named`, for all.
 
     Limits of other addresses than `address` are left out. With `of_keys`, for the limits that keys have of their
-    own as well. Where there can be no limit, there is no layer: it would cost every request something.
+    own as well. With `end_users` only limits per end user, who is known once the body is read, or (False) all others.
+    Where there can be no limit, there is no layer: it would cost every request something.
     """
     mine = [
         limit_of(limit)
         for limit in config.limits
-        if _is_for(limit, names, only_named=only_named) and (not limit.listen or address in limit.listen)
+        if _is_for(limit, names, only_named=only_named)
+        and (not limit.listen or address in limit.listen)
+        and end_users in (None, limit.per == "end_user")
     ]
     if not mine and not of_keys:
         return []

@@ -278,7 +278,7 @@ class Charge:
             output_tokens=usage.output_tokens,
             cached_tokens=usage.cached_tokens,
             reasoning_tokens=usage.reasoning_tokens,
-            cost=self._prices.of(model).of(usage),
+            cost=self._prices.of(model).of(usage, engine or 0.0),
             certainty=reading.certainty,
             outcome=outcome,
             status=status,

@@ -7,26 +7,35 @@ from dataclasses import dataclass
 
 from ..usage.model import Usage
 
+MILLION = 1_000_000
 EXACT = 2**53
 """Up to here floats count whole numbers without a gap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Money per million tokens, which is also millionths of it per token. `cached_input` is `input` if None."""
+    """Money per million tokens, which is also millionths of it per token. `cached_input` is `input` if None.
+
+    `second` is money per second at an engine; it is charged when the answer has ended, and held for nobody before.
+    """
 
     input: float = 0.0
     output: float = 0.0
     cached_input: float | None = None
+    second: float = 0.0
 
-    def of(self, usage: Usage) -> int:
-        """The cost of `usage` in millionths of the currency unit, rounded up so that nothing is free."""
+    def of(self, usage: Usage, seconds: float = 0.0) -> int:
+        """The cost of `usage` in millionths of the currency unit, rounded up so that nothing is free.
+
+        `seconds` are those that an engine has worked for it.
+        """
         if self is FREE:
             return 0
         cached_price = self.input if self.cached_input is None else self.cached_input
         cached = min(usage.cached_tokens, usage.input_tokens)
         fresh = usage.input_tokens - cached
-        return _round_up(fresh * self.input + cached * cached_price + usage.output_tokens * self.output)
+        tokens = fresh * self.input + cached * cached_price + usage.output_tokens * self.output
+        return _round_up(tokens + seconds * self.second * MILLION)
 
     def bound(self, input_tokens: int, output_tokens: int) -> int:
         """The most that so many tokens can cost, whatever part of them comes from a cache."""
@@ -70,6 +79,7 @@ class Prices:
             max((price.input for price in prices), default=0.0),
             max((price.output for price in prices), default=0.0),
             max(cached, default=0.0),
+            max((price.second for price in prices), default=0.0),
         )
 
 

@@ -12,10 +12,22 @@ from .model import UsageRecord
 from .statements import RECORD_COLUMNS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..store import Store
 
 Group = Literal[
-    "user_id", "key_id", "organization_id", "upstream", "model", "route", "endpoint", "certainty", "day"
+    "user_id",
+    "key_id",
+    "organization_id",
+    "end_user",
+    "upstream",
+    "model",
+    "asked_model",
+    "route",
+    "endpoint",
+    "certainty",
+    "day",
 ]
 DAY = 86_400
 
@@ -34,6 +46,8 @@ class Filter:
     route: str | None = None
     upstream: str | None = None
     model: str | None = None
+    asked_model: str | None = None
+    end_user: str | None = None
     outcome: str | None = None
     since: float | None = None
     until: float | None = None
@@ -41,12 +55,19 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over records. `cost` is in millionths of the currency unit."""
+    """Sums over records. `cost` is in millionths of the currency unit; `engine_seconds` of those that have some."""
 
     requests: int
     input_tokens: int
     output_tokens: int
     cost: int
+    engine_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> Totals:
+        """Of a row of `_SUMS`."""
+        requests, input_tokens, output_tokens, cost, seconds = row
+        return cls(int(requests), int(input_tokens), int(output_tokens), int(cost), float(seconds))
 
     @property
     def tokens(self) -> int:
@@ -65,7 +86,7 @@ class Reports:
         await self._store.flush()
         async with self._store.connect() as db:
             row = (await db.execute(sa.select(*_SUMS).where(*_where(which)))).one()
-        return Totals(*(int(value) for value in row))
+        return Totals.of(row)
 
     async def grouped(self, by: Group, which: Filter, *, limit: int = 1000) -> list[tuple[Any, Totals]]:
         """The sums for each value of `by`, most tokens first; for days, the latest first.
@@ -80,7 +101,7 @@ class Reports:
         await self._store.flush()
         async with self._store.connect() as db:
             rows = (await db.execute(query)).all()
-        return [(row[0], Totals(*(int(value) for value in row[1:]))) for row in rows]
+        return [(row[0], Totals.of(row[1:])) for row in rows]
 
     async def records(self, which: Filter, *, limit: int = 100) -> list[UsageRecord]:
         """The latest records that match, newest first."""
@@ -95,7 +116,10 @@ class Reports:
 _TOKENS = usage.c.input_tokens + usage.c.output_tokens
 _SUMS = (
     sa.func.count(),
-    *(sa.func.coalesce(sa.func.sum(usage.c[name]), 0) for name in ("input_tokens", "output_tokens", "cost")),
+    *(
+        sa.func.coalesce(sa.func.sum(usage.c[name]), 0)
+        for name in ("input_tokens", "output_tokens", "cost", "engine_seconds")
+    ),
 )
 
 

@@ -5,7 +5,7 @@ from .allowed_hosts import AllowedHosts
 from .authentication import Authentication
 from .begin_exchange import BeginExchange
 from .body_budget import BodyBudget
-from .engine_fields import EngineFields
+from .engine_priority import EnginePriority
 from .errors import Errors
 from .fatal_parameters import FatalParameters
 from .metered_only import MeteredOnly
@@ -24,7 +24,7 @@ __all__ = [
     "Authentication",
     "BeginExchange",
     "BodyBudget",
-    "EngineFields",
+    "EnginePriority",
     "Errors",
     "FatalParameters",
     "MeteredOnly",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
+from ..backends.endpoint import Endpoint
+from ..backends.request import endpoint_of
 from ..errors import Forbidden, Refusal, Unauthenticated, answer
 from ..exchange import Principal, exchange_of
 
@@ -41,7 +43,8 @@ class Authentication:
     "x-api-key", "api-key", "cookie" (`access_token`). Each place has one at the most (RFC 9110 5.3). Where
     several places have one, those that this gate has given out must all be good and belong to one user, and the
     one that names an API key counts; one that it has not, beside one that it has, is not the gate's to judge.
-    A key must have `scope`, or none; with `session` keys are refused (403). `on_use` is told the id of every key
+    A key must have `scope`, or none; with `session` keys are refused (403). What a key or its organization is held to
+    (`Permissions`: addresses, routes) is 403, too. `on_use` is told the id of every key
     used. A WebSocket without a good credential is closed.
     """
 
@@ -77,6 +80,10 @@ class Authentication:
         try:
             exchange.principal = await self._principal(scope) or exchange.principal
             self._authorize(exchange.principal)
+            if exchange.principal is not None:
+                _hold(exchange.principal, scope, exchange.route)
+                if self._scope == "models" and exchange.principal.held_to_models:
+                    _refuse_unread(scope)
         except Refusal as refusal:
             await answer(scope, send, refusal)
             return
@@ -151,6 +158,33 @@ class Authentication:
             raise Forbidden("This needs a session: log in; an API key will not do.")
         if self._scope is not None and principal.scope not in (None, self._scope):
             raise Forbidden(f"This API key is for {principal.scope} alone.")
+
+
+def _hold(principal: Principal, scope: Scope, route: str) -> None:
+    """What the key, and the organization that it belongs to, are held to. Raises `Forbidden`."""
+    for may, whose in (
+        (principal.key_may, "API key"),
+        (principal.organization_may, "organization of this API key"),
+    ):
+        if may is None:
+            continue
+        client = scope.get("client")
+        address = client[0] if client else None
+        if not may.allows_address(address):
+            raise Forbidden(
+                f"The {whose} may not be used from {address or 'here'}.", code="address_not_allowed"
+            )
+        if not may.allows_route(route):
+            raise Forbidden(f"The {whose} may not be used for {route}.", code="route_not_allowed")
+
+
+def _refuse_unread(scope: Scope) -> None:
+    """Who is held to models does nothing for which the gate cannot tell the model. Raises `Forbidden`."""
+    if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        return
+    if endpoint_of(scope["method"], scope["path"]) is Endpoint.OTHER:
+        what = f"{scope['method']} {scope['path']} names none that the gate reads"
+        raise Forbidden(f"This API key is held to models, and {what}.", code="model_not_allowed")
 
 
 def _refuse_doubles(carried: Iterable[Header]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from limits.aio.storage import Storage
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from ..exchange import Exchange
+    from ..exchange import Exchange, Principal
     from ..ratelimit.limit import RequestWindow, Stand
     from ..ratelimit.memory import Slots
     from ..ratelimit.strategies import Windows
@@ -56,7 +56,7 @@ class RateLimit:
     request counts on the limits before the one that refuses it, and once on each, though there be several layers
     that have it. `storage` is where windows are: any asynchronous
     one of the `limits` library; while it does not answer, requests are refused with 503, unless `fail_open`.
-    With `of_keys`, what a key may ask in a minute (`Principal.requests_per_minute`) holds as well.
+    With `of_keys`, what a key and its organization may ask and use in a minute holds as well.
     Without `storage` and `slots`, the process counts for itself. Raises `ValueError` for a limit that cannot be kept.
     """
 
@@ -76,7 +76,7 @@ class RateLimit:
         self.collects_edits = getattr(app, "collects_edits", False)
         windows = MemoryStorage() if storage is None else storage
         self._window_of = partial(window_of, windows=windows) if of_keys else None
-        self._of_keys: dict[int, RequestWindow] = {}
+        self._of_keys: dict[Limit, RequestWindow] = {}
         self._slots = slots or LocalSlots()
         self._ipv6_prefix = ipv6_prefix
         self._fail_open = fail_open
@@ -96,8 +96,9 @@ class RateLimit:
         exchange.counted_by = counted | self._limits if counted else self._limits
         taken: list[str] = []
         tightest = Tightest()
+        own = self._own_windows(exchange)
         try:
-            await self._admit(scope, exchange, counted, taken, tightest)
+            await self._admit(scope, exchange, counted, taken, tightest, own=own)
         except Refusal as refusal:
             await self._release(taken)
             await answer(scope, send, refusal)
@@ -107,8 +108,8 @@ class RateLimit:
         finally:
             if taken:
                 await self._release(taken)
-            if self._tokens:
-                await self._count_tokens(scope, exchange, counted)
+            if self._tokens or own:
+                await self._count_tokens(scope, exchange, counted, own)
 
     async def count(self, scope: Scope) -> None:
         """Count a request that is under way on these limits as well, but for those that have counted it.
@@ -120,7 +121,8 @@ class RateLimit:
         exchange.counted_by = counted | self._limits
         taken: list[str] = []
         try:
-            await self._admit(scope, exchange, counted, taken, Tightest())
+            own = self._own_windows(exchange)
+            await self._admit(scope, exchange, counted, taken, Tightest(), own=own)
         finally:
             await self._release(taken)
 
@@ -131,10 +133,12 @@ class RateLimit:
         counted: Collection[object],
         taken: list[str],
         tightest: Tightest,
+        *,
+        own: Sequence[RequestWindow],
     ) -> None:
         """Count the request, but not on the limits that have `counted` it already; the slots go to `taken`."""
         try:
-            for window in self._windows_for(exchange):
+            for window in (*own, *self._windows) if own else self._windows:
                 if counted and window.limit in counted:
                     continue
                 who = self._who(window.limit, scope, exchange)
@@ -159,17 +163,20 @@ class RateLimit:
         sent.put = {**dict(tightest.headers(self._clock())), **(sent.put or {})}
         return sent
 
-    def _windows_for(self, exchange: Exchange) -> Sequence[RequestWindow]:
-        """The windows of everybody, and the one of a key that has a limit of its own."""
+    def _own_windows(self, exchange: Exchange) -> list[RequestWindow]:
+        """The windows of limits that a key or its organization has of its own."""
         principal = exchange.principal
-        if self._window_of is None or principal is None or principal.requests_per_minute is None:
-            return self._windows
-        amount = principal.requests_per_minute
-        own = self._of_keys.get(amount)
-        if own is None:
-            own = self._of_keys[amount] = self._window_of(Limit("key", "requests", amount, name=OF_KEYS))
-        exchange.counted_by |= {own.limit}
-        return [own, *self._windows]
+        if self._window_of is None or principal is None:
+            return []
+        windows = []
+        for limit in _own_limits(principal):
+            window = self._of_keys.get(limit)
+            if window is None:
+                window = self._of_keys[limit] = self._window_of(limit)
+            windows.append(window)
+        if windows:
+            exchange.counted_by |= {window.limit for window in windows}
+        return windows
 
     async def _take_slots(
         self, scope: Scope, exchange: Exchange, counted: Collection[object], taken: list[str]
@@ -200,11 +207,13 @@ class RateLimit:
         for slot in taken:
             await self._slots.release(slot)
 
-    async def _count_tokens(self, scope: Scope, exchange: Exchange, counted: Collection[object]) -> None:
+    async def _count_tokens(
+        self, scope: Scope, exchange: Exchange, counted: Collection[object], own: Sequence[RequestWindow]
+    ) -> None:
         if exchange.reading is None or not (tokens := exchange.reading.usage.total):
             return
         try:
-            for window in self._tokens:
+            for window in (*self._tokens, *(each for each in own if isinstance(each, TokenWindow))):
                 if counted and window.limit in counted:
                     continue
                 who = self._who(window.limit, scope, exchange)
@@ -224,6 +233,8 @@ class RateLimit:
                 number = principal.user_id if principal else None
             case "organization":
                 number = principal.organization_id if principal else None
+            case "end_user":
+                return None if principal is None else _end_user(principal, exchange.end_user)
             case "ip":
                 client = scope.get("client")
                 return network_of(client[0], self._ipv6_prefix) if client else "-"
@@ -232,3 +243,30 @@ class RateLimit:
             case "gate":
                 return "-"
         return None if number is None else str(number)
+
+
+def _own_limits(principal: Principal) -> list[Limit]:
+    """What the key and its organization may do in a minute."""
+    key, organization = principal.key_may, principal.organization_may
+    found: list[Limit] = []
+    if principal.requests_per_minute is not None:
+        found.append(Limit("key", "requests", principal.requests_per_minute, name=OF_KEYS))
+    if key is not None and key.tokens_per_minute is not None:
+        found.append(Limit("key", "tokens", key.tokens_per_minute, name=OF_KEYS))
+    if principal.organization_requests_per_minute is not None:
+        found.append(
+            Limit("organization", "requests", principal.organization_requests_per_minute, name=OF_KEYS)
+        )
+    if organization is not None and organization.tokens_per_minute is not None:
+        found.append(Limit("organization", "tokens", organization.tokens_per_minute, name=OF_KEYS))
+    return found
+
+
+def _end_user(principal: Principal, name: str) -> str:
+    """One that is named is another one for each user, or organization, whose keys name it."""
+    whose = (
+        f"user {principal.user_id}"
+        if principal.organization_id is None
+        else f"of {principal.organization_id}"
+    )
+    return f"{whose}: {name}" if name else f"user {principal.user_id}"

@@ -1,9 +1,10 @@
 """Who is next when an engine has no place left: the highest priority class, and in it the tenants by their weights.
 
-Deficit round robin (Shreedhar and Varghese, 1995) with weights: every tenant that waits gets, turn by turn, a quantum
-of work times its weight, and sends what that pays for. A tenant that floods the queue delays itself: another one's
-request waits for at most about one request of each tenant before it, however many those have waiting. Nor does it
-keep others out: where the queue is full, the latest of the longest line gives way (McKenney, 1990).
+Start-time fair queueing (Goyal, Vin and Cheng, 1996): each request gets a place in virtual time, where its tenant's
+last one ended or, for a tenant that has not been here lately, now; the earliest is next. So tenants share the work by
+weight, as by deficit round robin, and one that asks now and then waits for the request that runs and not for a round of
+others. A tenant that floods the queue delays itself alone. Nor does it keep others out: where the queue is full, the
+latest of the longest line gives way (McKenney, 1990).
 
 Nothing here does input or output; `admission` waits with it.
 """
@@ -11,15 +12,12 @@ Nothing here does input or output; `admission` waits with it.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-QUANTUM = 1
-"""Tokens of work that a tenant of weight 1 gets in each turn. So small that nobody gets ahead by more than the request
-it sends; turns in which nobody can send anything are skipped in one step, so that it costs no time either."""
 USUAL_COST = 1000
 MIN_COST = 1
 MIN_WEIGHT = 0.001
@@ -43,17 +41,20 @@ class Ticket(Generic[T]):
 
 @dataclass(slots=True)
 class _Tenant(Generic[T]):
+    """One line. `start` is where its first one begins in virtual time."""
+
     weight: float
+    start: float
     tickets: deque[Ticket[T]] = field(default_factory=deque)
-    deficit: float = 0.0
 
 
 class _Class(Generic[T]):
-    """The tenants of one priority class, in the order of their turns."""
+    """The tenants of one priority class. `_ends`: where the last request of each ended that is not in the past."""
 
-    def __init__(self, quantum: int) -> None:
-        self._quantum = quantum
-        self._tenants: OrderedDict[str, _Tenant[T]] = OrderedDict()
+    def __init__(self) -> None:
+        self._tenants: dict[str, _Tenant[T]] = {}
+        self._ends: dict[str, float] = {}
+        self._now = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._tenants)
@@ -76,23 +77,22 @@ class _Class(Generic[T]):
     def push(self, ticket: Ticket[T]) -> None:
         tenant = self._tenants.get(ticket.tenant)
         if tenant is None:
-            tenant = self._tenants[ticket.tenant] = _Tenant(ticket.weight)
+            start = max(self._now, self._ends.get(ticket.tenant, 0.0))
+            tenant = self._tenants[ticket.tenant] = _Tenant(ticket.weight, start)
         tenant.weight = ticket.weight
         tenant.tickets.append(ticket)
 
     def pop(self) -> Ticket[T]:
-        """The next one. What a large request costs over a tenant's quantum is saved up over rounds, in one step."""
-        self._skip_rounds()
-        while True:
-            name, tenant = next(iter(self._tenants.items()))
-            if tenant.tickets[0].cost <= tenant.deficit:
-                ticket = tenant.tickets.popleft()
-                tenant.deficit -= ticket.cost
-                if not tenant.tickets:
-                    del self._tenants[name]  # who waits for nothing saves nothing up
-                return ticket
-            self._tenants.move_to_end(name)
-            tenant.deficit += self._quantum * tenant.weight
+        """The next one; of two that begin together, the one whose line is shorter, then older."""
+        name, tenant = min(self._tenants.items(), key=lambda item: (item[1].start, len(item[1].tickets)))
+        ticket = tenant.tickets.popleft()
+        self._now = tenant.start
+        tenant.start += ticket.cost / tenant.weight
+        self._ends = {each: end for each, end in self._ends.items() if end > self._now}
+        self._ends[name] = tenant.start
+        if not tenant.tickets:
+            del self._tenants[name]
+        return ticket
 
     def remove(self, ticket: Ticket[T]) -> None:
         tenant = self._tenants[ticket.tenant]
@@ -100,24 +100,15 @@ class _Class(Generic[T]):
         if not tenant.tickets:
             del self._tenants[ticket.tenant]
 
-    def _skip_rounds(self) -> None:
-        """Give everybody as many whole rounds as pass before anybody can send: `pop` then ends after one more."""
-        tenants = self._tenants.values()
-        rounds = min((t.tickets[0].cost - t.deficit) / (self._quantum * t.weight) for t in tenants)
-        if rounds > 1:
-            for tenant in tenants:
-                tenant.deficit += int(rounds) * self._quantum * tenant.weight
-
 
 class FairQueue(Generic[T]):
     """A bounded queue that is fair between tenants. Higher `priority` goes first, strictly.
 
-    `max_waiting` bounds all classes together; `quantum` is work per turn, in the unit of `cost`.
+    `max_waiting` bounds all classes together.
     """
 
-    def __init__(self, *, max_waiting: int, quantum: int = QUANTUM) -> None:
+    def __init__(self, *, max_waiting: int) -> None:
         self._max_waiting = max_waiting
-        self._quantum = quantum
         self._classes: dict[int, _Class[T]] = {}
         self._waiting = 0
 
@@ -175,7 +166,7 @@ class FairQueue(Generic[T]):
         ticket = Ticket(item, tenant, max(weight, MIN_WEIGHT), priority, max(cost, MIN_COST))
         members = self._classes.get(priority)
         if members is None:
-            members = self._classes[priority] = _Class(self._quantum)
+            members = self._classes[priority] = _Class()
         members.push(ticket)
         self._waiting += 1
         return ticket

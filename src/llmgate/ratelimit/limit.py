@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..errors import Header
     from .strategies import Windows
 
-Per = Literal["key", "user", "organization", "ip", "route", "gate"]
+Per = Literal["key", "user", "organization", "end_user", "ip", "route", "gate"]
 What = Literal["requests", "tokens", "concurrent"]
 WHAT: tuple[What, ...] = ("requests", "tokens", "concurrent")
 

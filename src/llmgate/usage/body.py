@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from .engine_time import engine_seconds, times_of
 from .estimate import SILENT, estimate, tokens_in, weigh
 from .model import Certainty, Reading, Usage
 from .report import is_error, members_of, raw_usage, report_of, string_of
@@ -154,7 +155,8 @@ def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[st
         input_tokens, all_known = _all_prompts(model_request, usage.input_tokens)
         known = known and all_known
         usage = Usage(input_tokens, output_tokens, usage.cached_tokens, usage.reasoning_tokens)
-    return Reading(usage, Certainty.EXACT if known else Certainty.ESTIMATED)
+    seconds = engine_seconds(times_of(members)) if model_request.choices == 1 else None
+    return Reading(usage, Certainty.EXACT if known else Certainty.ESTIMATED, seconds)
 
 
 def _all_prompts(model_request: ModelRequest, first: int) -> tuple[int, bool]:

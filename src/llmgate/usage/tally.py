@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..backends.endpoint import Endpoint
+from .engine_time import engine_seconds, times_of
 from .estimate import BYTES_PER_TOKEN, SILENT, estimate, tokens_in, weigh
 from .model import Certainty, Reading, Usage
 from .report import NULL, Report, is_error, members_of, number_of, raw_usage, report_of, string_of
@@ -40,6 +41,7 @@ class Tally:
         "_seen",
         "_stale",
         "_text",
+        "_times",
         "_total",
         "complete",
         "failed",
@@ -62,6 +64,7 @@ class Tally:
         self._total: Raw | None = None
         self._merged: dict[str, Raw] = {}
         self._text: dict[int, int] = {}
+        self._times: Raw | None = None
 
     def see(self, members: dict[str, Raw]) -> None:
         """Take in the members of one event's object."""
@@ -94,6 +97,7 @@ class Tally:
             # A message starts with the usage of its prompt; all others come with the end.
             self._merge(usage)
             self.complete = self.complete or "message" not in members
+            self._times = times_of(inner or members) or times_of(members)
         elif "delta" in members:
             if size := delta_bytes(members["delta"]):
                 self._count(0, size)
@@ -126,6 +130,8 @@ class Tally:
             if ended:
                 self._ended.add(self._index)
             self.complete = not self._dialect.sums_choices and len(self._ended) >= self._request.choices
+        if self.complete:
+            self._times = times_of(members)
 
     def _see_text(self, members: dict[str, Raw]) -> None:
         for choice in choices_of(members):
@@ -158,7 +164,8 @@ class Tally:
         passed = Usage(0, 0) if is_whole and not self._stale else self._estimate(finished=False)
         usage, known = weigh(report, passed, silent=self._request.endpoint in SILENT)
         if finished and self.complete and not self.failed and known:
-            return Reading(usage, Certainty.EXACT)
+            times = self._times if self._request.choices == 1 else None
+            return Reading(usage, Certainty.EXACT, engine_seconds(times))
         least = passed.output_tokens if self._stale else self._chunks
         if not self.complete and usage.output_tokens < least:
             usage, known = msgspec.structs.replace(usage, output_tokens=least), False

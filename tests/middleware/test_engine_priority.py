@@ -1,4 +1,4 @@
-"""vLLM's own fields: the caller's class as its priority, and its times, for the upstreams that ask for it."""
+"""The caller's class as vLLM's own priority, for the upstreams that ask for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playbook import Answers, play
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llmgate.exchange import Principal, exchange_of
-from llmgate.middleware import EngineFields, Models
+from llmgate.middleware import EnginePriority, Models
 from llmgate.permissions import Permissions
 
 URGENT = Principal(1, "ada", key_id=2, key_may=Permissions(priority=7))
@@ -29,7 +29,7 @@ async def sent(
 
         return layer
 
-    stack = known(Models(EngineFields(written(app), priority=["vllm"], metrics=["vllm"])))
+    stack = known(Models(EnginePriority(written(app), upstreams=["vllm"])))
     body = json.dumps({"model": "m", "messages": [], **fields}).encode()
     assert (await play(stack, "POST", path, body=body)).status == 200
     return json.loads(app.bodies[-1])  # type: ignore[no-any-return]
@@ -61,6 +61,10 @@ async def test_nobody_puts_himself_first(principal: Principal | None) -> None:
     assert (await sent(principal, priority=-1000)).get("priority") == ours
 
 
-async def test_its_times_are_asked_for_where_it_tells_them() -> None:
-    assert (await sent(None))["include_metrics"] is True
-    assert "include_metrics" not in await sent(URGENT, path="/v1/embeddings", input="x")
+async def test_an_upstream_that_does_not_ask_for_it_gets_what_the_caller_wrote() -> None:
+    app = Answers()
+    body = json.dumps({"model": "m", "messages": [], "priority": 3}).encode()
+    await play(
+        Models(EnginePriority(written(app), upstreams=["other"])), "POST", "/v1/chat/completions", body=body
+    )
+    assert json.loads(app.bodies[-1])["priority"] == 3
