@@ -121,10 +121,33 @@ def test_what_cannot_be_read_is_said_and_left_out(tmp_path: Path, caplog: pytest
     at = data.index(b"\xa1a")
     data[at - 4 : at + 4] = b"\xc1" * 8
     path.write_bytes(data)
-    (tmp_path / "x.journal").write_bytes(b"something else")
     assert [entry.record.request_id for entry in left_in(tmp_path)] == ["b"]
     assert "cannot be read" in caplog.text
-    assert "is no journal" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"something else", b"llmgate journal 1\nw".ljust(1024, b"\0") + b"\xff" * 1024]
+)
+def test_a_file_of_something_else_is_kept_and_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    """So is the journal of an older release."""
+    (tmp_path / "x.journal").write_bytes(content)
+    (found,) = abandoned(tmp_path)
+    assert not found.readable
+    found.put_aside()
+    assert (tmp_path / "x.unread").read_bytes() == content
+    assert list(abandoned(tmp_path)) == []
+    assert "is no journal of this llmgate" in caplog.text
+
+
+def test_a_journal_says_of_which_database_it_is(tmp_path: Path) -> None:
+    """Also under a new name."""
+    journal = Journal(tmp_path, "w", "db.example:5432/gate")
+    journal.rename("w2")
+    die(journal)
+    (found,) = abandoned(tmp_path)
+    assert (found.worker, found.database, found.readable) == ("w2", "db.example:5432/gate", True)
 
 
 def test_a_folder_that_cannot_be_written_stops_the_gate_from_starting(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from llmgate.ledger.journal import present
+from llmgate.ledger.journal import Journal, present
 from llmgate.ledger.workers import EXPIRES_AFTER_S, FENCED_AFTER_S, WorkerExpired, Workers
 from llmgate.store import Store
 from llmgate.store.schema import workers
 
-from .ledgers import Timer
+from .ledgers import Timer, draft
 
 
 async def listed(store: Store) -> set[str]:
@@ -73,3 +73,25 @@ async def test_a_worker_without_a_journal_has_died(store: Store, tmp_path: Path)
             await db.execute(sa.insert(workers).values(row))
         await one.evict_without_journal()
         assert await listed(store) == {"a"}
+
+
+async def test_the_journals_of_another_database_are_left_to_its_own_gates(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two gates that are started in one folder: nobody's requests go into the other's books."""
+    for name, database in (("other", "elsewhere:5432/gate"), ("mine", None)):
+        async with Workers(store, tmp_path, f"live-{name}") as live:
+            journal = Journal(tmp_path, name, live._database if database is None else database)
+            journal.open(draft(), ())
+            journal._free.clear()  # as a killed process leaves it
+            journal.close()
+    (tmp_path / "broken.journal").write_bytes(b"?")
+    async with Workers(store, tmp_path, "w") as finder:
+        for _ in range(2):
+            found = list(finder.abandoned())
+            assert [one.worker for one in found] == ["mine"]
+            for one in found:
+                one.close(remove=False)
+    assert (tmp_path / "other.journal").exists()
+    assert (tmp_path / "broken.unread").exists()
+    assert caplog.text.count("a worker on elsewhere:5432/gate, which has died") == 1

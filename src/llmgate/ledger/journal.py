@@ -41,9 +41,13 @@ MAX_SEGMENTS = 256
 
 
 class Journal:
-    """The journal of this worker, in `directory`, which is made if it is not there. Raises `StoreError`."""
+    """The journal of this worker, in `directory`, which is made if it is not there. Raises `StoreError`.
 
-    def __init__(self, directory: Path, worker: str) -> None:
+    `database` is whose requests are in it: gates of several databases may have one directory.
+    """
+
+    def __init__(self, directory: Path, worker: str, database: str = "") -> None:
+        self._database = database
         self._path = directory / f"{worker}{SUFFIX}"
         self._maps: list[mmap.mmap] = []
         self._free: list[Place] = []
@@ -58,7 +62,8 @@ class Journal:
 
     def rename(self, worker: str) -> None:
         """Note under which name this worker leases from now on."""
-        self._maps[0][:SLOT] = (MAGIC + worker.encode()).ljust(SLOT, b"\0")
+        header = MAGIC + worker.encode() + b"\0" + self._database.encode()
+        self._maps[0][:SLOT] = header[: SLOT - 1].ljust(SLOT, b"\0")
 
     def open(self, record: UsageRecord, pledges: Sequence[Pledge]) -> Slot:
         """A slot for a request that is admitted now, with what it holds. Raises `StoreError` if there is none."""
@@ -100,16 +105,33 @@ class Abandoned:
         self._path = path
         self._fd = descriptor
         self._bytes = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-        self.worker = self._bytes[len(MAGIC) : SLOT].rstrip(b"\0").decode()
+        self.readable = self._bytes.startswith(MAGIC)
+        """Whether this llmgate can read it."""
+        worker, database, *_ = (self._bytes[len(MAGIC) : SLOT] + b"\0\0").split(b"\0")
+        self.worker = worker.decode(errors="replace")
         """The name under which it had leased."""
+        self.database = database.decode(errors="replace")
+        """Which database its requests are for."""
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self._path
+
+    def put_aside(self) -> None:
+        """Let go of a file that cannot be read, and keep it under a name that nobody looks for."""
+        kept = self._path.with_suffix(".unread")
+        self._path.rename(kept)
+        os.close(self._fd)
+        log.error(
+            "%s is no journal of this llmgate: what was under way in it is not recorded, and kept in %s. If "
+            "another release has left it, give it its name back and start that release once",
+            self._path,
+            kept,
+        )
 
     def entries(self) -> Iterator[Entry]:
         """What it owes the ledger."""
-        if not self._bytes.startswith(MAGIC):
-            log.error(
-                "%s is no journal of this llmgate: what was under way in it is not recorded", self._path
-            )
-            return
         for at in range(SLOT, len(self._bytes), SLOT):
             try:
                 found = read_slot(self._bytes, at)

@@ -57,7 +57,9 @@ class Workers:
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.worker_id = worker_id or uuid.uuid4().hex
-        self.journal = Journal(journals, self.worker_id)
+        self._database = _name_of(store)
+        self._foreign: set[Path] = set()
+        self.journal = Journal(journals, self.worker_id, self._database)
         self.uses_heartbeat = store.url.get_backend_name() == "postgresql"
         """Whether liveness is told by heartbeats, rather than by the locks of journals."""
         self._store = store
@@ -118,8 +120,25 @@ class Workers:
         await self._join()
 
     def abandoned(self) -> Iterator[Abandoned]:
-        """The journals of dead workers of this host."""
-        return abandoned(self._journals)
+        """The journals of dead workers of this host and of this database."""
+        for found in abandoned(self._journals):
+            if not found.readable:
+                found.put_aside()
+            elif found.database != self._database:
+                found.close(remove=False)
+                self._tell_once(found)
+            else:
+                yield found
+
+    def _tell_once(self, found: Abandoned) -> None:
+        if found.path not in self._foreign:
+            self._foreign.add(found.path)
+            log.warning(
+                "%s is the journal of a worker on %s, which has died: its requests are recorded when a gate starts "
+                "there",
+                found.path,
+                found.database or "SQLite",
+            )
 
     async def evict_without_journal(self) -> None:
         """Return the leases of workers whose journals were dealt with, but who are still on the list."""
@@ -151,3 +170,14 @@ class Workers:
         if self.uses_heartbeat:
             return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
         return sa.literal(self._store.clock())
+
+
+def _name_of(store: Store) -> str:
+    """What tells the database of `store` from others whose workers may have the same folder.
+
+    The folder beside an SQLite file is that file's, wherever the two are moved together.
+    """
+    url = store.url
+    if url.get_backend_name() == "sqlite":
+        return ""
+    return f"{url.host or ''}:{url.port or ''}/{url.database or ''}"
