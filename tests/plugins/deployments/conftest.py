@@ -21,6 +21,14 @@ from llmgate_deployments.tables import MIGRATIONS
 from plugins.conftest import OpenGate, Running
 
 API = "/api/v1"
+CHAT = f"{API}/inference/chat"
+GUIDES_DEPLOYMENT = {
+    "name": "Production Ollama",
+    "host": "http://ollama-prod.example.com",
+    "port": 11434,
+    "deployment_type": "cloud",
+    "description": "Production cloud deployment",
+}
 ADA = {"username": "ada", "email": "ada@example.com", "password": "secure-password-1"}
 BOB = {"username": "bob", "email": "bob@example.com", "password": "secure-password-2"}
 HELLO = {"messages": [{"role": "user", "content": "Hello!"}], "model": "llama2"}

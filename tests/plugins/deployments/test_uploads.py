@@ -194,15 +194,6 @@ async def test_an_upload_for_no_model_is_404(
     assert kept(folder) == []
 
 
-async def test_without_a_folder_there_are_no_uploads(open_bku: OpenBku) -> None:
-    """404 says what the operator has not set."""
-    async with open_bku(models_folder=None) as running:
-        admin = await log_in(running.http, ADA)
-        await running.http.post(f"{API}/models", headers=admin, json={"name": "m"})
-        answer = await put(running.http, f"{API}/models/1/upload", admin, form(GGUF))
-        assert (answer.status_code, "models_folder" in answer.text) == (404, True)
-
-
 async def test_a_folder_that_cannot_be_written_is_503(
     http: httpx.AsyncClient, admin: dict[str, str], url: str, folder: Path
 ) -> None:
