@@ -10,6 +10,7 @@ import httpx
 from ..errors import NotFound
 from ..observability.reconcile import Comparison, comparable, compare
 from .administration import Administration, administration
+from .dry_run import dry_run
 from .options import json_option
 from .output import Row, show
 
@@ -40,10 +41,18 @@ async def command(gate: Administration, /, *, upstream: str | None, window: floa
         )
     if not as_json:
         click.echo(f"Counting for {window:g} s ...", err=True)
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False) as http, dry_run(gate.config) as built:
+        served = built.services.upstreams  # for their keys, certificates and proxies
         comparisons = await asyncio.gather(
             *(
-                compare(name, settings, gate.reports, http, window=window)
+                compare(
+                    name,
+                    settings,
+                    gate.reports,
+                    served[name].http or http,
+                    window=window,
+                    headers=served[name].own_headers(),
+                )
                 for name, settings in known.items()
                 if upstream in (None, name)
             )

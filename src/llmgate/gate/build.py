@@ -131,7 +131,9 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
         )
         if watch:
             await watch_upstreams(config, upstreams, runtime, stack)
-            await stack.enter_async_context(comparing(config, reports, runtime.http, runtime.instruments))
+            await stack.enter_async_context(
+                comparing(config, upstreams, reports, runtime.http, runtime.instruments)
+            )
         yield Gate(config, apps, services)
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import httpx
@@ -25,6 +26,7 @@ from ..ledger import Filter, Reports
 if TYPE_CHECKING:
     from ..backends.dialect import Dialect
     from ..config import Config, Upstream
+    from ..proxy.upstreams import Upstream as Served
     from .metrics import Instruments
 
 log = logging.getLogger("llmgate")
@@ -74,19 +76,21 @@ async def compare(
     http: httpx.AsyncClient,
     *,
     window: float,
+    headers: Mapping[bytes, bytes] = MappingProxyType({}),
     repeated: Callable[[str], float] = lambda _: 0.0,
     clock: Callable[[], float] = time.time,
     sleep: Sleep = asyncio.sleep,
 ) -> Comparison:
     """Count for `window` seconds on both sides. Raises `UpstreamFailed` where a replica cannot be asked.
 
+    `http` leads to the upstream's replicas, and `headers` are the gate's own there, its key among them.
     `repeated` says how many tokens of prompts an upstream was sent once and had to answer several times so far:
     some backends count those again (`Dialect.counts_prompts_per_choice`).
     """
     again = repeated if DIALECTS[settings.dialect].counts_prompts_per_choice else lambda _: 0.0
-    before, since, before_again = await _counted(name, settings, http), clock(), again(name)
+    before, since, before_again = await _counted(name, settings, http, headers), clock(), again(name)
     await sleep(window)
-    after, until, after_again = await _counted(name, settings, http), clock(), again(name)
+    after, until, after_again = await _counted(name, settings, http, headers), clock(), again(name)
     if any(
         new < old for was, now in zip(before, after, strict=True) for old, new in zip(was, now, strict=True)
     ):
@@ -105,7 +109,11 @@ async def compare(
 
 @asynccontextmanager
 async def comparing(
-    config: Config, reports: Reports, http: httpx.AsyncClient, instruments: Instruments
+    config: Config,
+    served: Mapping[str, Served],
+    reports: Reports,
+    http: httpx.AsyncClient,
+    instruments: Instruments,
 ) -> AsyncIterator[None]:
     """Compare one window after the other, and show the drift of the latest as a metric.
 
@@ -120,7 +128,13 @@ async def comparing(
             await asyncio.sleep(pause)
             try:
                 comparison = await compare(
-                    name, settings, reports, http, window=counted, repeated=instruments.repeated
+                    name,
+                    settings,
+                    reports,
+                    served[name].http or http,
+                    window=counted,
+                    headers=served[name].own_headers(),
+                    repeated=instruments.repeated,
                 )
             except (UpstreamFailed, StoreError) as error:
                 log.warning("reconcile: %s", error)
@@ -141,14 +155,16 @@ def next_window(now: float, interval: float) -> tuple[float, float]:
     return interval - now % interval, max(interval / 2, interval - SETTLE_FOR - 1.0)
 
 
-async def _counted(name: str, settings: Upstream, http: httpx.AsyncClient) -> list[Tokens]:
+async def _counted(
+    name: str, settings: Upstream, http: httpx.AsyncClient, headers: Mapping[bytes, bytes]
+) -> list[Tokens]:
     """What each replica has counted since it was started."""
     dialect = DIALECTS[settings.dialect]
-    headers = {"authorization": f"Bearer {settings.api_key.reveal()}"} if settings.api_key is not None else {}
+    own = {header.decode(): value.decode() for header, value in headers.items()}
 
     async def model_request(url: str) -> Tokens:
         try:
-            answer = await http.get(url + METRICS_PATH, headers=headers, timeout=TIMEOUT)
+            answer = await http.get(url + METRICS_PATH, headers=own, timeout=TIMEOUT)
             answer.raise_for_status()
             return read_counters(answer.text, dialect)
         except (httpx.HTTPError, GateError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -68,15 +68,14 @@ class HttpxEngine:
     async def send(self, origin: Origin, request: UpstreamRequest, timeouts: Timeouts) -> _Response:
         """See `Engine.send`. Never repeats a request."""
         first_byte_by = asyncio.get_running_loop().time() + timeouts.first_byte
+        url, extensions = self._where(origin, request)
+        extensions["timeout"] = httpx.Timeout(None, connect=timeouts.connect).as_dict()
         outgoing = httpx.Request(
             request.method,
-            origin.url,
+            url,
             headers=[(b"host", origin.authority), *request.headers, *request.framing()],
             content=request.body,
-            extensions={
-                "target": self._target(origin, request),
-                "timeout": httpx.Timeout(None, connect=timeouts.connect).as_dict(),
-            },
+            extensions=extensions,
         )
         try:
             async with asyncio.timeout(timeouts.first_byte):
@@ -91,12 +90,19 @@ class HttpxEngine:
             raise UpstreamBroke(f"{origin.url}: not HTTP/1.1: status {response.status_code}")
         return answer
 
-    def _target(self, origin: Origin, request: UpstreamRequest) -> bytes:
-        """What stands in the request line: for a proxy that forwards, all of the URL (RFC 9112 3.2.2)."""
+    def _where(self, origin: Origin, request: UpstreamRequest) -> tuple[httpx.URL | str, dict[str, Any]]:
+        """The URL, and what stands in the request line: the target byte for byte; for a proxy that forwards, all of
+        the URL (RFC 9112 3.2.2).
+
+        A proxy that tunnels is asked by a request of its own, which httpcore gives the same extensions: a target
+        there would be what it is asked to connect to. So it is in the URL, where httpx escapes what URLs cannot have.
+        """
         target = origin.path + request.target
-        if self._by_proxy and origin.scheme == "http":
-            return b"http://" + origin.authority + target
-        return target
+        if not self._by_proxy:
+            return origin.url, {"target": target}
+        if origin.scheme == "http":
+            return origin.url, {"target": b"http://" + origin.authority + target}
+        return httpx.URL(origin.url).copy_with(raw_path=target), {}
 
     async def aclose(self) -> None:
         """See `Engine.aclose`."""
