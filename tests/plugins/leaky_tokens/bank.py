@@ -7,6 +7,7 @@ from llmgate.identity import Identity
 from llmgate.ledger import Quotas, Subject
 from llmgate.plugin.kit.access import Payer
 from llmgate.store import Store
+from llmgate_leaky_tokens.payments import Manual
 from llmgate_leaky_tokens.providers import Provider
 from llmgate_leaky_tokens.quotas import ProviderQuotas
 from llmgate_leaky_tokens.saga import Purchase, Purchases
@@ -69,3 +70,9 @@ class Shop:
         """The limit that the payer's quota has come to."""
         subject = Subject("user", payer.user.id)
         return sum([balance.allotment.limit for balance in await Quotas(self.store).of(subject)])
+
+
+def manual(store: Store) -> Shop:
+    shop = Shop(store)
+    shop.steps._payment = Manual()
+    return shop
