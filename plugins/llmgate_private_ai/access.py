@@ -94,7 +94,7 @@ class Access:
             raise Unauthenticated("Could not validate credentials")
         person = await self._people.by_id(call.principal.user_id)
         self._metrics.asked(call.scope, person.rank.name.lower())
-        if person.team_active is False and not person.is_admin:
+        if person.suspended:
             raise Forbidden(SUSPENDED)
         return Caller(person)
 

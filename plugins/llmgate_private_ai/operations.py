@@ -133,7 +133,7 @@ def _root(at: Table) -> Sequence[AnyOperation]:
 
 def _auth(does: Handlers, at: Table) -> Sequence[AnyOperation]:
     me, both = does.sign_in, {"media_types": (FORM, JSON), "group": AUTH}
-    token = answers(200, sign_in.AccessToken, 401)
+    token = answers(200, sign_in.AccessToken, 401, 403)
     optional = {"credentials": CREDENTIALS, "required": False}
     return [
         at.public("POST", "/auth/register", me.register, "Register a user.", body=sign_in.Registration,
@@ -164,7 +164,7 @@ def _passwordless(does: Handlers, at: Table) -> Sequence[AnyOperation]:
         at.public("POST", "/auth/validate-email", does.sign_in.send_code, "Have a sign-in code mailed.",
                   body=sign_in.AskedForCode, answers=answers(200, Message, 500), group=SIGN_UP, **both),
         at.public("POST", "/auth/sign-in", does.sign_in.log_in_by_code, "Sign in by a mailed code.",
-                  body=sign_in.CodeLogin, answers=answers(200, sign_in.AccessToken, 401), group=AUTH, **both),
+                  body=sign_in.CodeLogin, answers=answers(200, sign_in.AccessToken, 401, 403), group=AUTH, **both),
     ]  # fmt: skip
 
 

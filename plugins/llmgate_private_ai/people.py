@@ -18,6 +18,7 @@ from llmgate.plugin.api import (
 )
 
 from .roles import Rank, Role
+from .tables import teams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ FOUND_AT_MOST = 10
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A user. `team_active` is False for a member of a team that is suspended."""
+    """A user. `team_active` is False where the team is suspended or deleted; of a deleted one nobody is active."""
 
     id: int
     email: str
@@ -41,6 +42,11 @@ class Person:
     team_name: str | None
     role: str | None
     team_active: bool | None
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the team's suspension keeps this user out."""
+        return self.team_active is False and not self.is_admin
 
     @property
     def rank(self) -> Rank:
@@ -70,11 +76,12 @@ class Which:
 _IS_ADMIN = sa.exists().where(
     user_roles_table.c.user_id == users_table.c.id, user_roles_table.c.role == ADMIN
 )
+_IS_ACTIVE = users_table.c.is_active & teams.c.deleted_at.is_(None)
 _PEOPLE: sa.Select[Any] = (
     sa.select(
         users_table.c.id,
         users_table.c.email,
-        users_table.c.is_active,
+        _IS_ACTIVE.label("is_active"),
         _IS_ADMIN.label("is_admin"),
         memberships_table.c.organization_id.label("team_id"),
         organizations_table.c.name.label("team_name"),
@@ -83,10 +90,11 @@ _PEOPLE: sa.Select[Any] = (
     )
     .outerjoin(memberships_table, memberships_table.c.user_id == users_table.c.id)
     .outerjoin(organizations_table, organizations_table.c.id == memberships_table.c.organization_id)
+    .outerjoin(teams, teams.c.id == organizations_table.c.id)
     .where(users_table.c.email.is_not(None))  # the others are no people of this surface
 )
 SORTED_BY = {"id": users_table.c.id, "email": users_table.c.email, "team_name": organizations_table.c.name,
-             "role": memberships_table.c.role, "is_active": users_table.c.is_active}  # fmt: skip
+             "role": memberships_table.c.role, "is_active": _IS_ACTIVE}  # fmt: skip
 
 
 class People:
@@ -166,5 +174,5 @@ def _conditions(which: Which) -> list[sa.ColumnElement[bool]]:
     elif which.role:
         conditions.append(memberships_table.c.role == which.role)
     if not which.include_inactive:
-        conditions.append(users_table.c.is_active)
+        conditions.append(_IS_ACTIVE)
     return conditions

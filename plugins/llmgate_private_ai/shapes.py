@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
 
-from llmgate.plugin.api import Answer, BadRequest, Detail, NotFound, Refusal, Unprocessable, detail_shape
+from llmgate.plugin.api import (
+    Answer,
+    BadRequest,
+    Detail,
+    NotFound,
+    Refusal,
+    Unprocessable,
+    UnsupportedMediaType,
+    detail_shape,
+)
 
 if TYPE_CHECKING:
     from .people import Person
@@ -23,8 +32,8 @@ Text = Annotated[str, Meta(max_length=10_000)]
 Count = Annotated[int, Meta(ge=0, le=10**9)]
 Money = Annotated[float, Meta(ge=0, le=10**9)]
 
-GUIDES_STATUS: Mapping[type[Refusal], int] = MappingProxyType({Unprocessable: 422})
-"""Where the guide has one status of its own: a body of another shape."""
+GUIDES_STATUS: Mapping[type[Refusal], int] = MappingProxyType({Unprocessable: 422, UnsupportedMediaType: 400})
+"""Where the guide has a status of its own: a body of another shape, and one that is neither form nor JSON."""
 
 
 class LimitReached(Refusal):

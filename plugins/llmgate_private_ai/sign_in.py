@@ -14,12 +14,14 @@ from llmgate.plugin.api import (
     BadRequest,
     Conflict,
     Cookie,
+    Forbidden,
     Reply,
     Unauthenticated,
     email_of,
 )
 from llmgate.plugin.kit.mail import MailFailed
 
+from .access import SUSPENDED
 from .people import Which, address_of
 from .roles import Role
 from .shapes import MailRefused, Message, ShownUser
@@ -167,7 +169,7 @@ class SignIn:
         except BadRequest:
             good, address = False, ""
         person = await self._parts.people.by_email(address) if good else None
-        if not good or (person is not None and not person.is_active):
+        if not good or (person is not None and not (person.is_active or person.suspended)):
             raise Unauthenticated("Incorrect email or verification code")
         if person is None:
             await self._count_sign_up(call.scope)
@@ -212,7 +214,7 @@ class SignIn:
             return await self._refreshed(principal)
         redeemed = await self._links.redeem(call.query.token)
         person = None if redeemed is None else await self._parts.people.by_email(redeemed.subject)
-        if redeemed is None or person is None or not person.is_active:
+        if redeemed is None or person is None or not (person.is_active or person.suspended):
             raise _bad_token()
         if redeemed.expired:
             await self._send_another(person)
@@ -281,6 +283,8 @@ class SignIn:
         return self._reply(session.token, lifetime)
 
     async def _session(self, person: Person) -> Reply:
+        if person.suspended:
+            raise Forbidden(SUSPENDED)
         user = await self._parts.gate.identity.users.by_id(person.id)
         lifetime = self._lifetime(person)
         session = await self._parts.gate.identity.sessions.issue(user, lifetime=lifetime)

@@ -146,7 +146,6 @@ class TeamOperations:
         values = {"is_active": not deleted, "deleted_at": self._parts.gate.store.clock() if deleted else None}
         async with self._parts.gate.store.change() as db:
             team = await self._parts.teams.update(db, team.id, values)
-            await self._parts.teams.set_members_active(db, team.id, not deleted)
             await self._parts.terms.follow_trial(db, team)
         return ShownTeam.of(team)  # type: ignore[no-any-return]
 

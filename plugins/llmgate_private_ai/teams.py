@@ -15,7 +15,6 @@ from llmgate.plugin.api import (
     memberships_table,
     name_of,
     organizations_table,
-    users_table,
 )
 
 from .plans import Plan, Standing, check_users, plan_of
@@ -247,11 +246,6 @@ class Teams:
         admins = [one.id for one in await self._people.members(team_id, db) if one.role == Role.ADMIN]
         if admins == [user_id]:
             raise BadRequest("Cannot remove the last team admin from the team")
-
-    async def set_members_active(self, db: AsyncConnection, team_id: int, active: bool) -> None:
-        """Let all members in, or keep all out."""
-        members = sa.select(memberships_table.c.user_id).where(memberships_table.c.organization_id == team_id)
-        await db.execute(users_table.update().where(users_table.c.id.in_(members)).values(is_active=active))
 
     async def _one(self, where: sa.ColumnElement[bool], db: AsyncConnection | None = None) -> Team:
         if db is None:

@@ -77,6 +77,11 @@ async def test_bad_logins(running: Running, values: dict[str, str], status: int,
     assert ("www-authenticate" in answer.headers) == (status == 401)
 
 
+async def test_a_login_that_is_neither_form_nor_json(running: Running) -> None:
+    answer = await running.http.post("/auth/login", content="<a/>", headers={"content-type": "text/xml"})
+    assert answer.status_code == 400 and "application/json" in answer.json()["detail"]
+
+
 async def test_a_cookie_over_https_is_secure(open_gate: OpenGate) -> None:
     def change(document: dict) -> None:  # type: ignore[type-arg]
         document["plugins"]["llmgate_private_ai"]["public_url"] = "https://api.example.com"

@@ -1,9 +1,11 @@
 """Teams, their members, invitations, plans and trials."""
 
+from typing import Any
+
 from mail_server import html_of, text_of
 
 from llmgate_private_ai.plans import DAY
-from plugins.private_ai.gate import ADMIN, COST, Running
+from plugins.private_ai.gate import ADMIN, COST, PASSWORD_OF_ALL, Running
 
 ANN, BOB = "ann@example.com", "bob@example.com"
 SUSPENDED = {"detail": "Your organization has been suspended. Please contact support."}
@@ -118,15 +120,25 @@ async def test_a_suspended_team_is_kept_out_and_let_in_again(running: Running) -
     team = await running.team("Bees")
     await running.user(ANN, team_id=team, role="admin")
     token = (await running.token(ANN))["litellm_token"]
+    bob = await running.user(BOB, team_id=team, role="key_creator")
+    await running.ask(ADMIN, "PUT", f"/users/{bob['id']}", {"is_active": False})
+
+    async def members() -> Any:
+        return (await running.ask(ADMIN, "GET", f"/teams/{team}"))["users"]
+
     await running.ask(ADMIN, "PUT", f"/teams/{team}", {"is_active": False})
     assert await running.ask(ANN, "GET", "/private-ai-keys", status=403) == SUSPENDED
     await running.ask(ADMIN, "PUT", f"/teams/{team}", {"is_active": True})
     await running.ask(ADMIN, "POST", f"/teams/{team}/soft-delete")
-    await running.ask(ANN, "GET", "/private-ai-keys", status=401)
+    assert await running.ask(ANN, "GET", "/private-ai-keys", status=403) == SUSPENDED
+    again = await running.http.post("/auth/login", data={"username": ANN, "password": PASSWORD_OF_ALL})
+    assert (again.status_code, again.json()) == (403, SUSPENDED)
     assert (await running.chat(token)).status_code == 401
+    assert {user["is_active"] for user in await members()} == {False}
     await running.ask(ADMIN, "POST", f"/teams/{team}/restore")
-    await running.sign_in(ANN)
     assert (await running.chat(token)).status_code == 200
+    assert await running.ask(ANN, "GET", "/private-ai-keys") != []
+    assert {user["email"]: user["is_active"] for user in await members()} == {ANN: True, BOB: False}
 
 
 async def test_products_say_what_a_team_may_have(running: Running) -> None:
