@@ -23,8 +23,8 @@ RESOURCES = (
 )
 """The first part of the paths of all operations."""
 AUTH = (
-    *("/auth/login", "/auth/logout", "/auth/me", "/auth/me/update", "/auth/register", "/auth/sign-in"),
-    *("/auth/token", "/auth/token/{id}", "/auth/validate-email", "/auth/validate-jwt"),
+    *("/auth/login", "/auth/logout", "/auth/me", "/auth/me/update", "/auth/register", "/auth/sessions"),
+    *("/auth/sign-in", "/auth/token", "/auth/token/{id}", "/auth/validate-email", "/auth/validate-jwt"),
 )
 STATUSES = ("none", "2xx", "3xx", "4xx", "5xx")
 ANONYMOUS = "anonymous"
