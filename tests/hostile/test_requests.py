@@ -498,3 +498,44 @@ async def test_what_the_operator_asks_works_through_all_of_it(open_gate: OpenGat
         assert (await http.get("/readyz")).json()["status"] == "ok"
         assert "llmgate_requests_total" in (await http.get("/metrics")).text
         assert (await http.post("/metrics")).headers["allow"] == "GET, HEAD"
+
+
+# A good key beside a foreign one.
+
+FOREIGN = "sk-ant-api03-not-ours"
+
+
+@pytest.mark.parametrize("second", [f"x-api-key: {FOREIGN}\r\n", f"api-key: {FOREIGN}\r\n"])
+async def test_a_key_of_another_service_beside_a_good_one_is_nobodys(
+    open_gate: OpenGate, second: str
+) -> None:
+    """Claude Code sends the key that it was given for Anthropic besides: neither 401, nor passed on."""
+    heads: list[bytes] = []
+
+    async def backend(peer: Peer) -> None:
+        while True:
+            head, _ = await peer.request()
+            heads.append(head)
+            await peer.answer(ANSWER, headers=b"content-type: application/json\r\n")
+
+    async with open_gate(backend) as gate, connect(gate.url) as client:
+        await client.send(gate.request(headers=second))
+        assert status_of((await client.response())[0]) == 200
+    assert len(heads) == 1 and FOREIGN.encode() not in heads[0]
+
+
+async def test_keys_of_two_users_are_nobodys(open_gate: OpenGate) -> None:
+    async with open_gate() as gate:
+        identity = gate.gate.services.identity
+        bob = await identity.users.register("bob", None)
+        _, other = await identity.keys.create(bob.id, "k")
+        async with connect(gate.url) as client:
+            await client.send(gate.request(headers=f"x-api-key: {other}\r\n"))
+            assert status_of((await client.response())[0]) == 401
+
+
+async def test_a_foreign_key_alone_opens_nothing(open_gate: OpenGate) -> None:
+    async with open_gate() as gate:
+        wire = gate.request(headers=f"x-api-key: {FOREIGN}\r\n").replace(gate.key.encode(), b"sk-proj-other")
+        assert (await asked(gate, wire.replace(b"host:", b"connection: close\r\nhost:")))[0] == 401
+        assert gate.upstream.connections == 0

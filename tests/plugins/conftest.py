@@ -134,7 +134,8 @@ def open_all(open_config: OpenGate, migrated_for_all: Path, tmp_path: Path) -> O
     async def opened(url: str, change: Change = lambda document: None) -> AsyncIterator[Running]:
         def all_changes(document: dict[str, Any]) -> None:
             document["store"]["sealing_keys"] = [SEALING_KEY]
-            document["upstreams"]["vllm"]["urls"] = [url]
+            for upstream in document["upstreams"].values():
+                upstream["urls"] = [url]
             document["plugins"]["llmgate_platform"]["artifacts"] = str(tmp_path / "artifacts")
             document["plugins"]["llmgate_deployments"]["models_folder"] = str(tmp_path / "models")
             change(document)

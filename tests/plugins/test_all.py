@@ -103,6 +103,35 @@ async def test_all_sessions_end_at_any_surface_and_a_key_ends_none(running: Runn
     assert (await http.get("/accounts/users/me", headers=by_key)).status_code == 200
 
 
+async def test_what_was_bought_is_not_bounded_by_what_everybody_has(open_all: OpenGate) -> None:
+    """Nor does it open what it was not bought for."""
+
+    def change(document: dict[str, Any]) -> None:
+        document["quotas"][0]["tokens"] = 120
+
+    choices = b'"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]'
+    usage = b'"usage":{"prompt_tokens":5,"completion_tokens":15,"total_tokens":20}'
+    async with serve(Model(b"{%b,%b}" % (choices, usage))) as url, open_all(url, change) as running:
+        http = running.http
+        await http.post("/accounts/auth/register", json={**ADA, "token_limit": 10_000})
+        session = (await http.post("/leaky-tokens/api/v1/auth/login", json=ADA)).json()
+        bearer = {"Authorization": f"Bearer {session['token']}"}
+        made = await http.post("/bku/api/v1/auth/api-keys", headers=bearer, json={"name": "k"})
+        key = {"X-API-Key": made.json()["key"]}
+        answers = [await http.post("/v1/chat/completions", headers=key, json=CHAT) for _ in range(6)]
+        assert [each.status_code for each in (answers[0], answers[-1])] == [200, 429]
+        assert answers[0].headers["x-ratelimit-limit-tokens"] == "120"
+        given = {"userId": session["userId"], "provider": "paid", "totalTokens": 500}
+        user = await running.gate.services.identity.users.by_username("ada")
+        await running.gate.services.identity.users.grant(user.id, "admin")
+        await http.put("/leaky-tokens/api/v1/tokens/quota", headers=bearer, json=given)
+        asked = {"userId": session["userId"], "provider": "paid", "tokens": 50, "prompt": "Hi"}
+        for _ in range(2):
+            bought = await http.post("/leaky-tokens/api/v1/tokens/consume", headers=bearer, json=asked)
+            assert bought.status_code == 200, bought.text
+        assert (await http.post("/v1/chat/completions", headers=key, json=CHAT)).status_code == 429
+
+
 async def test_a_key_that_is_deleted_on_one_surface_is_over_on_all(running: Running) -> None:
     """At once."""
     http = running.http

@@ -93,9 +93,9 @@ async def known_things(http: httpx.AsyncClient, model: str) -> tuple[dict[str, s
     made = await http.post(f"{bku}/deployments", headers=bearer, json=deployment)
     assert made.status_code == 201, made.text
     await http.post(f"{bku}/models", headers=bearer, json={"name": "one"})
-    quota = {"userId": session["userId"], "provider": "vllm", "totalTokens": 10_000}
+    quota = {"userId": session["userId"], "provider": "paid", "totalTokens": 10_000}
     assert (await http.put(f"{leaky}/tokens/quota", headers=bearer, json=quota)).status_code == 200
-    known = {"userId": session["userId"], "provider": "vllm", "id": 1, "deployment_id": 1, "model": "m"}
+    known = {"userId": session["userId"], "provider": "paid", "id": 1, "deployment_id": 1, "model": "m"}
     return bearer, {**known, "host": host, "port": int(port), "is_active": True}
 
 

@@ -64,7 +64,12 @@ def told_at_start(path: Path, config: Config, warnings: Iterable[str]) -> list[s
 def _unbounded(config: Config, open_ones: list[str]) -> Iterator[str]:
     """Routes on which whoever registers may spend without end."""
     for index, route in enumerate(config.routes):
-        if route.authentication == "required" and not route.roles and not _bounded(config, route):
+        if (
+            route.allow
+            and route.authentication == "required"
+            and not route.roles
+            and not _bounded(config, route)
+        ):
             yield (
                 f"routes[{index}]: anybody may register ({', '.join(open_ones)}), and no quota bounds what they "
                 'use here: add [[quotas]], or registration = "closed"'
