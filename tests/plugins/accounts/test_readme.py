@@ -14,7 +14,7 @@ from servers import serve
 from llmgate_accounts.settings import Settings
 from plugins.conftest import Model, OpenGate
 
-README = Path(__file__).parents[2].joinpath("plugins/llmgate_accounts/README.md").read_text()
+README = Path(__file__).parents[3].joinpath("plugins/llmgate_accounts/README.md").read_text()
 
 
 async def curl(command: str, token: str) -> Any:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from servers import serve
 
+from llmgate.errors import ConfigError
 from plugins.conftest import Model, OpenGate, Running
 
 JOHN = {"username": "john_doe", "password": "secure_password123", "token_limit": 10000}
@@ -50,3 +51,11 @@ async def log_in(http: httpx.AsyncClient, who: dict[str, Any] = JOHN) -> dict[st
 
 async def used(http: httpx.AsyncClient, bearer: dict[str, str]) -> Any:
     return (await http.get("/users/usage", headers=bearer)).json()
+
+
+async def problems(open_config: OpenGate, change: Any) -> str:
+    """What is wrong with config/accounts.toml, changed by `change`."""
+    with pytest.raises(ConfigError) as caught:
+        async with open_config("accounts.toml", change):
+            pass
+    return str(caught.value)

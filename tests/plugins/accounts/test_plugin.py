@@ -1,18 +1,11 @@
-"""`[plugins.llmgate_accounts]`: what fits, and what is refused at start-up with the remedy."""
+"""The route that completions go to, and who may ask for them."""
 
 from typing import Any
 
 import pytest
 
-from llmgate.errors import ConfigError
+from plugins.accounts import problems
 from plugins.conftest import OpenGate
-
-
-async def problems(open_config: OpenGate, change: Any) -> str:
-    with pytest.raises(ConfigError) as caught:
-        async with open_config("accounts.toml", change):
-            pass
-    return str(caught.value)
 
 
 def second_route(document: dict[str, Any]) -> None:
@@ -31,28 +24,6 @@ async def test_with_several_routes_one_is_named(open_config: OpenGate) -> None:
 
     async with open_config("accounts.toml", named) as running:
         assert running.gate.services.config.plugins
-
-
-@pytest.mark.parametrize(
-    ("settings", "problem"),
-    [
-        ({"route": "/v2"}, 'route: no route "/v2" (known: /v1)'),
-        ({"max_token_limit": 1}, "token_limit (10000) is over max_token_limit (1)"),
-        ({"token_limit": -1}, "token_limit: expected"),
-        ({"token_limit": 2**62}, "token_limit: expected"),
-        ({"registration": "maybe"}, "registration: expected"),
-        ({"tokn_limit": 1}, "tokn_limit: unknown key"),
-    ],
-)
-async def test_settings_that_do_not_fit_are_refused(
-    open_config: OpenGate, settings: dict[str, Any], problem: str
-) -> None:
-    """With their place."""
-
-    def change(document: dict[str, Any]) -> None:
-        document["plugins"]["llmgate_accounts"] |= settings
-
-    assert problem in await problems(open_config, change)
 
 
 @pytest.mark.parametrize(
