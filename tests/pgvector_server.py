@@ -67,6 +67,13 @@ def _user() -> str | None:
     pytest.skip("there is nobody to run PostgreSQL as but root")
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server for the run."""
+    with postgres_server() as server:
+        yield server
+
+
 @contextmanager
 def postgres_server(*, host: str = "127.0.0.1", port: int = 0) -> Iterator[PostgresServer]:
     """A server, on a free port unless one is given.

@@ -1,27 +1,21 @@
-"""The audit log: one row for each request of this API, refused ones included, and what admins read of it."""
+"""What admins read of the audit log, which has a row for each request of this API, refused ones included."""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import parse_qsl
 
 import msgspec
 import sqlalchemy as sa
 from msgspec import Meta, Struct
-from starlette.datastructures import Headers
 
-from .metrics import JOB, api_path, resource_of
 from .shapes import Id, iso, unfit
 from .tables import audit
 
 if TYPE_CHECKING:
-    from starlette.types import Scope
-
-    from llmgate.plugin.api import Call, Exchange, Store
+    from llmgate.plugin.api import Call, Store
 
     from .access import Caller
-    from .metrics import Metrics
 
 LEFT_OUT = frozenset(
     {
@@ -36,8 +30,6 @@ LEFT_OUT = frozenset(
         "/auth/me",
     }
 )
-MASKED = frozenset({"token", "code", "verification_code", "password"})
-LONGEST = 500
 NOT_AUTHORIZED = "Not authorized to access audit logs"
 
 
@@ -104,59 +96,11 @@ class ShownMetadata(Struct, frozen=True):
     status_codes: list[int]
 
 
-class Audit:
-    """See the module's text. `prefix` stands before this API's paths; `metrics` counts the rows."""
+class AuditOperations:
+    """What admins read of the log in `store`."""
 
-    def __init__(self, store: Store, metrics: Metrics, *, prefix: str) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._metrics = metrics
-        self._prefix = prefix
-
-    async def observe(self, scope: Scope, exchange: Exchange, status: int) -> None:
-        """Note a request of the API that was answered with `status`; the dashboard's pages are none."""
-        path = api_path(scope, self._prefix)
-        if path is None or path in LEFT_OUT or scope["method"] == "OPTIONS":
-            return
-        headers, principal = Headers(scope=scope), exchange.principal
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        details = {
-            "path": path,
-            "query_params": {name: "***" if name.lower() in MASKED else value for name, value in query},
-            "status_code": status,
-        }
-        row = {
-            "timestamp": self._store.clock(),
-            "user_id": None if principal is None else principal.user_id,
-            "user_email": None if principal is None else principal.username,
-            "event_type": scope["method"],
-            "resource_type": resource_of(path),
-            "resource_id": next(iter(scope.get("path_params", {}).values()), None),
-            "action": f"{scope['method']} {path}",
-            "details": msgspec.json.encode(details).decode(),
-            "status_code": status,
-            "ip_address": scope["client"][0] if scope.get("client") else None,
-            "user_agent": headers.get("user-agent", "")[:LONGEST] or None,
-            "request_source": _source(headers),
-        }
-        await self._write(row)
-
-    async def note(self, action: str, resource_type: str, resource_id: object, **details: Any) -> None:
-        """Note what a job did, on nobody's behalf."""
-        row = {
-            "timestamp": self._store.clock(),
-            "event_type": JOB,
-            "resource_type": resource_type,
-            "resource_id": str(resource_id),
-            "action": action,
-            "details": msgspec.json.encode(details).decode(),
-            "status_code": 0,
-        }
-        await self._write(row)
-
-    async def _write(self, row: dict[str, Any]) -> None:
-        async with self._store.begin() as db:
-            await db.execute(audit.insert().values(row))
-        self._metrics.audited(row["event_type"], row["resource_type"], row["status_code"])
 
     async def logs(self, call: Call[None, LogQuery, Caller]) -> ShownLog:
         """What matches, the newest first."""
@@ -226,9 +170,3 @@ def _moment(text: str, param: str) -> float:
     except ValueError as error:
         raise unfit(f"{param}: expected a time as in ISO 8601", param) from error
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)).timestamp()
-
-
-def _source(headers: Headers) -> str | None:
-    if "origin" in headers or "referer" in headers:
-        return "frontend"
-    return "api" if "authorization" in headers else None

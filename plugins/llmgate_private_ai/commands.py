@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from llmgate.plugin.api import ConfigError, SealedBox, Store, convert_table, load_config
+from llmgate.plugin.kit.vector_databases import VectorServerFailed, VectorServers
 
 from .keys import Keys
 from .plugin import NAME
-from .regions import Regions, VectorServers
+from .regions import Regions
 from .settings import Settings
-from .vector_server import VectorServerFailed
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Config
-
-    from .vector_server import ServerAddress
+    from llmgate.plugin.kit.vector_databases import ServerAddress
 
 
 @dataclass(slots=True)

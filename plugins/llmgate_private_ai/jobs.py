@@ -21,9 +21,9 @@ from .teams import WhichTeams
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llmgate.plugin.kit.audit import AuditLog
     from llmgate.plugin.kit.one_time_codes import OneTimeLinks
 
-    from .audit import Audit
     from .metrics import Metrics
     from .parts import Parts
     from .teams import Team
@@ -39,7 +39,7 @@ PAGE = 1000
 class Trials:
     """Tells the teams whose trial ends. That their keys end, their keys know themselves."""
 
-    def __init__(self, parts: Parts, links: OneTimeLinks, audit: Audit, metrics: Metrics) -> None:
+    def __init__(self, parts: Parts, links: OneTimeLinks, audit: AuditLog, metrics: Metrics) -> None:
         self._parts = parts
         self._links = links
         self._audit = audit

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from msgspec import Meta, Struct
 
 from llmgate.plugin.api import BadRequest, Forbidden, NotFound
+from llmgate.plugin.kit.durations import Duration
 
 from .access import NOT_AUTHORIZED
-from .durations import Duration
 from .key_saga import Order
 from .keys import PrivateKey, no_key
 from .plans import plan_of

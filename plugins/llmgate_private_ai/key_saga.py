@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from llmgate.plugin.kit.periodic import backoff
+from llmgate.plugin.kit.vector_databases import VectorDatabase, VectorServerFailed
 
 from .keys import State
 from .plans import UNLIMITED, Terms, Wanted, check_key, days_left, terms_of
 from .shapes import RegionFailed
-from .vector_server import VectorDatabase, VectorServerFailed
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

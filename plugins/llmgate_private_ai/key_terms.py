@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmgate.plugin.api import Allotment, Subject, Unit, Window
+from llmgate.plugin.kit.durations import Duration
 
-from .durations import Duration
 from .plans import DAY, Terms, days_left, plan_of, terms_of
 from .shapes import unfit
 

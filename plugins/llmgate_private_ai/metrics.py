@@ -6,6 +6,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from llmgate.plugin.kit.audit import JOB, path_below, resource_of
+
 from .roles import Rank
 
 if TYPE_CHECKING:
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from llmgate.plugin.api import Exchange, PluginMetrics
 
 METHODS = ("GET", "POST", "PUT", "DELETE")
-JOB = "JOB"
 RESOURCES = (
     *("audit", "auth", "billing", "budgets", "pricing-tables", "private-ai-keys", "products", "regions"),
     *("teams", "users"),
@@ -59,12 +60,12 @@ class Metrics:
 
     def asked(self, scope: Scope, user_type: str) -> None:
         """A request of somebody."""
-        path = api_path(scope, self._prefix) or "/"
+        path = path_below(scope, self._prefix) or "/"
         self._by_user_type.labels(user_type, resource_of(path), scope["method"]).inc()
 
     def answered(self, scope: Scope, exchange: Exchange, status: int) -> None:
         """A request was answered with `status`."""
-        path = api_path(scope, self._prefix)
+        path = path_below(scope, self._prefix)
         if path is None:
             return
         if exchange.principal is None:
@@ -84,19 +85,6 @@ class Metrics:
         started = time.perf_counter()
         yield
         self._teams.labels().observe(time.perf_counter() - started)
-
-
-def api_path(scope: Scope, prefix: str) -> str | None:
-    """The path of a request below `prefix`, without a slash at its end; None for one of another part."""
-    path: str = scope["path"]
-    if path != prefix and not path.startswith(f"{prefix}/"):
-        return None
-    return path.removeprefix(prefix).rstrip("/") or "/"
-
-
-def resource_of(path: str) -> str:
-    """What a path is about: its first part."""
-    return path.split("/")[1]
 
 
 def class_of(status: int) -> str:

@@ -43,7 +43,7 @@ class Handlers:
     regions: regions.RegionOperations
     keys: keys.KeyOperations
     products: products.ProductOperations
-    audit: log.Audit
+    audit: log.AuditOperations
     billing: BillingOperations
 
 
@@ -297,7 +297,7 @@ def _products(does: products.ProductOperations, at: Table) -> Sequence[AnyOperat
     ]  # fmt: skip
 
 
-def _audit(does: log.Audit, at: Table) -> Sequence[AnyOperation]:
+def _audit(does: log.AuditOperations, at: Table) -> Sequence[AnyOperation]:
     def admin(path: str, handler: Handler[Any, Any, Any], summary: str, **rest: Any) -> AnyOperation:
         return at.may(
             Action.READ_AUDIT, "GET", path, handler, summary, denied=log.NOT_AUTHORIZED, group=ADMIN, **rest

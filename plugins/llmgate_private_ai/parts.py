@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmgate.plugin.api import Services
+    from llmgate.plugin.kit.vector_databases import VectorServers
 
     from .billing.webhooks import Webhooks
     from .key_terms import KeyTerms
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from .mails import Mails
     from .people import People
     from .products import Products
-    from .regions import Regions, VectorServers
+    from .regions import Regions
     from .settings import Settings
     from .teams import Teams
 

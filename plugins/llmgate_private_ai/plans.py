@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
-from .durations import Duration, days
+from llmgate.plugin.kit.durations import Duration, days
+
 from .shapes import Count, LimitReached, Money
 
 if TYPE_CHECKING:

@@ -19,11 +19,13 @@ from llmgate.plugin.api import (
     Surface,
     convert_table,
 )
+from llmgate.plugin.kit.audit import AuditLog
 from llmgate.plugin.kit.one_time_codes import OneTimeCodes, OneTimeLinks
 from llmgate.plugin.kit.periodic import periodic
+from llmgate.plugin.kit.vector_databases import VectorServers
 
 from .access import Access
-from .audit import Audit
+from .audit import LEFT_OUT, AuditOperations
 from .billing.inbox import StripeInbox
 from .billing.operations import BillingOperations
 from .billing.stripe_gateway import open_stripe
@@ -45,11 +47,12 @@ from .product_operations import ProductOperations
 from .products import Products
 from .region_backends import RegionBackends
 from .region_operations import RegionOperations, stored
-from .regions import Regions, VectorServers
+from .regions import Regions
 from .settings import ModelSettings, Settings
 from .shapes import answers, guides_shape
 from .sign_in import SignIn
 from .tables import MIGRATIONS, secrets
+from .tables import audit as audit_rows
 from .team_metrics import TEXT, TeamMetrics
 from .team_operations import TeamOperations
 from .teams import Teams
@@ -189,7 +192,9 @@ async def _open_api(
         )
         whole_prefix = gate.config.plugins[name].prefix + prefix
         metrics = Metrics(gate.metrics, prefix=whole_prefix)
-        audit = Audit(gate.store, metrics, prefix=whole_prefix)
+        audit = AuditLog(
+            gate.store, audit_rows, prefix=whole_prefix, left_out=LEFT_OUT, counted=metrics.audited
+        )
 
         async def observe(scope: Scope, exchange: Exchange, status: int) -> None:
             metrics.answered(scope, exchange, status)
@@ -209,7 +214,7 @@ async def _open_api(
             regions=RegionOperations(parts, upstreams),
             keys=KeyOperations(parts, saga, KeyUsage(gate.identity, gate.quotas, gate.reports)),
             products=ProductOperations(parts),
-            audit=audit,
+            audit=AuditOperations(gate.store),
             billing=BillingOperations(
                 parts,
                 stripe,

@@ -8,11 +8,11 @@ import httpx
 from msgspec import Meta, Struct, structs
 
 from llmgate.plugin.api import BadRequest, ConfigError, Origin
+from llmgate.plugin.kit.vector_databases import ServerAddress, VectorServerFailed
 
 from .regions import ROUTE, ShownRegion, ShownToAdmin
 from .shapes import Line, Message, Text, id_in
 from .teams import ShownTeam
-from .vector_server import ServerAddress, VectorServerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from llmgate.plugin.api import BadRequest, NotFound, Place
+from llmgate.plugin.kit.vector_databases import ServerAddress
 
 from .shapes import iso
 from .tables import keys, region_teams, regions
-from .vector_server import ServerAddress, VectorServer
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -236,25 +236,6 @@ class Regions:
         values: dict[str, Any] = {name: row[name] for name in _PLAIN}
         values |= {name: self._open(row, name) for name in SECRETS}
         return Region(**values)
-
-
-class VectorServers:
-    """The server of each region, with one queue of operations for each."""
-
-    def __init__(self, *, template: str, timeout: float, at_once: int) -> None:
-        self._template = template
-        self._timeout = timeout
-        self._at_once = at_once
-        self._servers: dict[ServerAddress, VectorServer] = {}
-
-    def at(self, address: ServerAddress) -> VectorServer:
-        """The server at `address`."""
-        server = self._servers.get(address)
-        if server is None:
-            server = self._servers[address] = VectorServer(
-                address, template=self._template, timeout=self._timeout, at_once=self._at_once
-            )
-        return server
 
 
 def _no_region() -> NotFound:

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct, field
 
 from llmgate.plugin.api import BaseUrl, Count, DialectName, Model, Network, Seconds, Secret, Several
+from llmgate.plugin.kit.vector_databases import AT_ONCE, TEMPLATE, TIMEOUT
 
 from .billing.stripe_gateway import StripeSettings
 from .plans import Plan
-from .vector_server import AT_ONCE, TEMPLATE, TIMEOUT
 
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
 

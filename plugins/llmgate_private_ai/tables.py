@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text
 
 from llmgate.plugin.api import NEVER_REUSED, IdColumn, Migrations
+from llmgate.plugin.kit.audit import audit_table
 from llmgate.plugin.kit.one_time_codes import one_time_secrets
 
 MIGRATIONS = Migrations("private_ai", Path(__file__).parent / "migrations")
@@ -169,23 +170,4 @@ notices = Table(
 secrets = one_time_secrets("private_ai_secrets", metadata)
 
 # No foreign keys: what was done outlives who did it.
-audit = Table(
-    "private_ai_audit",
-    metadata,
-    Column("id", IdColumn, primary_key=True),
-    _required("timestamp", Double),
-    Column("user_id", IdColumn),
-    Column("user_email", Text),
-    _required("event_type", Text),
-    _required("resource_type", Text),
-    Column("resource_id", Text),
-    _required("action", Text),
-    _required("details", Text),  # JSON
-    _required("status_code", Integer),
-    Column("ip_address", Text),
-    Column("user_agent", Text),
-    Column("request_source", Text),
-    Index("ix_private_ai_audit_timestamp", "timestamp"),
-    Index("ix_private_ai_audit_user_id", "user_id", "timestamp"),
-    **NEVER_REUSED,
-)
+audit = audit_table("private_ai_audit", metadata)

@@ -1,7 +1,7 @@
 """The gate with a mail server, and a PostgreSQL server with pgvector for the run."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
@@ -10,20 +10,16 @@ from shutil import copy
 import pytest
 from argon2 import PasswordHasher
 from mail_server import Mailbox, smtp_server
-from pgvector_server import PostgresServer, postgres_server
+from pgvector_server import postgres
 from stores import Clock
 
 from llmgate.store import CORE, migrate
 from llmgate_private_ai.tables import MIGRATIONS
 from plugins.private_ai.gate import NOON, Running, running_gate
 
+__all__ = ["postgres"]
+
 OpenGate = Callable[..., AbstractAsyncContextManager[Running]]
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from pgvector_server import PASSWORD, PostgresServer
 
+from llmgate.plugin.kit.vector_databases import ServerAddress, VectorDatabase, VectorServer
 from llmgate_private_ai.commands import check
-from llmgate_private_ai.vector_server import ServerAddress, VectorDatabase, VectorServer
 from plugins.private_ai.conftest import OpenGate
 
 ANN = "ann@example.com"

@@ -9,14 +9,14 @@ import sqlalchemy as sa
 from mail_server import text_of
 
 from llmgate.plugin.api import SealedBox, convert_table
-from llmgate_private_ai.audit import Audit
+from llmgate.plugin.kit.audit import AuditLog
 from llmgate_private_ai.jobs import HOUR, Trials, Upkeep
 from llmgate_private_ai.metrics import Metrics
 from llmgate_private_ai.parts import Parts
 from llmgate_private_ai.plans import DAY
 from llmgate_private_ai.plugin import NAME, links_of, make_parts
 from llmgate_private_ai.settings import Settings
-from llmgate_private_ai.tables import keys, regions, secrets
+from llmgate_private_ai.tables import audit, keys, regions, secrets
 from plugins.private_ai.conftest import OpenGate
 from plugins.private_ai.gate import ADMIN, SEALING_KEY, Running
 
@@ -34,7 +34,7 @@ def trials(running: Running) -> Trials:
     assert services.sealed_box is not None
     links = links_of(services.store, services.sealed_box)
     metrics = Metrics(services.metrics)
-    return Trials(parts_of(running), links, Audit(services.store, metrics, prefix=""), metrics)
+    return Trials(parts_of(running), links, AuditLog(services.store, audit, counted=metrics.audited), metrics)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import pytest
 import sqlalchemy as sa
 from pgvector_server import PostgresServer
 
+from llmgate.plugin.kit.vector_databases import VectorServer, VectorServerFailed
 from llmgate.store.schema import api_keys
 from llmgate_private_ai.key_saga import GIVE_UP_AFTER
 from llmgate_private_ai.keys import Keys
 from llmgate_private_ai.tables import keys
-from llmgate_private_ai.vector_server import VectorServer, VectorServerFailed
 from plugins.private_ai.conftest import OpenGate
 from plugins.private_ai.gate import ADMIN, Running
 from plugins.private_ai.test_keys import databases

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from llmgate.plugin.api import BadRequest
+from ..api import BadRequest
 
 _SECONDS = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86_400})
 _WORDS = MappingProxyType({"hourly": "1h", "daily": "24h", "weekly": "7d", "monthly": "30d"})

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmgate.plugin.api import BadRequest
-from llmgate_private_ai.durations import Duration, days
+from llmgate.plugin.kit.durations import Duration, days
 
 DAY = 86_400
 FIFTEENTH = dt.datetime(2027, 1, 15, 8, 30, 15, 250_000, dt.UTC).timestamp()

@@ -1,4 +1,4 @@
-"""Vector databases on a PostgreSQL server: one database with pgvector and one role for each tenant.
+"""Databases of tenants on a PostgreSQL server: one with pgvector, and one role, for each.
 
     server = VectorServer(ServerAddress("db.example", 5432, "admin", "..."))
     await server.create(database)     # role, database, extension; nobody else may connect
@@ -24,7 +24,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmgate.plugin.api import GateError
+from ..api import GateError
 
 if TYPE_CHECKING:
     import asyncpg
@@ -180,6 +180,25 @@ class VectorServer:
             yield conn
         finally:
             conn.terminate()  # nothing is waited for: the time may be over
+
+
+class VectorServers:
+    """Servers by their address, with one queue of operations for each."""
+
+    def __init__(self, *, template: str, timeout: float, at_once: int) -> None:
+        self._template = template
+        self._timeout = timeout
+        self._at_once = at_once
+        self._servers: dict[ServerAddress, VectorServer] = {}
+
+    def at(self, address: ServerAddress) -> VectorServer:
+        """The server at `address`."""
+        server = self._servers.get(address)
+        if server is None:
+            server = self._servers[address] = VectorServer(
+                address, template=self._template, timeout=self._timeout, at_once=self._at_once
+            )
+        return server
 
 
 def scram_verifier(password: str, salt: bytes | None = None) -> str:

@@ -8,15 +8,17 @@ from typing import Any
 
 import psycopg2
 import pytest
-from pgvector_server import PASSWORD, PostgresServer
+from pgvector_server import PASSWORD, PostgresServer, postgres
 
-from llmgate_private_ai.vector_server import (
+from llmgate.plugin.kit.vector_databases import (
     ServerAddress,
     VectorDatabase,
     VectorServer,
     VectorServerFailed,
     scram_verifier,
 )
+
+__all__ = ["postgres"]
 
 LIMITED, LIMITED_PASSWORD = "limited", "no superuser"
 
