@@ -57,6 +57,13 @@ def test_a_field_that_is_missing_is_put_in_front() -> None:
             part('name="model"', b"m", "Content-Disposition: form-data; name=x") + END,
             "body: a form field with two",
         ),
+        (part("name*=utf-8''model", b"x") + MODEL + END, "body: a form field with a name"),
+        (part("name*0=mo; name*1=del", b"x") + END, "body: a form field with a name"),
+        (part('name="x"; name="model"', b"x") + END, "body: a form field with a name"),
+        (part('name="model"; NAME*=x', b"x") + END, "body: a form field with a name"),
+        (part("name='model'", b"x") + END, "body: a form field with a name"),
+        (part('name="model', b"x") + END, "body: a form field with a name"),
+        (part(r'name="mod\el"', b"x") + END, "body: a form field with a name"),
         (MODEL + FILE, "body: the form has no end"),
         (b"", "body: the form has no end"),
         (b"model=whisper", "body: no multipart form"),
@@ -67,6 +74,11 @@ def test_what_readers_take_in_different_ways_is_refused(body: bytes, message: st
     with pytest.raises(BadRequest) as caught:
         read(body)
     assert caught.value.message.startswith(message)
+
+
+def test_a_files_name_may_hold_what_looks_like_a_parameter() -> None:
+    body = MODEL + part('name="file"; filename="a; name=b.wav"', b"RIFF") + END
+    assert [field.name for field in read(body).fields] == ["model", "file"]
 
 
 @pytest.mark.parametrize(

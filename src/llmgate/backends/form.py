@@ -27,6 +27,12 @@ MAX_BOUNDARY = 70
 _PLAIN_ENCODINGS = frozenset({b"", b"7bit", b"8bit", b"binary"})
 _BOUNDARIES = re.compile(rb"boundary\*?\d*\*?\s*=", re.IGNORECASE)
 
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_NAMES = re.compile(rb"(?:^|[;\s])name(\*?\d*\*?)\s*=", re.IGNORECASE)
+"""The parameter and its other spellings (RFC 2231), which RFC 7578 4.2 forbids and some readers decode."""
+_ODD = frozenset("\"'\\")
+"""What is left in a name where quotes are open, single or escaped: some readers take it off."""
+
 
 class Field(Struct, frozen=True):
     """One part: its name, where its value stands in the body, whether it is a file."""
@@ -158,9 +164,18 @@ class _Reader:
     def _part_end(self) -> None:
         disposition = self._headers.get(b"content-disposition", b"")
         name = parse_options_header(disposition)[1].get(b"name", b"").decode(errors="replace")
+        spellings = _NAMES.findall(_QUOTED.sub(b'""', disposition))
+        if len(spellings) > 1 or any(spellings) or not _ODD.isdisjoint(name):
+            raise BadRequest(
+                f'body: a form field with a name that readers differ in: write name="{_plain(name)}"'
+            )
         self.fields.append(Field(name, self._start, self._end, b"filename" in disposition.lower()))
         if self._headers.get(b"content-transfer-encoding", b"").strip().lower() not in _PLAIN_ENCODINGS:
             self.encoded.add(name)
 
     def _finish(self) -> None:
         self.is_whole = True
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name if letter not in _ODD) or "..."

@@ -73,8 +73,8 @@ class StoredResponses:
         if owners is None:
             _refuse_stored(scope, request)
             return None
-        named = None
-        if endpoint_of(scope["method"], scope["path"]) is not Endpoint.RESPONSES:
+        named, endpoint = None, endpoint_of(scope["method"], scope["path"])
+        if endpoint is not Endpoint.RESPONSES:
             found = _ID.search(scope["path"])
             if found is None:
                 raise NotFound(f"{scope['method']} {scope['path']}: {REMEDY_OTHERS}")
@@ -83,7 +83,8 @@ class StoredResponses:
             named = _previous(request)
         try:
             if named is not None and not await owners.is_of(named[:MAX_ID], tenant):
-                raise NotFound(f"There is no response {named[:MAX_ID]!r}.", param="previous_response_id")
+                param = REFERENCES[0] if endpoint is Endpoint.RESPONSES else None
+                raise NotFound(f"There is no response {named[:MAX_ID]!r}.", param=param)
         except StoreError as error:
             raise Unavailable("Whose this response is cannot be looked up at the moment.") from error
         stores = scope["method"] == "POST" and request is not None and _stores(request)
