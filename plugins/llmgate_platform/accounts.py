@@ -14,6 +14,7 @@ from llmgate.plugin.api import (
     Demand,
     Filter,
     Outcome,
+    QuotaExhausted,
     Reply,
     Subject,
     Unit,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 PREFIX = "llm_"
+Handler = Callable[["AnyCall"], Awaitable[object]]
 RateLimit = Annotated[int, Meta(ge=1, le=2**53)]
 
 
@@ -194,9 +196,7 @@ class Accounts:
         return await self._keys.create(user_id, name, prefix=PREFIX, also=hold)
 
 
-def counted(
-    ledger: Ledger, accounts: Accounts, handler: Callable[[AnyCall], Awaitable[object]], status: int = 201
-) -> Callable[[AnyCall], Awaitable[Reply]]:
+def counted(ledger: Ledger, handler: Handler, status: int = 201) -> Handler:
     """`handler` as one request of the caller's day: held before it, charged when it has done its work, else free."""
 
     async def run(call: AnyCall) -> Reply:
@@ -205,7 +205,22 @@ def counted(
             result = await handler(call)
             reply = result if isinstance(result, Reply) else Reply(result, status)
             await charge.settle(status=reply.status)
-        return Reply(reply.value, reply.status, [*reply.headers, *await accounts.rate_headers(call)])
+        return reply
+
+    return run
+
+
+def with_rates(accounts: Accounts, handler: Handler) -> Handler:
+    """`handler`, whose answers say what is left of the caller's day, spent or not."""
+
+    async def run(call: AnyCall) -> Reply:
+        try:
+            reply = await handler(call)
+        except QuotaExhausted as refusal:
+            refusal.headers += await accounts.rate_headers(call)
+            raise
+        assert isinstance(reply, Reply)
+        return reply._replace(headers=[*reply.headers, *await accounts.rate_headers(call)])
 
     return run
 

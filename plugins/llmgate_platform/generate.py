@@ -15,7 +15,6 @@ from .shapes import Invalid, id_of, iso
 if TYPE_CHECKING:
     from llmgate.plugin.api import Call, Clock
 
-    from .accounts import Accounts
     from .models import Catalog
     from .serving.targets import TargetOf
 
@@ -61,7 +60,6 @@ class Generate:
     def __init__(
         self,
         catalog: Catalog,
-        accounts: Accounts,
         target_of: TargetOf,
         *,
         bound: Callable[[str], int | None],
@@ -69,7 +67,6 @@ class Generate:
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._catalog = catalog
-        self._accounts = accounts
         self._target_of = target_of
         self._bound = bound
         self._clock = clock
@@ -97,7 +94,7 @@ class Generate:
         parameters = Parameters(wanted.temperature, wanted.max_length, wanted.top_p, wanted.top_k)
         text = wanted.prompt + text_of(answer)
         generated = Generated(text, row.id, row.name, round(took, 3), iso(self._clock()), parameters)
-        return Reply(generated, 200, await self._accounts.rate_headers(call))
+        return Reply(generated, 200)
 
 
 def text_of(answer: dict[str, Any]) -> str:

@@ -80,8 +80,8 @@ def _model_operations(parts: Parts, counted: Counted, read: OperationTable) -> l
         at("DELETE /{id}", does.delete, "Delete a model of yours, and its adapter.", accounts.Done, 404),
         read("GET /{id}/metrics", does.metrics, "What evaluations of a model have found.",
              list[models.ModelMetrics], 404),
-        at("POST /{id}/generate", parts.generate, "Generate text.", generate.Generated, 404, 502,
-           body=generate.Generation, scope="models"),
+        at("POST /{id}/generate", accounts.with_rates(parts.accounts, parts.generate), "Generate text.",
+           generate.Generated, 404, 502, body=generate.Generation, scope="models"),
         at("POST /{id}/evaluate", counted(parts.evaluations.evaluate), "Evaluate a model.",
            {201: evaluation.Evaluated, 202: evaluation.Started}, 404, 502, body=evaluation.NewEvaluation),
     ]  # fmt: skip

@@ -29,7 +29,7 @@ from llmgate.plugin.api import (
 )
 from llmgate.plugin.kit.once_per_host import once_per_host
 
-from .accounts import Accounts, counted
+from .accounts import Accounts, counted, with_rates
 from .artifacts import Artifacts
 from .charges import Charges
 from .datasets.files import Files
@@ -97,7 +97,7 @@ class Platform:
             parts = Parts(
                 accounts,
                 Models(catalog),
-                Generate(catalog, accounts, targets.of, bound=_bound(gate.config), clock=gate.store.clock),
+                Generate(catalog, targets.of, bound=_bound(gate.config), clock=gate.store.clock),
                 registry,
                 Upload(registry, max_bytes=settings.max_upload),
                 Training(settings, queue, catalog, registry),
@@ -106,7 +106,9 @@ class Platform:
             )
             await _background(stack, settings, gate, parts=parts, targets=targets)
             table = operations(
-                parts, partial(counted, gate.ledger, accounts), public_lists=settings.public_lists
+                parts,
+                lambda handler: with_rates(accounts, counted(gate.ledger, handler)),
+                public_lists=settings.public_lists,
             )
             layer = partial(AdapterModels, catalog=catalog, targets=targets)
             surface = Surface(

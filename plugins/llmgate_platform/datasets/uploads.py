@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-from llmgate.plugin.api import BadRequest, ClientGone, PayloadTooLarge, Reply
+from llmgate.plugin.api import MULTIPART, BadRequest, ClientGone, PayloadTooLarge, Reply
 
 from ..settings import Line, Prose
 from ..shapes import Invalid
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from .registry import Registry
 
+NO_FORM = "send a form (multipart/form-data) with the file in it"
 FORM_BYTES = 64 * 1024
 """What a form may have around its file."""
 
@@ -57,6 +58,8 @@ class Upload:
 
     async def __call__(self, call: AnyCall) -> Reply:
         """A data set of the caller's own."""
+        if not (call.header("content-type") or "").lower().startswith(MULTIPART):
+            raise Invalid("file", NO_FORM)
         request = Request(call.scope, self._bounded(call.receive))
         try:
             async with request.form(max_files=1, max_fields=10) as form:
@@ -67,7 +70,7 @@ class Upload:
                     raise BadRequest("Missing required field: file")
                 return await self._keep(call, fields, file)
         except (HTTPException, MultiPartException) as error:
-            raise Invalid("file", "send a form (multipart/form-data) with the file in it") from error
+            raise Invalid("file", NO_FORM) from error
 
     async def _keep(self, call: AnyCall, fields: Fields, file: UploadFile) -> Reply:
         with tempfile.TemporaryDirectory() as folder:

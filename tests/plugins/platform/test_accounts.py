@@ -172,6 +172,12 @@ async def test_answers_say_what_is_left_of_the_day(platform: PlatformGate, clock
     assert int(headers["x-ratelimit-reset"]) == clock.now - clock.now % DAY + DAY
     made = await few.post("/auth/keys", {"key_name": "more"})
     assert made.headers["x-ratelimit-remaining"] == "3"
+    for _ in range(3):
+        await few.generate()
+    for refused in (await few.generate(), await few.post("/auth/keys", {"key_name": "one more"})):
+        assert refused.status_code == 429
+        assert refused.headers["x-ratelimit-remaining"] == "0"
+        assert refused.headers["x-ratelimit-reset"] == headers["x-ratelimit-reset"]
 
 
 async def test_what_is_refused_or_fails_is_free(platform: PlatformGate, engine: FakeVllm) -> None:

@@ -107,7 +107,8 @@ async def test_what_is_no_form_is_told(platform: PlatformGate) -> None:
             "/api/datasets", headers={**headers, "content-type": content_type}, content=b"no form"
         )
         assert answer.status_code == 400, (content_type, answer.text)
-        assert list(answer.json()) == ["error"]
+        problem = "send a form (multipart/form-data) with the file in it"
+        assert answer.json() == {"error": f"Invalid value for file: {problem}"}, content_type
     assert (await ada.http.post("/api/datasets")).json() == {"error": "API key required"}
 
 
