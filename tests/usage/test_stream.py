@@ -52,3 +52,42 @@ def test_what_is_known_only_at_the_end_is_waited_for(
     assert reader.awaits_usage is waits
     reader.feed(event({"type": "message_delta", "usage": {"output_tokens": 8}, "choices": []}))
     assert not reader.awaits_usage
+
+
+def odd(text: bytes) -> bytes:
+    return b"data: " + text + b"\n\n"
+
+
+@pytest.mark.parametrize("dialect", [OPENAI, VLLM, LLAMA])
+def test_what_is_json_to_python_alone_is_counted(dialect: Dialect) -> None:
+    """Logprobs of minus infinity, in every chunk: the text was free."""
+    reader = meter(dialect)
+    for word in (b"one", b"two", b"three"):
+        piece = odd(b'{"choices":[{"index":0,"delta":{"content":"%b"},"logprobs":{"x":-Infinity}}]}' % word)
+        assert reader.feed(piece) == piece
+    assert reader.reading(False).usage.output_tokens == 3
+    reader.feed(odd(b'{"choices":[],"x":NaN,"usage":{"prompt_tokens":11,"completion_tokens":7}}'))
+    reader.feed(odd(b"[DONE]"))
+    found = reader.reading(True)
+    assert (found.usage.input_tokens, found.usage.output_tokens) == (11, 7)
+
+
+@pytest.mark.parametrize("text", [b"[" * 5000 + b"]" * 5000, b'{"choices":', b"ping", b'{"a":"\xff'])
+def test_what_nobody_can_read_is_a_token_at_least(text: bytes) -> None:
+    """And never an answer that was refused before it began, which is free."""
+    reader = meter(OPENAI)
+    reader.feed(odd(text) * 5 + odd(b"[DONE]"))
+    found = reader.reading(True)
+    assert (found.usage.output_tokens, found.certainty) == (5, Certainty.ESTIMATED)
+
+
+def test_comments_and_empty_events_are_nothing() -> None:
+    reader = meter(OPENAI)
+    reader.feed(b": heartbeat\n\nevent: ping\n\nretry: 5\n\n")
+    assert reader.reading(False).usage.output_tokens == 0
+
+
+def test_an_odd_event_behind_the_count_changes_nothing() -> None:
+    reader = meter(OPENAI)
+    reader.feed(event({"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 7}}) + odd(b"bye"))
+    assert reader.reading(True) == Reading(Usage(11, 7), Certainty.EXACT)

@@ -7,6 +7,7 @@ beyond all answers) counts as not reported, and says nothing about the numbers b
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -108,6 +109,16 @@ def members_of(data: bytes | Raw | None) -> dict[str, Raw] | None:
     try:
         return _members(data)
     except _UNREADABLE:
+        return None
+
+
+def lenient_members(data: bytes) -> dict[str, Raw] | None:
+    """The same of what is JSON to some alone: Python's writes NaN and Infinity, which logprobs may be; None if it is
+    none to them either."""
+    try:
+        value = json.loads(data)
+        return members_of(msgspec.json.encode(value)) if isinstance(value, dict) else None
+    except (ValueError, RecursionError):
         return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .report import members_of
+from .report import lenient_members, members_of
 from .sse import EventSplitter, data_of
 from .tally import Tally
 
@@ -65,10 +65,21 @@ class StreamMeter:
         data = data_of(event)
         members = members_of(data)
         if members is None:
-            self.finished = self.finished or data == _DONE
+            if data == _DONE:
+                self.finished = True
+            elif data:
+                self._see_odd(data)
         elif (kind := members.get("type")) is not None and bytes(kind) in _LAST_TYPES:
             self.finished = True
         return members
+
+    def _see_odd(self, data: bytes) -> None:
+        """What is no JSON object to us has been generated all the same."""
+        members = lenient_members(data)
+        if members is None:
+            self._tally.see_unread()
+        else:
+            self._tally.see(members)
 
     def end(self) -> bytes:
         """What is still held, once the upstream has finished: the rest is its last event, blank line or not."""

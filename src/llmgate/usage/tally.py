@@ -82,6 +82,11 @@ class Tally:
         else:
             self._see_usage(usage, members)
 
+    def see_unread(self) -> None:
+        """An event that nobody can read: a token at least."""
+        self._seen = True
+        self._count(self._index, BYTES_PER_TOKEN)
+
     def skip_to(self, usage: Raw) -> None:
         """Take in the last one of a run of chunks of the only choice, each of which had a newer report."""
         self._seen = True
