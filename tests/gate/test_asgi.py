@@ -18,7 +18,6 @@ from servers import PATIENCE, ScriptedUpstream
 
 from llmgate.asgi import create_app
 from llmgate.config import load
-from llmgate.gate.asgi import create_app as same
 from llmgate.identity import Identity
 from llmgate.store import Store, migrate
 
@@ -140,7 +139,3 @@ async def test_a_gate_that_cannot_be_opened_keeps_the_server_from_starting(
         await create_app(tmp_path / "gate.toml")({"type": "lifespan"}, receive, send)
     assert sent == ["lifespan.startup.failed"]
     assert "gate.lisen: unknown key" in caplog.text
-
-
-def test_it_has_one_home() -> None:
-    assert create_app is same

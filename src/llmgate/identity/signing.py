@@ -80,6 +80,7 @@ class SigningKeys:
         private, public = await asyncio.to_thread(_GENERATE[self._algorithm])
         now = self._store.clock()
         async with self._store.change() as conn:
+            await self._store.serialize(conn, "signing_keys")
             present = self._signing(await _read(conn))
             if present is not None and retiring is None:
                 return present

@@ -2,8 +2,8 @@
 
     LLMGATE_TEST_VLLM=DIR LLMGATE_TEST_TRAINING=1 python -m pytest tests/plugins/platform/test_whole_way_vllm.py
 
-DIR/venv/bin/vllm is what runs, DIR/tiny the model, as for tests/gate/embed/test_vllm.py. It starts vLLM twice, of which
-each takes a minute or two, and 4 GB.
+DIR/venv/bin/vllm is what runs, DIR/tiny the model, as for tests/gate/test_embed_in_vllm.py. It starts vLLM twice,
+of which each takes a minute or two, and 4 GB.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The gate inside a real vLLM: `LLMGATE_TEST_VLLM` is a folder with a venv that has vLLM and llmgate, and a model.
 
-    LLMGATE_TEST_VLLM=DIR python -m pytest tests/embed/test_vllm.py
+    LLMGATE_TEST_VLLM=DIR python -m pytest tests/gate/test_embed_in_vllm.py
 
 DIR/venv/bin/vllm is what runs, DIR/tiny the model. Without the variable, a vLLM that is installed beside these tests
 is used, with the model that `LLMGATE_TEST_MODEL` names. It takes a minute or two to start, and 4 GB.
