@@ -1,13 +1,8 @@
-import asyncio
-import http.server
 import socket
 import sqlite3
-import threading
 from pathlib import Path
 
 import pytest
-from servers import serve
-from starlette.types import Receive, Scope, Send
 
 from cli.conftest import Cli
 
@@ -54,30 +49,6 @@ def test_a_store_that_is_no_database_is_a_problem(unmigrated: Cli, folder: Path)
     """Reported beside the others, not as a traceback."""
     (folder / "gate.db").write_bytes(b"this is not SQLite" * 100)
     assert "is not an SQLite file" in unmigrated("check", code=2).stderr
-
-
-async def test_upstreams_are_asked_with_their_own_key_only_when_told_to(
-    unmigrated: Cli, folder: Path
-) -> None:
-    """Nobody listens at the file's upstream: a problem; a replica that answers 2xx is good."""
-    asked: list[tuple[str, bytes]] = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        asked.append((scope["path"], dict(scope["headers"])[b"authorization"]))
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
-
-    async with serve(app) as url:
-        text = (folder / "gate.toml").read_text()
-        with_key = f'[upstreams.good]\nurls = ["{url}"]\napi_key = "sk-own"\n' + text
-        (folder / "gate.toml").write_text(with_key)
-        assert (await asyncio.to_thread(unmigrated.json, "check"))["problems"] == []
-        assert asked == []
-        found = await asyncio.to_thread(unmigrated.json, "check", "--upstreams", code=2)
-    assert asked == [("/v1/models", b"Bearer sk-own")]
-    assert f"upstreams.good: {url}/v1/models: status 200" in found["good"]
-    [problem] = found["problems"]
-    assert "upstreams.local: http://127.0.0.1:9/health: ConnectError" in problem
 
 
 @pytest.mark.parametrize(
@@ -130,64 +101,6 @@ def test_check_contacts_nobody_even_where_reconcile_is_on(unmigrated: Cli, folde
     unmigrated("check")
     with server, pytest.raises(BlockingIOError):
         server.accept()
-
-
-def test_live_says_that_a_key_is_wrong_and_which_models_are_not_there(unmigrated: Cli, folder: Path) -> None:
-    """A health path shows neither."""
-
-    class Backend(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            good = self.path != "/v1/models" or self.headers["authorization"] == "Bearer sk-right"
-            body = b'{"data":[{"id":"large"}]}' if good else b"{}"
-            self.send_response(200 if good else 401)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Nothing on stderr."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        text = """
-            [gate]
-            listen = ["127.0.0.1:{port}"]
-            [upstreams.v]
-            urls = ["http://127.0.0.1:{backend}"]
-            dialect = "vllm"
-            api_key = "{key}"
-            models = {{ small = "tiny" }}
-            [[routes]]
-            path = "/v1"
-            upstream = "v"
-            default_model = "medium"
-        """
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            values = {"port": taken.getsockname()[1], "backend": server.server_port}
-            (folder / "gate.toml").write_text(text.format(key="sk-wrong", **values))
-            wrong = unmigrated.json("check", "--live", code=2)["problems"]
-            (folder / "gate.toml").write_text(text.format(key="sk-right", **values))
-            right = unmigrated.json("check", "--live", code=2)["problems"]
-        server.shutdown()
-    assert any(
-        ":7: upstreams.v.api_key:" in line and "the key is wrong: correct it" in line for line in wrong
-    )
-    assert not any("api_key" in line for line in right)
-    assert any('upstreams.v.models.small: it serves no "tiny" (but: large)' in line for line in right)
-    assert any('routes[0].default_model: upstreams.v serves no "medium"' in line for line in right)
-    assert any("already" in line and "gate.listen" in line for line in right)  # the port is another's
-
-
-def test_live_asks_where_limits_are_counted(unmigrated: Cli, folder: Path) -> None:
-    file = folder / "gate.toml"
-    file.write_text(
-        file.read_text() + '[limits_store]\nurl = "redis://127.0.0.1:1"\n[gate]\nlisten = ["127.0.0.1:0"]\n'
-    )
-    found = unmigrated.json("check", "--live", code=2)
-    assert any(
-        "limits_store.url: redis (127.0.0.1:1): cannot be reached" in line for line in found["problems"]
-    )
-    assert "127.0.0.1:0: free to listen at" in found["good"]
 
 
 def test_settings_that_give_away_what_they_sell_are_warned_of_where_strangers_come(

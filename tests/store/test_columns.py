@@ -1,48 +1,59 @@
 """Columns that mean the same on both databases."""
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from llmgate.store.columns import NEVER_REUSED, id_column, owner, partial_index, required
 
 metadata = sa.MetaData()
-owners = sa.Table("owners", metadata, id_column(), **NEVER_REUSED)
-things = sa.Table(
-    "things",
-    metadata,
-    id_column(),
-    owner("owner_id", "owners"),
-    owner("second_id", "owners", nullable=True),
-    required("uses", sa.Integer, "0"),
-    partial_index("ix_things_used", ("uses",), "uses > 0"),
-)
+trees = sa.Table("trees", metadata, id_column(), required("name", sa.Text, "oak"), **NEVER_REUSED)
+leaves = sa.Table("leaves", metadata, id_column(), owner("tree_id", "trees"), **NEVER_REUSED)
+partial = partial_index("ix_oaks", ("id",), "name = 'oak'")
+trees.append_constraint(partial)
 
 
-def test_an_id_is_of_64_bits_and_never_comes_back() -> None:
-    """On SQLite a number is that of a row only in a column declared INTEGER."""
-    assert "id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT" in str(
-        CreateTable(owners).compile(dialect=sqlite.dialect())
-    )
-    assert "id BIGSERIAL NOT NULL" in str(CreateTable(owners).compile(dialect=postgresql.dialect()))
+@pytest.fixture
+def db() -> sa.Connection:
+    engine = sa.create_engine("sqlite://")
+    metadata.create_all(engine)
+    connection = engine.connect()
+    connection.execute(sa.text("PRAGMA foreign_keys = ON"))
+    return connection
 
 
-def test_what_belongs_to_somebody_goes_with_them() -> None:
-    """By the database itself."""
-    made = str(CreateTable(things).compile(dialect=postgresql.dialect()))
-    assert "owner_id BIGINT NOT NULL" in made
-    assert "second_id BIGINT," in made
-    assert made.count("REFERENCES owners (id) ON DELETE CASCADE") == 2
+def test_an_id_is_never_given_twice(db: sa.Connection) -> None:
+    """Not even that of the last row, once it is deleted: keys and records outlive rows."""
+    first = db.execute(trees.insert()).inserted_primary_key
+    db.execute(trees.delete())
+    assert first is not None
+    second = db.execute(trees.insert()).inserted_primary_key
+    assert second is not None
+    assert second[0] == first[0] + 1
 
 
-def test_a_required_column_may_have_a_default() -> None:
-    """That of the server: rows from before have it, too."""
-    made = str(CreateTable(things).compile(dialect=sqlite.dialect()))
-    assert "uses INTEGER DEFAULT '0' NOT NULL" in made
+def test_a_default_is_the_servers_and_null_is_refused(db: sa.Connection) -> None:
+    db.execute(trees.insert())
+    assert db.scalar(sa.select(trees.c.name)) == "oak"
+    with pytest.raises(IntegrityError):
+        db.execute(trees.insert().values(name=None))
 
 
-def test_a_partial_index_is_one_on_both() -> None:
-    """It costs nothing for the rows that it leaves out."""
-    (index,) = things.indexes
-    for dialect in (sqlite.dialect(), postgresql.dialect()):
-        assert str(CreateIndex(index).compile(dialect=dialect)).endswith("(uses) WHERE uses > 0")
+def test_what_belongs_to_a_row_goes_with_it(db: sa.Connection) -> None:
+    db.execute(trees.insert().values(id=1))
+    db.execute(leaves.insert().values(tree_id=1))
+    db.execute(trees.delete())
+    assert db.scalar(sa.select(sa.func.count()).select_from(leaves)) == 0
+
+
+def test_ids_have_64_bits_on_both() -> None:
+    """SQLite numbers rows in a column of type INTEGER alone, which holds as much."""
+    assert "id INTEGER" in str(CreateTable(trees).compile(dialect=sqlite.dialect()))
+    assert "id BIGSERIAL" in str(CreateTable(trees).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("dialect", [sqlite.dialect(), postgresql.dialect()])  # type: ignore[no-untyped-call]
+def test_an_index_of_some_rows_is_one_of_these_on_both(dialect: sa.Dialect) -> None:
+    assert str(CreateIndex(partial).compile(dialect=dialect)).endswith("WHERE name = 'oak'")
