@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from llmgate.plugin.api import AnyOperation, BadRequest, NotFound, Reply, read_body
 
 from ..roles import Action, Reach
-from ..shapes import Id, Line, answers, id_in, iso, unfit
+from ..shapes import Id, Line, id_in, iso, unfit
 from .events import BadSignature, parse, verify
 from .webhooks import KNOWN_EVENTS
 
@@ -242,24 +242,18 @@ def _all(caller: Caller) -> bool:
 
 def billing_operations(does: BillingOperations, at: Table, *, admin_group: str) -> Sequence[AnyOperation]:
     """The rows of the API's table."""
-    own, every, team = Action.MANAGE_TEAM, Action.MANAGE_TEAMS, "/billing/teams/{id}"
+    own = at.may(Action.MANAGE_TEAM).but("/billing")
+    every = at.may(Action.MANAGE_TEAMS).but("/billing/teams/{id}", group=admin_group)
+    team = own.but("/teams/{id}")
     return [
-        at.may(own, "POST", f"{team}/portal", does.go_to_portal, "Go to Stripe's portal.", query=PortalQuery,
-               answers=answers(303, None, 404, 500)),
-        at.may(own, "GET", f"{team}/portal", does.portal, "Where Stripe's portal is.", query=PortalQuery,
-               answers=answers(200, Portal, 404, 500)),
-        at.may(own, "GET", f"{team}/pricing-table-session", does.pricing_table, "Show the plans.",
-               answers=answers(200, PricingTableSession, 404, 500)),
-        at.may(every, "POST", f"{team}/subscriptions", does.subscribe, "Give a team a free product.",
-               body=NewSubscription, answers=answers(201, MadeSubscription, 404, 500), group=admin_group),
-        at.may(every, "DELETE", f"{team}/subscription/{{product_id}}", does.unsubscribe,
-               "End a team's subscription.", answers=answers(200, Received, 404, 500), group=admin_group),
-        at.public("POST", "/billing/events", does.take_event, "What Stripe says.",
-                  answers=answers(200, Received, 400, 404)),
-        at.may(own, "POST", "/billing/webhooks", does.add_webhook, "Be told of events.", body=NewWebhook,
-               answers=answers(201, ShownWebhook)),
-        at.may(own, "GET", "/billing/webhooks", does.webhooks, "Who is told of events.",
-               answers=answers(200, list[ShownWebhook])),
-        at.may(own, "DELETE", "/billing/webhooks/{id}", does.delete_webhook, "Tell nothing more.",
-               answers=answers(204, None, 404)),
+        team("POST /portal", does.go_to_portal, "Go to Stripe's portal.", {303: None}, 404, 500, query=PortalQuery),
+        team("GET /portal", does.portal, "Where Stripe's portal is.", Portal, 404, 500, query=PortalQuery),
+        team("GET /pricing-table-session", does.pricing_table, "Show the plans.", PricingTableSession, 404, 500),
+        every("POST /subscriptions", does.subscribe, "Give a team a free product.", {201: MadeSubscription}, 404, 500,
+              body=NewSubscription),
+        every("DELETE /subscription/{product_id}", does.unsubscribe, "End a team's subscription.", Received, 404, 500),
+        at.public("POST /billing/events", does.take_event, "What Stripe says.", Received, 400, 404),
+        own("POST /webhooks", does.add_webhook, "Be told of events.", {201: ShownWebhook}, body=NewWebhook),
+        own("GET /webhooks", does.webhooks, "Who is told of events.", list[ShownWebhook]),
+        own("DELETE /webhooks/{id}", does.delete_webhook, "Tell nothing more.", None, 404),
     ]  # fmt: skip

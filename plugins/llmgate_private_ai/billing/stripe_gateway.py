@@ -11,9 +11,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-from llmgate.plugin.api import BaseUrl, ConfigError, Refusal, Secret, extra_remedy
+from llmgate.plugin.api import Refusal, Secret
+from llmgate.plugin.kit.stripe_client import StripeAccount
+from llmgate.plugin.kit.stripe_client import open_stripe as open_client
 
 from .events import products_of
 
@@ -25,13 +27,15 @@ LIVE = frozenset({"active", "trialing", "past_due"})
 PAGE = 100
 
 
-class StripeSettings(Struct, frozen=True, kw_only=True):
+TIMEOUT = 4.0
+"""Seconds: clients of this API give up after five, and nothing of it is tried again before that."""
+
+
+class StripeSettings(StripeAccount, frozen=True, kw_only=True):
     """The table `[plugins.llmgate_private_ai.stripe]`."""
 
-    api_key: Annotated[Secret, Meta(description="Stripe's secret key.")]
     webhook_secret: Annotated[Secret, Meta(description="Signing secret of the endpoint for /billing/events.")]
     publishable_key: Annotated[str, Meta(description="Key that browsers use for the pricing table.")] = ""
-    api_base: Annotated[BaseUrl, Meta(description="Where Stripe's API is.")] = "https://api.stripe.com"
 
 
 class BillingFailed(Refusal):
@@ -62,22 +66,9 @@ async def open_stripe(settings: StripeSettings | None) -> AsyncIterator[StripeGa
     if settings is None:
         yield NoStripe()
         return
-    try:
-        import stripe  # noqa: PLC0415 - an extra, and slow to load
-    except ImportError as error:
-        place, remedy = "plugins.llmgate_private_ai.stripe", extra_remedy("private-ai")
-        raise ConfigError([f"{place}: Stripe needs its library: {remedy}"]) from error
-    http = stripe.HTTPXClient(timeout=4.0)
-    client = stripe.StripeClient(
-        settings.api_key.reveal(),
-        base_addresses={"api": settings.api_base},
-        http_client=http,
-        max_network_retries=0,
-    )
-    try:
+    place = "plugins.llmgate_private_ai.stripe"
+    async with open_client(settings, place=place, extra="private-ai", timeout=TIMEOUT, retries=0) as client:
         yield StripeGateway(client)
-    finally:
-        await http.close_async()  # type: ignore[no-untyped-call]
 
 
 class StripeGateway:
