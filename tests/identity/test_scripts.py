@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmgate.identity.scripts import mixes_scripts
+from llmgate.identity.scripts import mixes_scripts, piles_marks
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,17 @@ def test_deceiving_words(name: str) -> None:
 )
 def test_words_as_people_write_them(name: str) -> None:
     assert not mixes_scripts(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["i\u0307", "admi\u0307n", "ann\u0300\u0300", "a\u0301\u0302\u0303\u0304", "zo\u00e9\u0301"]
+)
+def test_marks_where_marks_are_already(name: str) -> None:
+    assert piles_marks(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["ann", "zo\u00e9", "nguy\u1ec5n", "\u1ec7", "i\u0301", "\u0439", "a\u0301\u0302"]
+)
+def test_marks_as_people_write_them(name: str) -> None:
+    assert not piles_marks(name)

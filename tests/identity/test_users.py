@@ -1,5 +1,6 @@
 """Users: what they may be called, how they prove who they are, what ends their access."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from stores import Clock, counting
 
 from llmgate.errors import BadRequest, Conflict, NotFound, RateLimited, Unauthenticated
 from llmgate.identity import ADMIN, Identity, PasswordRules, Passwords, Users
+from llmgate.identity.login_limits import OF_ACCOUNT
 from llmgate.store import Store
 from llmgate.store.schema import usage, users
 
@@ -53,6 +55,23 @@ async def test_a_user_signs_in_by_name_or_address_in_any_case(identity: Identity
     ann = await identity.users.register("ann", "secret-1", email="ann@example.org")
     assert await identity.users.authenticate("ann", "secret-1") == ann
     assert await identity.users.authenticate("ANN@example.org", "secret-1") == ann
+
+
+async def test_guesses_that_come_at_once_have_no_more_tries(store: Store) -> None:
+    """Of all that wait for their turn together, in all workers, those that come after the last free one are refused."""
+    workers = [Users(store, Passwords(hasher=CHEAP, at_once=1)) for _ in range(2)]
+    await workers[0].register("ann", "secret-1")
+
+    async def guess(number: int) -> type[Exception]:
+        try:
+            await workers[number % 2].authenticate("ann", "wrong", client=f"203.0.113.{number % 30}")
+        except (Unauthenticated, RateLimited) as error:
+            return type(error)
+        raise AssertionError
+
+    ends = await asyncio.gather(*map(guess, range(60)))
+    assert ends.count(Unauthenticated) <= OF_ACCOUNT.free + len(workers)
+    assert ends.count(RateLimited) == 60 - ends.count(Unauthenticated)
 
 
 async def test_names_that_look_alike_are_one(identity: Identity) -> None:

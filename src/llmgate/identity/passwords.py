@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import unicodedata
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from argon2 import PasswordHasher
@@ -68,20 +69,28 @@ class Passwords:
         """
         return await self._hash(encode(password) or b"", client)
 
+    def turn(self, client: str = "") -> AbstractAsyncContextManager[None]:
+        """A turn at hashing of `client`'s, for `verify_now`, and for what else must not come in between."""
+        return self._turns.take(client)
+
     async def verify(self, stored: str | None, password: str, *, client: str = "") -> bool:
-        """Whether `password` is the one that `stored` was made of.
+        """Whether `password` is the one that `stored` was made of. `client` as for `hash`."""
+        async with self.turn(client):
+            return await self.verify_now(stored, password)
+
+    async def verify_now(self, stored: str | None, password: str) -> bool:
+        """The same, for whoever has the turn.
 
         Without a hash (no such user, or one without a password) it takes as long and is False, so that
-        the time of an answer does not tell who exists. `client` as for `hash`.
+        the time of an answer does not tell who exists.
         """
         encoded = encode(password)
         if encoded is None or len(encoded) > MAX_PASSWORD_BYTES:
             stored, encoded = None, b""
         if stored is None:
-            await self._hash(encoded, client)
+            await asyncio.to_thread(self._hasher.hash, encoded)
             return False
-        async with self._turns.take(client):
-            return await asyncio.to_thread(self._verify, stored, encoded)
+        return await asyncio.to_thread(self._verify, stored, encoded)
 
     def outdated(self, stored: str) -> bool:
         """Whether `stored` was made with other parameters than new hashes are."""

@@ -6,6 +6,7 @@ first word of its name in Unicode, which holds for the scripts that have look-al
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from itertools import groupby
@@ -40,6 +41,14 @@ PLAIN_LATIN: Final = frozenset("ɓɔɖɗəɛɣɨɩɲɵʃʉʊʋʒ")
 
 CLICKS: Final = frozenset("ǀǁǂǃ")
 """Latin letters that are drawn like signs."""
+
+_ODD_MARKS: Final = re.compile(r"[ij]\u0307|([\u0300-\u036f])\1|[\u0300-\u036f]{4}")
+"""The dot of an i that has one, a mark twice, and heaps of them: nobody sees how many there are."""
+
+
+def piles_marks(name: str) -> bool:
+    """Whether marks of `name` are drawn where others are already."""
+    return _ODD_MARKS.search(unicodedata.normalize("NFD", name)) is not None
 
 
 def mixes_scripts(name: str) -> bool:

@@ -137,28 +137,32 @@ class Users:
         """
         account = _canonical(login) or login[:MAX_LOGIN_LENGTH]
         await self._limits.check(account, client)
-        try:
-            user = await self._authenticate(login, password, client or account)
-        except Unauthenticated:
-            await self._limits.failed(account, client)
-            raise
+        async with self._passwords.turn(client or account):
+            await self._limits.check(
+                account, client
+            )  # of those who waited together, the first may have used it up
+            try:
+                user, stored = await self._authenticate(login, password)
+            except Unauthenticated:
+                await self._limits.failed(account, client)
+                raise
         await self._limits.succeeded(account, client)
+        if self._passwords.outdated(stored):
+            await self._rehash(user, stored, password)
         return user
 
-    async def _authenticate(self, login: str, password: str, client: str) -> User:
+    async def _authenticate(self, login: str, password: str) -> tuple[User, str]:
         async with self._store.connect() as conn:
             found = (await conn.execute(_CREDENTIALS.where(_login(login)))).first()
         stored = None if found is None else found.password_hash
-        good = await self._passwords.verify(stored, password, client=client)
+        good = await self._passwords.verify_now(stored, password)
         if found is None or stored is None or not good:
             raise _bad_login()
         async with self._store.connect() as conn:
             user = await _one(conn, users.c.id == found.id)
         if not user.is_active:
             raise _bad_login()
-        if self._passwords.outdated(stored):
-            await self._rehash(user, stored, password)
-        return user
+        return user, stored
 
     async def by_id(self, user_id: int) -> User:
         """The user with this id. Raises `NotFound`."""

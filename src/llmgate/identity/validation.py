@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from ..errors import BadRequest
-from .scripts import mixes_scripts
+from .scripts import mixes_scripts, piles_marks
 
 if TYPE_CHECKING:
     from precis_i18n.profile import Profile
@@ -46,8 +46,10 @@ def username_of(text: str, what: str = "username") -> str:
             "spaces between its words."
         )
         raise BadRequest(message, param=what) from error
-    if mixes_scripts(name):
-        message = f"The {what} must not look like another one: letters of one script in each word."
+    if mixes_scripts(name) or piles_marks(name):
+        message = (
+            f"The {what} must not look like another one: letters of one script in each word, and few marks."
+        )
         raise BadRequest(message, param=what)
     if len(name) > MAX_LENGTH:
         raise BadRequest(f"The {what} must have 1 to {MAX_LENGTH} characters.", param=what)
