@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import tempfile
 import time
@@ -25,23 +26,34 @@ from llmgate.server.run import GC_THRESHOLDS
 
 from .backend import plain
 from .figures import CHAT, body
-from .targets import EVERYTHING, Place, prepare
+from .targets import EVERYTHING, Place, llmgate, prepare
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Scope
 
     from llmgate.errors import Header
 
-STACKS: Mapping[str, tuple[Sequence[str], bool]] = MappingProxyType(
+STACKS: Mapping[str, tuple[Sequence[str], bool, bool]] = MappingProxyType(
     {
-        "gate: routing, ids, metrics, errors, models, relay": ((), False),
-        "+ API key": ((), True),
-        "+ rate limit": (("ratelimit",), True),
-        "+ accounting": (("ratelimit", "accounting"), True),
-        "+ quotas": (EVERYTHING, True),
+        "gate: routing, ids, metrics, errors, models, relay": ((), False, False),
+        "+ API key": ((), True, False),
+        "+ rate limit": (("ratelimit",), True, False),
+        "+ accounting": (("ratelimit", "accounting"), True, False),
+        "+ quotas": (EVERYTHING, True, False),
+        "+ routing by model, a key with lists": (EVERYTHING, True, True),
     }
 )
-"""Each has what the one before has, and one thing more: its middleware, and whether it asks for a key."""
+"""Each has what the one before has, and one thing more: its middleware, whether it asks for a key, and whether the
+model decides where a request goes, asked for by a key that is held to models, routes and addresses."""
+ROUTED = """
+[upstreams.other]
+urls = ["http://127.0.0.1:3"]
+dialect = "vllm"
+
+[[models]]
+name = "%s"
+targets = [{ upstream = "backend" }]
+"""
 
 BODY = body(1024).encode()
 AT_ONCE = 16
@@ -85,11 +97,23 @@ class _Engine:
 
 def layers() -> Iterator[tuple[str, float, float]]:
     """Name, and microseconds of CPU in the event loop's thread and in all others, for each of `STACKS`."""
-    for name, (middleware, keys) in STACKS.items():
+    for name, (middleware, keys, routed) in STACKS.items():
         with tempfile.TemporaryDirectory(prefix="llmgate-bench-") as folder:
             place = Place(Path(folder), 1, 2)  # nobody listens, nobody connects
             key = prepare(place, middleware, keys=keys)
+            if routed:
+                _route_by_model(place)
             yield name, *uvloop.run(_measure(place, key))
+
+
+def _route_by_model(place: Place) -> None:
+    """Two upstreams on the route, of which a table of [[models]] names one, and a key that is held to all it can be."""
+    model = json.loads(BODY)["model"]
+    file = place.folder / "gate.toml"
+    several = file.read_text().replace('upstream = "backend"', 'upstreams = ["backend", "other"]', 1)
+    file.write_text(several + ROUTED % model)
+    lists = ("--model", f"{model}*", "--route", "/v1", "--network", "127.0.0.0/8", "--priority", "1")
+    llmgate(place.folder, "key", "update", "1", *lists)
 
 
 async def _measure(place: Place, key: str) -> tuple[float, float]:

@@ -28,6 +28,7 @@ from .targets import free_port, llmgate, program, running
 
 FLOOD = 200
 TIMEOUT_S = 170
+THINKING_S = 1.0, 6.0
 WORDS = (
     "river",
     "stone",
@@ -157,6 +158,9 @@ async def chat(http: httpx.AsyncClient, system: str, turns: int, seed: int, seen
     rng = random.Random(seed)
     messages = [{"role": "system", "content": system}]
     for _ in range(turns):
+        await asyncio.sleep(
+            rng.uniform(*THINKING_S)
+        )  # else the server that has just answered is always the idle one
         messages.append({"role": "user", "content": " ".join(rng.choices(WORDS, k=40))})
         body = {"model": "smollm2", "messages": messages, "max_tokens": 12, "stream": True}
         body["stream_options"] = {"include_usage": True}
@@ -181,18 +185,13 @@ async def chat(http: httpx.AsyncClient, system: str, turns: int, seed: int, seen
 
 
 async def chats(gate: Served, *, documents: int, turns: int) -> Turns:
-    """Chats about documents, which are their system prompts, four at a time."""
+    """Chats about documents, which are their system prompts, with pauses in which people think."""
     rng = random.Random(7)
     texts = [" ".join(rng.choices(WORDS, k=300)) for _ in range(documents)]
-    seen, at_once = Turns(), asyncio.Semaphore(4)
-
-    async def one(number: int) -> None:
-        async with at_once:
-            await chat(http, texts[number], turns, number, seen)
-
+    seen = Turns()
     async with client_of(gate, 0) as http, asyncio.TaskGroup() as tasks:
-        for number in range(documents):
-            tasks.create_task(one(number))
+        for number, text in enumerate(texts):
+            tasks.create_task(chat(http, text, turns, number, seen))
     return seen
 
 

@@ -83,3 +83,47 @@ def test_a_revoked_key_stops_and_leaves_the_list(llmgate: Cli, migrated: Path, b
         _verify(migrated, key["secret"])
     expected = "There is no key 99: `llmgate key list` shows them all.\n"
     assert llmgate("key", "revoke", "99", code=1).stderr == expected
+
+
+def test_what_a_key_may_do_is_said_when_it_is_made_and_changed_later(
+    llmgate: Cli, migrated: Path, bob: Any
+) -> None:
+    """What is not named stays, what is cleared is as for everybody again."""
+    said = ("--model", "llama-*", "--model", "chat", "--network", "10.0.0.0/8", "--priority", "5")
+    made = llmgate.json("key", "create", "bob", "--name", "laptop", *said)
+    assert (made["models"], made["networks"], made["priority"]) == ("llama-*, chat", "10.0.0.0/8", 5)
+    changed = llmgate.json(
+        *("key", "update", "1", "--weight", "2", "--requests-per-minute", "60", "--names-end-users"),
+        *("--clear", "models", "--expires-in-days", "1"),
+    )
+    assert (changed["models"], changed["networks"], changed["priority"]) == (None, "10.0.0.0/8", 5)
+    assert (changed["weight"], changed["requests_per_minute"], changed["names_end_users"]) == (2.0, 60, True)
+    assert changed["expires_at"] is not None
+    may = _verify(migrated, made["secret"]).key_may
+    assert may is not None
+    assert (may.networks, may.weight, may.names_end_users) == (("10.0.0.0/8",), 2.0, True)
+    cleared = llmgate.json(
+        *("key", "update", "1", "--clear", "expiry", "--clear", "requests-per-minute", "--no-end-users")
+    )
+    assert (cleared["expires_at"], cleared["requests_per_minute"], cleared["names_end_users"]) == (
+        None,
+        None,
+        False,
+    )
+
+
+def test_what_a_key_cannot_be_held_to_is_refused_by_its_name(llmgate: Cli, bob: Any) -> None:
+    """And nothing of the command line is done."""
+    llmgate("key", "create", "bob", "--name", "laptop", "--quiet")
+    assert "networks" in llmgate("key", "update", "1", "--network", "10.0.0.1/8", code=1).stderr
+    assert "priority" in llmgate("key", "update", "1", "--priority", "1000", code=1).stderr
+    assert (
+        "weight"
+        in llmgate("key", "update", "1", "--requests-per-minute", "5", "--weight", "-1", code=1).stderr
+    )
+    assert (
+        "set on the same"
+        in llmgate("key", "update", "1", "--priority", "1", "--clear", "priority", code=2).stderr
+    )
+    [key] = llmgate.json("key", "list")
+    assert (key["networks"], key["priority"], key["requests_per_minute"]) == (None, None, None)

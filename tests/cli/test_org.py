@@ -29,3 +29,16 @@ def test_an_organization_that_is_not_there_is_refused(llmgate: Cli, bob: Any) ->
     """With the command that lists those that are."""
     expected = 'There is no organization "Nil": `llmgate org list` shows them all.\n'
     assert llmgate("org", "member", "add", "Nil", "bob", code=1).stderr == expected
+
+
+def test_what_all_keys_of_an_organization_may_do_is_changed_by_name(llmgate: Cli) -> None:
+    """What is not named stays."""
+    llmgate("org", "add", "Acme")
+    said = ("--route", "/v1", "--tokens-per-minute", "1000", "--requests-per-minute", "5", "--weight", "3")
+    first = llmgate.json("org", "update", "Acme", *said)
+    assert (first["routes"], first["tokens_per_minute"], first["requests_per_minute"]) == ("/v1", 1000, 5)
+    second = llmgate.json("org", "update", "Acme", "--clear", "routes", "--expires-in-days", "2")
+    assert (second["routes"], second["weight"]) == (None, 3.0)
+    assert second["expires_at"] is not None
+    assert "tokens_per_minute" in llmgate("org", "update", "Acme", "--tokens-per-minute", "-1", code=1).stderr
+    assert "llmgate org list" in llmgate("org", "update", "Nobody", "--weight", "1", code=1).stderr

@@ -137,3 +137,24 @@ def test_names_that_are_not_there_and_options_that_fight_are_refused(llmgate: Cl
     assert "There is no user" in llmgate("usage", "--user", "zoe", code=1).stderr
     assert "There is no key" in llmgate("usage", "--key", "9", code=1).stderr
     assert "exclude each other" in llmgate("usage", "--by", "day", "--records", "5", code=2).stderr
+
+
+def test_usage_is_shown_by_end_user_and_by_what_was_asked_for(llmgate: Cli, migrated: Path) -> None:
+    """With the seconds that engines have worked."""
+    rows = [
+        _record("e", NOON, asked_model="chat", end_user="ada", engine_seconds=1.5),
+        _record("f", NOON + 1, asked_model="chat", end_user="bob", engine_seconds=0.25),
+        _record("g", NOON + 2, asked_model="code", end_user="ada", engine_seconds=None),
+    ]
+
+    async def insert() -> None:
+        async with administer(load(migrated / "gate.toml")) as gate, gate.store.begin() as db:
+            await db.execute(usage.insert(), rows)
+
+    asyncio.run(insert())
+    by_model = {row["asked_model"]: row for row in llmgate.json("usage", "--by", "asked_model")}
+    assert {name: row["engine_seconds"] for name, row in by_model.items()} == {"chat": 1.75, "code": 0.0}
+    by_user = {row["end_user"]: row["requests"] for row in llmgate.json("usage", "--by", "end_user")}
+    assert by_user == {"ada": 2, "bob": 1}
+    assert llmgate.json("usage", "--end-user", "ada", "--asked-model", "chat")["requests"] == 1
+    assert llmgate.json("usage", "--by", "model")[0]["engine_seconds"] == 1.75

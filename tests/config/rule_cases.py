@@ -151,6 +151,11 @@ BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
         "models[0].targets: some have a weight: give one to each",
     ),
     (
+        "one_owner",
+        {"models": [served("a", aliases=["a"])]},
+        'models[0].aliases: "a" is the model\'s own name: leave it out',
+    ),
+    (
         "served_targets",
         {"models": [{"name": "a", "targets": [{"upstream": "openai"}]}]},
         'models[0].targets[0].upstream: no route leads to "openai": add it to a route\'s upstreams',

@@ -30,6 +30,26 @@ CASES: list[tuple[str, str, str, str]] = [
     ("alias_of_a_model", 'models = { tiny = "tiny" }', "", "upstreams.vllm.models.tiny: stands for itself"),
     ("alias_of_a_model", 'models = { tiny = "x", small = "x" }', "", ""),
     (
+        "claimed_twice",
+        'models = { chat = "x" }',
+        '[[models]]\nname = "gpt"\naliases = ["chat"]\ntargets = [{ upstream = "vllm", model = "x" }]',
+        "upstreams.vllm.models.chat: a table of [[models]] has this name, too",
+    ),
+    (
+        "claimed_twice",
+        'models = { chat = "x" }',
+        'name = "one"\n[upstreams.b]\nurls = ["http://b"]\nmodels = { chat = "y" }\n'
+        '[[routes]]\npath = "/v2"\nupstreams = ["vllm", "b"]',
+        'upstreams.b.models.chat: is "x" on "vllm": one name for two models',
+    ),
+    (
+        "claimed_twice",
+        'models = { chat = "x" }',
+        'name = "one"\n[upstreams.b]\nurls = ["http://b"]\nmodels = { chat = "x" }\n'
+        '[[routes]]\npath = "/v2"\nupstreams = ["vllm", "b"]',
+        "",
+    ),
+    (
         "names_of_models",
         'models = { tiny = "x" }',
         QUOTA + 'window = "day"\nmodel = "tiny"',

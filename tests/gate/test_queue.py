@@ -244,3 +244,43 @@ async def test_the_ledger_has_the_time_at_the_engine_and_not_that_in_the_queue(
         async with gate.runtime.store.connect() as db:
             rows = (await db.execute(select(usage.c["engine_seconds", "duration"]))).all()
         assert all(0 < row.engine_seconds <= row.duration for row in rows)
+
+
+async def test_a_full_queue_is_a_reason_to_try_a_fallback(place: tuple[Path, Path]) -> None:
+    async with held(*place, queue={"max": 0}) as (gate, leash, http):
+        first = asyncio.create_task(ask(http))
+        await until(lambda: bool(leash.asked))
+        document = {
+            "store": {"url": f"sqlite:///{place[0] / 'gate.db'}"},
+            "upstreams": {
+                name: {
+                    "urls": [gate.upstream.url],
+                    "dialect": "vllm",
+                    "context_length": 1000,
+                    "health": {"enabled": False},
+                    "list_models": False,
+                    **({"max_in_flight": 1, "queue": {"max": 0}} if name == "vllm" else {}),
+                }
+                for name in ("vllm", "other")
+            },
+            "models": [
+                {
+                    "name": "small",
+                    "targets": [{"upstream": "vllm"}],
+                    "fallbacks": [{"upstream": "other", "model": "spare"}],
+                }
+            ],
+            "routes": [{"path": "/v1", "upstreams": ["vllm", "other"]}],
+        }
+        config = from_document(document, file=place[0] / "gate.toml")
+        async with open_gate(config, gate.runtime) as second:
+            (app,) = second.apps.values()
+            transport = httpx.ASGITransport(app)
+            headers = {"authorization": f"Bearer {gate.key}", "host": "127.0.0.1"}
+            async with httpx.AsyncClient(transport=transport, base_url=gate.url, headers=headers) as beside:
+                second_one = asyncio.create_task(ask(beside))
+                await until(lambda: len(leash.asked) == 2)
+                leash.let_go(2)
+                answer = await second_one
+        assert (answer.status_code, answer.headers["x-gate-model"]) == (200, "spare")
+        assert (await first).status_code == 200

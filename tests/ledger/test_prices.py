@@ -48,3 +48,11 @@ def test_a_model_without_a_price_has_that_of_every_model() -> None:
     listed = Prices({"small": Price(1.0, 1.0), "*": Price(5.0, 5.0)})
     assert (listed.of("small").input, listed.of("other").input) == (1.0, 5.0)
     assert Prices({}).of("other") is FREE
+
+
+def test_a_second_of_the_engine_has_a_price_and_is_rounded_up() -> None:
+    price = Price(input=1.0, second=0.5)
+    assert price.of(Usage(10, 5), 2.0) == 10 + 1_000_000
+    assert price.of(Usage(0, 0), 1e-9) == 1
+    assert price.of(Usage(10, 5)) == 10
+    assert Prices({"a": Price(second=1.0), "b": Price(second=2.0)}).dearest(["a", "b"]).second == 2.0

@@ -82,6 +82,7 @@ Origin
 Outcome
 PasswordRules
 PayloadTooLarge
+Permissions
 Place
 Plugin
 PluginMetrics

@@ -133,3 +133,16 @@ def test_costs_follow_the_new_prices_and_what_failed_costs_nothing() -> None:
     failed = request(2.0, outcome=Outcome.FAILED)
     report = play([request(0.0, cost=7), failed], prices=prices)
     assert (report.cost_then, report.cost_now) == (7, 10 * 1 + 5 * 2)
+
+
+def test_limits_per_end_user_are_for_each_that_a_key_has_named() -> None:
+    limit = Limit("limits[0]", "end_user", "requests", 1, 60)
+    names = ["ada", "bob", "ada", "", ""]
+    report = play([request(float(at), end_user=name) for at, name in enumerate(names)], limit)
+    assert (report.requests, report.refused) == (5, 2)
+
+
+def test_seconds_of_the_engine_have_their_price() -> None:
+    prices = Prices({"small": Price(second=0.5)})
+    report = play([request(0.0, engine_seconds=2.0), request(1.0, engine_seconds=None)], prices=prices)
+    assert report.cost_now == 1_000_000

@@ -15,6 +15,7 @@ from ..gate.routes import addresses_of
 from ..gate.runtime import limits_store_of
 from ..proxy.health import HealthSettings, Probed, probe
 from ..proxy.model_names import Listed, ask_models
+from .served_models import check_models
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,8 +38,9 @@ class Findings(Protocol):
 
 async def check_upstreams(config: Config, upstreams: Iterable[Upstream], findings: Findings) -> None:
     """Ask every replica for its health, and for its models with the gate's own key."""
+    asked = list(upstreams)
     async with httpx.AsyncClient(trust_env=False) as http:
-        for upstream in upstreams:
+        for upstream in asked:
             settings = config.upstreams[upstream.name]
             if settings.is_asgi_app:
                 findings.good.append(f"upstreams.{upstream.name}: the app that the gate is put around")
@@ -47,6 +49,7 @@ async def check_upstreams(config: Config, upstreams: Iterable[Upstream], finding
                 await _check_replica(upstream, replica, settings, http, findings)
             if upstream.model_names:
                 _check_names(config, upstream, findings)
+    check_models(config, {upstream.name: upstream.model_names for upstream in asked}, findings)
 
 
 async def _check_replica(

@@ -83,6 +83,8 @@ def one_owner(config: Config, model: ModelTable) -> Iterator[Finding]:
             break
         for name in sorted(mine & {other.name, *sound(other.aliases)}):
             yield "name", f"{quoted(name)} is another model's name or alias already"
+    if model.name in model.aliases:
+        yield "aliases", f"{quoted(model.name)} is the model's own name: leave it out"
     if any("*" in alias for alias in sound(model.aliases)):
         yield "aliases", "an alias is one name: put a pattern into a table of its own"
 
@@ -99,12 +101,13 @@ def some_weight(_: Config, model: ModelTable) -> Iterator[Finding]:
 def served_targets(config: Config, model: ModelTable) -> Iterator[Finding]:
     """A target that no route leads to would never be asked."""
     reached = {name for route in sound(config.routes) for name in route.served_by}
-    for index, target in enumerate(sound(model.targets)):
-        if target.upstream in config.upstreams and target.upstream not in reached:
-            yield (
-                f"targets[{index}].upstream",
-                f"no route leads to {quoted(target.upstream)}: add it to a route's upstreams",
-            )
+    for key in ("targets", "fallbacks"):
+        for index, target in enumerate(sound(getattr(model, key))):
+            if target.upstream in config.upstreams and target.upstream not in reached:
+                yield (
+                    f"{key}[{index}].upstream",
+                    f"no route leads to {quoted(target.upstream)}: add it to a route's upstreams",
+                )
 
 
 def no_loop(config: Config, upstream: Upstream) -> Iterator[Finding]:

@@ -32,6 +32,24 @@ def alias_of_a_model(_: Config, upstream: Upstream) -> Iterator[Finding]:
             yield join("models", alias), "stands for itself: leave it out"
 
 
+def claimed_twice(config: Config, upstream: Upstream) -> Iterator[Finding]:
+    """A name of an upstream that [[models]] or another upstream of the same route means otherwise."""
+    tables = {name for model in config.models for name in (model.name, *model.aliases)}
+    mine = next(name for name, each in config.upstreams.items() if each is upstream)
+    beside = [route.served_by for route in config.routes if mine in route.served_by]
+    others = [name for served in beside for name in served[: served.index(mine)]]
+    for alias, name in upstream.models.items():
+        if alias in tables and beside:
+            yield (
+                join("models", alias),
+                "a table of [[models]] has this name, too, and goes before it: leave one out",
+            )
+        for other in dict.fromkeys(others):
+            if config.upstreams[other].models.get(alias, name) != name:
+                also = f"{quoted(config.upstreams[other].models[alias])} on {quoted(other)}"
+                yield join("models", alias), f"is {also}: one name for two models; requests go to either"
+
+
 def names_of_models(config: Config, quota: Quota) -> Iterator[Finding]:
     """The ledger knows models by the backends' names."""
     if quota.model is not None and (name := _aliases(config).get(quota.model)) is not None:
@@ -100,7 +118,7 @@ def is_public(config: Config, own: object = None) -> bool:
 WARNINGS: Rules = MappingProxyType(
     {
         Gate: (plain_text, trusts_everybody),
-        Upstream: (alias_of_a_model,),
+        Upstream: (alias_of_a_model, claimed_twice),
         Route: (unmetered, open_to_all),
         Quota: (window_is_said, names_of_models),
         Config: (prices_of_models,),

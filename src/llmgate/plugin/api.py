@@ -93,6 +93,7 @@ from ..ledger import (
 from ..middleware.authentication import Verifier
 from ..middleware.quota import subjects_of
 from ..observability.metrics import PluginMetrics
+from ..permissions import Permissions
 from ..proxy.completion import Completion, unless_gone
 from ..proxy.engines.base import Origin, UpstreamError, UpstreamRequest
 from ..proxy.upstreams import Upstream
@@ -205,6 +206,7 @@ __all__ = [
     "Outcome",
     "PasswordRules",
     "PayloadTooLarge",
+    "Permissions",
     "Place",
     "Plugin",
     "PluginMetrics",

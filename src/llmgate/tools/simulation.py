@@ -141,14 +141,17 @@ class _Request:
             return "gate"
         if per == "route":
             return self.record.route
-        ident = getattr(self.record, f"{per}_id", None)
+        if per == "end_user" and self.record.end_user:
+            whose = self.record.organization_id or f"user {self.record.user_id}"
+            return f"{whose}: {self.record.end_user}"
+        ident = getattr(self.record, "user_id" if per == "end_user" else f"{per}_id", None)
         return None if ident is None else f"{per} {ident}"
 
 
 def priced_by(record: UsageRecord, prices: Prices) -> _Request:
     """The request at the prices of the other gate.toml."""
     usage = Usage(record.input_tokens, record.output_tokens, record.cached_tokens, record.reasoning_tokens)
-    return _Request(record, prices.of(record.model).of(usage))
+    return _Request(record, prices.of(record.model).of(usage, record.engine_seconds or 0.0))
 
 
 Step = Callable[[_Request, bool], object]
