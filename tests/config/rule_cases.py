@@ -178,6 +178,32 @@ BROKEN_RULES: list[tuple[str, dict[str, Any], str]] = [
     ),
     (
         "no_loop",
+        {"gate": {"listen": ["[::1]:8124"]}, "upstreams": {"vllm": {"urls": ["http://localhost:8124"]}}},
+        "upstreams.vllm.urls[0]: [::1]:8124 is this gate itself: write the backend's own address",
+    ),
+    (
+        "no_loop",
+        {
+            "gate": {"listen": ["127.0.0.1:8124"]},
+            "upstreams": {"vllm": {"urls": ["http://gate.localhost:8124"]}},
+        },
+        "upstreams.vllm.urls[0]: 127.0.0.1:8124 is this gate itself: write the backend's own address",
+    ),
+    (
+        "no_loop",
+        {"gate": {"listen": ["127.0.0.1:8124"]}, "upstreams": {"vllm": {"urls": ["http://0.0.0.0:8124"]}}},
+        "upstreams.vllm.urls[0]: 127.0.0.1:8124 is this gate itself: write the backend's own address",
+    ),
+    (
+        "no_loop",
+        {
+            "gate": {"listen": ["127.0.0.1:8124"]},
+            "upstreams": {"vllm": {"urls": ["http://[::ffff:127.0.0.1]:8124"]}},
+        },
+        "upstreams.vllm.urls[0]: 127.0.0.1:8124 is this gate itself: write the backend's own address",
+    ),
+    (
+        "no_loop",
         {"gate": {"listen": ["0.0.0.0:80"]}, "upstreams": {"vllm": {"urls": ["http://127.0.0.1"]}}},
         "upstreams.vllm.urls[0]: 0.0.0.0:80 is this gate itself: write the backend's own address",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import urlsplit
 
 from .addresses import ASGI_APP, Address
@@ -154,14 +155,23 @@ def _every_address(config: Config) -> Iterator[Address]:
 
 def _same_host(host: str, listener: str) -> bool:
     """Whether a connection to `host` reaches a listener, as far as names need not be asked for."""
+    asked, own = _addresses(host), _addresses(listener)
+    if not asked or not own:
+        return host == listener
+    here = any(ip.is_loopback or ip.is_unspecified for ip in asked)
+    anywhere = any(ip.is_unspecified for ip in own)
+    to_any = any(ip.is_unspecified for ip in asked) and any(ip.is_loopback for ip in own)
+    return not asked.isdisjoint(own) or (here and anywhere) or to_any
+
+
+def _addresses(host: str) -> set[IPv4Address | IPv6Address]:
+    """What a host is, without asking anybody: an address, or localhost (RFC 6761 6.3)."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return {IPv4Address("127.0.0.1"), IPv6Address("::1")}
     try:
         ip = ipaddress.ip_address(host)
     except ValueError:
-        if host != "localhost":
-            return host == listener
-        ip = ipaddress.ip_address("127.0.0.1")
-    try:
-        own = ipaddress.ip_address("127.0.0.1" if listener == "localhost" else listener)
-    except ValueError:
-        return False
-    return ip == own or (own.is_unspecified and (ip.is_loopback or ip.is_unspecified))
+        return set()
+    mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
+    return {mapped or ip}
