@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
+import sqlalchemy as sa
 from msgspec import UNSET, Struct, UnsetType
 
 from llmgate.errors import BadRequest, UpstreamFailed, detail_shape
@@ -57,6 +58,19 @@ def test_a_struct_is_filled_from_a_row() -> None:
 def test_values_come_before_those_of_the_row() -> None:
     """Times among them are what they are."""
     assert filled(Shown, ROW, name="other", created_at="now", extra=0) == Shown(7, "other", "now", None)
+
+
+def test_a_column_may_be_called_as_tuples_call_their_methods() -> None:
+    """A row is a tuple, which has a `count` and an `index` of its own."""
+
+    class Counted(Struct, frozen=True):
+        count: int
+        index: str
+
+    query = sa.select(sa.literal(7).label("count"), sa.literal("a").label("index"))
+    with sa.create_engine("sqlite://").connect() as db:
+        row = db.execute(query).one()
+    assert filled(Counted, row) == Counted(7, "a")
 
 
 def test_what_neither_has_is_an_error() -> None:

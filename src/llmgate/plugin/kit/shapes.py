@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
 from msgspec import UNSET, Struct
 from msgspec.structs import asdict
 
@@ -34,9 +35,12 @@ def filled(
 
     Of those called `*_at` `source` has seconds since the epoch, or None: `time` writes them.
     """
+    columns = (
+        source._mapping if isinstance(source, sa.Row) else None
+    )  # its attributes are those of tuples, too
     for name in kind.__struct_fields__:
         if name not in values:
-            value = getattr(source, name)
+            value = getattr(source, name) if columns is None else columns[name]
             values[name] = time(value) if name.endswith("_at") and value is not None else value
     return kind(**values)
 
