@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 NULL = b"null"
 NO_CHOICES = b"[]"
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 _FAILURES = frozenset({b'"error"', b'"response.failed"'})
 _MAX_TOKENS = 2**40
 """More tokens than any answer has: a backend that reports them reports nothing."""
@@ -108,7 +108,7 @@ def members_of(data: bytes | Raw | None) -> dict[str, Raw] | None:
         return None
     try:
         return _members(data)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
@@ -143,7 +143,7 @@ def raw_usage(members: dict[str, Raw]) -> Raw | None:
     if choices is not None and b'"usage"' in bytes(choices):  # Moonshot: in the last chunk's choice
         try:
             return next((choice.usage for choice in _choices(choices) if bytes(choice.usage) != NULL), None)
-        except _UNREADABLE:
+        except UNREADABLE:
             return None
     return None
 
@@ -154,7 +154,7 @@ def report_of(raw: Raw | bytes | dict[str, Raw] | None) -> Report | None:
         try:
             if (report := _usual(raw).report()) is not None:
                 return report
-        except _UNREADABLE:
+        except UNREADABLE:
             pass  # read number by number
     members = raw if isinstance(raw, dict) else members_of(raw)
     if not members:
@@ -179,7 +179,7 @@ def string_of(raw: Raw | None) -> str | None:
     """A JSON string's value; None for anything else."""
     try:
         return None if raw is None else _string(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
@@ -194,7 +194,7 @@ def number_of(raw: Raw | None) -> int | None:
         value = _number(raw)
         if isinstance(value, str):
             value = int(value) if value.isascii() and value.isdigit() else None
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return int(value) if value is not None and 0 <= value <= _MAX_TOKENS and value % 1 == 0 else None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..backends.endpoint import Endpoint
+from .plain_chunk import PlainChunks
 from .report import lenient_members, members_of
 from .sse import EventSplitter, data_of
 from .tally import Tally
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
     from ..backends.dialect import Dialect
     from ..backends.request import ModelRequest
     from .model import Reading
+    from .plain_chunk import PlainChunk
 
+CHUNKED = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
+"""Endpoints whose streams are of chunks."""
 _DONE = b"[DONE]"
 _LAST_TYPES = frozenset(
     {b'"message_stop"', b'"response.completed"', b'"response.failed"', b'"response.incomplete"'}
@@ -25,7 +30,7 @@ _LAST_TYPES = frozenset(
 class StreamMeter:
     """Looks at a stream: every byte goes on at once, as the same object."""
 
-    __slots__ = ("_splitter", "_tally", "_waits", "finished")
+    __slots__ = ("_plain", "_splitter", "_tally", "_waits", "finished")
     streams = True
     strips = False
 
@@ -33,6 +38,7 @@ class StreamMeter:
         self.finished = False
         self._tally = Tally(dialect, model_request)
         self._splitter = EventSplitter()
+        self._plain = PlainChunks() if model_request.endpoint in CHUNKED else None
         self._waits = model_request.endpoint not in dialect.counts_running
 
     @property
@@ -57,9 +63,17 @@ class StreamMeter:
         return data
 
     def _see(self, event: bytes) -> None:
-        members = self._read(event)
-        if members is not None:
+        if self._see_plain(event) is None and (members := self._read(event)) is not None:
             self._tally.see(members)
+
+    def _see_plain(self, event: bytes) -> PlainChunk | None:
+        """Take note of a chunk that only brings text, once the model is known; None if `event` is no such one."""
+        if self._plain is None or self._tally.model is None or (data := data_of(event)) is None:
+            return None
+        chunk = self._plain.read(data)
+        if chunk is not None:
+            self._tally.add_text(chunk.choices[0].index, chunk.text_bytes)
+        return chunk
 
     def _read(self, event: bytes) -> dict[str, Raw] | None:
         data = data_of(event)

@@ -87,6 +87,14 @@ class Tally:
         self._seen = True
         self._count(self._index, BYTES_PER_TOKEN)
 
+    def add_text(self, index: int, size: int) -> None:
+        """Take in a chunk of one choice that brings `size` bytes of text and nothing else."""
+        self._seen = True
+        self._index = index
+        if size:
+            self._count(index, size)
+            self.complete, self._stale = False, True
+
     def skip_to(self, usage: Raw) -> None:
         """Take in the last one of a run of chunks of the only choice, each of which had a newer report."""
         self._seen = True
