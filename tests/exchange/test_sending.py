@@ -40,6 +40,8 @@ async def test_a_default_gives_way_to_what_the_app_says_in_whatever_case() -> No
     shared, went = collecting()
     shared.defaults += ((b"x-request-id", b"1"),)
     assert await sent(shared, went, []) == [(b"x-request-id", b"1")]
+    shared, went = collecting()
+    shared.defaults += ((b"x-request-id", b"1"),)
     assert await sent(shared, went, [(b"X-Request-ID", b"2")]) == [(b"X-Request-ID", b"2")]
 
 

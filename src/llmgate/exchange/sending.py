@@ -52,6 +52,7 @@ class Sending:
         headers += self.added
         if put:
             headers += put.items()
+        self.added, self.defaults, self.put = (), (), None  # an answer may stream for an hour
         return headers
 
 
