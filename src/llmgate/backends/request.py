@@ -25,7 +25,7 @@ LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict
 """Fields that bound the output; `n_predict` is llama.cpp's own and overrules the others there."""
 UNLIMITED = -1
 """How llama.cpp and LM Studio write that there is no limit."""
-_COPIES = ("n", "best_of", "n_cmpl")
+_COPIES = frozenset({"n", "best_of", "n_cmpl"})
 _MOST = 2**31
 _OPTIONS = frozenset({"include_usage", "continuous_usage_stats"})
 _COUNTED = frozenset(
@@ -154,7 +154,7 @@ def parse_request(
         stream=bool(_get(fields, "stream", bool)),
         wants_usage=wants_usage,
         wants_continuous=wants_continuous,
-        choices=max([1, *_numbers(fields, _COPIES, 0).values()]) * prompts,
+        choices=prompts if _COPIES.isdisjoint(fields) else _copies(fields) * prompts,
         prompts=prompts,
         limits=_numbers(fields, LIMITS, UNLIMITED),
         prompt_bound=len(body) - opaque.bytes,
@@ -221,6 +221,10 @@ def _get(fields: dict[str, Raw], name: str, kind: type[_T], place: str = "body")
     except msgspec.MsgspecError as error:
         raise BadRequest(f"{place}.{name}: expected {expected}", param=name) from error
     return value  # type: ignore[no-any-return]
+
+
+def _copies(fields: dict[str, Raw]) -> int:
+    return max([1, *_numbers(fields, _COPIES, 0).values()])
 
 
 def _numbers(fields: dict[str, Raw], names: Iterable[str], least: int) -> dict[str, int]:

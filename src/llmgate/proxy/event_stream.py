@@ -28,7 +28,10 @@ DO_NOT_BUFFER: Header = (b"x-accel-buffering", b"no")
 
 def is_event_stream(headers: Iterable[Header]) -> bool:
     """Whether the answer with these headers, their names in lower case, is one."""
-    return any(name == b"content-type" and value[:17] == b"text/event-stream" for name, value in headers)
+    for name, value in headers:
+        if name == b"content-type":
+            return value[:17] == b"text/event-stream"
+    return False
 
 
 def unbuffered(headers: list[Header]) -> list[Header]:

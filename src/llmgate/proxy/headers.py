@@ -35,6 +35,7 @@ NOT_FORWARDED = HOP_BY_HOP | CREDENTIALS | {b"host", b"content-length", b"expect
 """Host and Content-Length are the engine's to write; Expect was answered by the gate's own server."""
 
 LOOKED_AT = frozenset({b"connection", b"cookie", b"x-request-id", b"via"})
+NOT_AS_IT_IS = NOT_FORWARDED | LOOKED_AT
 DROPPED = NOT_FORWARDED - LOOKED_AT
 """Request headers of which it is enough to know the name; and so it is for all that are not `LOOKED_AT`."""
 
@@ -62,10 +63,10 @@ def request_headers(  # noqa: PLR0912 - one pass over the headers, a branch for 
     has_id = False
     for pair in headers:
         name = pair[0]
-        if name in DROPPED:
-            continue
-        if name not in LOOKED_AT:
+        if name not in NOT_AS_IT_IS:
             kept.append(pair)
+        elif name in DROPPED:
+            continue
         elif name == b"x-request-id":
             has_id = True
             kept.append(pair)
@@ -85,7 +86,7 @@ def request_headers(  # noqa: PLR0912 - one pass over the headers, a branch for 
     if credential is not None:
         kept.append(credential)
     if via:
-        if any(via in value for value in passed):
+        if passed and any(via in value for value in passed):
             raise _loop()
         kept.append((b"via", b"1.1 " + via))
     if put:
