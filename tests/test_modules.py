@@ -27,7 +27,10 @@ def modules(folder: Path) -> list[Path]:
     return [path for path in found if path.parent.name not in REVISIONS or path.name == "apply.py"]
 
 
-@pytest.mark.parametrize("folder", [CORE], ids=lambda folder: folder.name)
+COMPLETE = [CORE, *(PLUGINS / f"llmgate_{name}" for name in ("accounts", "deployments", "leaky_tokens"))]
+
+
+@pytest.mark.parametrize("folder", COMPLETE, ids=lambda folder: folder.name)
 def test_a_module_has_a_test_file_of_its_name(folder: Path) -> None:
     missing = [path for path in map(expected, modules(folder)) if not path.exists()]
     assert [str(path.relative_to(ROOT)) for path in missing] == []
