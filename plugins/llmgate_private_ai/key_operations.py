@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from llmgate.plugin.api import BadRequest, Forbidden, NotFound
 from llmgate.plugin.kit.durations import Duration
+from llmgate.plugin.kit.shapes import masked
 
 from .access import NOT_AUTHORIZED
 from .key_saga import Order
@@ -55,8 +56,7 @@ class ExtendByToken(Struct, frozen=True):
     max_budget: Money | None = None
     rpm: Annotated[int, Meta(ge=1, le=10**9)] | None = None
 
-    def __repr__(self) -> str:
-        return f"ExtendByToken('***', {self.duration!r}, {self.max_budget}, {self.rpm})"
+    __repr__ = masked("token")
 
 
 class Extend(Struct, frozen=True):

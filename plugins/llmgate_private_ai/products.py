@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from msgspec import Meta, Struct, structs
 
 from llmgate.plugin.api import BadRequest, NotFound
+from llmgate.plugin.kit.shapes import filled
 
-from .shapes import Count, Line, Money, iso, iso_or_none
+from .shapes import Count, Line, Money, iso
 from .tables import pricing_tables, products, team_products
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ class Products:
         row = {**structs.asdict(product), "created_at": self._store.clock()}
         insert = self._store.insert(products).values(row).on_conflict_do_nothing()
         async with self._store.begin() as db:
-            made = (await db.execute(insert.returning(products))).mappings().first()
+            made = (await db.execute(insert.returning(products))).first()
         if made is None:
             raise BadRequest(f"Product with ID {product.id} already exists")
-        return _shown(made)
+        return filled(ShownProduct, made, time=iso)
 
     async def all(self, team_id: int | None = None) -> list[ShownProduct]:
         """Every product, or those of a team, oldest first."""
@@ -78,26 +79,26 @@ class Products:
         if team_id is not None:
             query = query.join(team_products).where(team_products.c.team_id == team_id)
         async with self._store.connect() as db:
-            return [_shown(row) for row in (await db.execute(query)).mappings()]
+            return [filled(ShownProduct, row, time=iso) for row in await db.execute(query)]
 
     async def by_id(self, product_id: str) -> ShownProduct:
         """The product with this id. Raises `NotFound`."""
         async with self._store.connect() as db:
             query = sa.select(products).where(products.c.id == product_id)
-            row = (await db.execute(query)).mappings().first()
+            row = (await db.execute(query)).first()
         if row is None:
             raise _no_product()
-        return _shown(row)
+        return filled(ShownProduct, row, time=iso)
 
     async def update(self, product_id: str, values: dict[str, Any]) -> ShownProduct:
         """Change what `values` has. Raises `NotFound`."""
         values = {**values, "updated_at": self._store.clock()}
         update = products.update().where(products.c.id == product_id).values(values).returning(products)
         async with self._store.begin() as db:
-            row = (await db.execute(update)).mappings().first()
+            row = (await db.execute(update)).first()
         if row is None:
             raise _no_product()
-        return _shown(row)
+        return filled(ShownProduct, row, time=iso)
 
     async def delete(self, product_id: str) -> None:
         """Raises `NotFound`, and `BadRequest` while a team has it."""
@@ -162,13 +163,6 @@ class Products:
         async with self._store.begin() as db:
             if not (await db.execute(gone)).rowcount:
                 raise NotFound("Pricing table not found")
-
-
-def _shown(row: sa.RowMapping) -> ShownProduct:
-    values = {name: row[name] for name in _FIELDS}
-    return ShownProduct(
-        **values, created_at=iso(row["created_at"]), updated_at=iso_or_none(row["updated_at"])
-    )
 
 
 def _no_product() -> NotFound:

@@ -8,6 +8,7 @@ import httpx
 from msgspec import Meta, Struct, structs
 
 from llmgate.plugin.api import BadRequest, ConfigError, Origin
+from llmgate.plugin.kit.shapes import masked
 from llmgate.plugin.kit.vector_databases import ServerAddress, VectorServerFailed
 
 from .regions import ROUTE, ShownRegion, ShownToAdmin
@@ -43,8 +44,7 @@ class NewRegion(Struct, frozen=True, kw_only=True):
     is_active: bool = True
     is_dedicated: bool = False
 
-    def __repr__(self) -> str:
-        return f"NewRegion({self.name!r}, '***')"
+    __repr__ = masked("postgres_admin_password", "litellm_api_key")
 
 
 class RegionChange(Struct, frozen=True, kw_only=True):
@@ -62,8 +62,7 @@ class RegionChange(Struct, frozen=True, kw_only=True):
     is_active: bool | None = None
     is_dedicated: bool | None = None
 
-    def __repr__(self) -> str:
-        return f"RegionChange({self.name!r}, '***')"
+    __repr__ = masked("postgres_admin_password", "litellm_api_key")
 
 
 class RegionOperations:

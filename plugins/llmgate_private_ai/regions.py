@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from llmgate.plugin.api import BadRequest, NotFound, Place
+from llmgate.plugin.kit.shapes import filled
 from llmgate.plugin.kit.vector_databases import ServerAddress
 
 from .shapes import iso
@@ -77,18 +78,7 @@ class ShownRegion(Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, region: Region, url: str, **rest: Any) -> Any:
         """As the API shows it; a subclass gets what it has besides."""
-        return cls(
-            id=region.id,
-            name=region.name,
-            label=region.label,
-            description=region.description,
-            postgres_host=region.postgres_host,
-            litellm_api_url=url,
-            is_active=region.is_active,
-            is_dedicated=region.is_dedicated,
-            created_at=iso(region.created_at),
-            **rest,
-        )
+        return filled(cls, region, time=iso, litellm_api_url=url, **rest)
 
 
 class ShownToAdmin(ShownRegion, frozen=True, kw_only=True):
@@ -100,12 +90,7 @@ class ShownToAdmin(ShownRegion, frozen=True, kw_only=True):
     @classmethod
     def with_backend(cls, region: Region) -> ShownToAdmin:
         """As the API shows it."""
-        return cls.of(  # type: ignore[no-any-return]
-            region,
-            region.backend_url,
-            postgres_port=region.postgres_port,
-            postgres_admin_user=region.postgres_admin_user,
-        )
+        return cls.of(region, region.backend_url)  # type: ignore[no-any-return]
 
 
 _PLAIN = [name for name in Region.__dataclass_fields__ if name not in SECRETS]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
 
 from llmgate.plugin.api import (
-    Answer,
     BadRequest,
     Detail,
     NotFound,
@@ -19,6 +16,7 @@ from llmgate.plugin.api import (
     UnsupportedMediaType,
     detail_shape,
 )
+from llmgate.plugin.kit.shapes import filled, with_statuses
 
 if TYPE_CHECKING:
     from .people import Person
@@ -32,8 +30,8 @@ Text = Annotated[str, Meta(max_length=10_000)]
 Count = Annotated[int, Meta(ge=0, le=10**9)]
 Money = Annotated[float, Meta(ge=0, le=10**9)]
 
-GUIDES_STATUS: Mapping[type[Refusal], int] = MappingProxyType({Unprocessable: 422, UnsupportedMediaType: 400})
-"""Where the guide has a status of its own: a body of another shape, and one that is neither form nor JSON."""
+guides_shape = with_statuses(detail_shape, {Unprocessable: 422, UnsupportedMediaType: 400})
+"""`{"detail": "..."}`, a string in every case; 422 for a body of another shape, 400 for neither form nor JSON."""
 
 
 class LimitReached(Refusal):
@@ -59,12 +57,6 @@ class MailRefused(Refusal):
     status = 500
     code = "mail_failed"
     reason = "unavailable"
-
-
-def guides_shape(refusal: Refusal) -> Answer:
-    """`{"detail": "..."}`, a string in every case."""
-    status, headers, body = detail_shape(refusal)
-    return GUIDES_STATUS.get(type(refusal), status), headers, body
 
 
 def answers(status: int, success: Any, *refusals: int) -> dict[int, Any]:
@@ -119,12 +111,4 @@ class ShownUser(Struct, frozen=True):
     @classmethod
     def of(cls, person: Person) -> ShownUser:
         """As the API shows them."""
-        return cls(
-            person.id,
-            person.email,
-            person.is_active,
-            person.is_admin,
-            person.team_id,
-            person.team_name,
-            person.role,
-        )
+        return filled(cls, person)

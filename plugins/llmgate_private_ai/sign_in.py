@@ -20,6 +20,7 @@ from llmgate.plugin.api import (
     email_of,
 )
 from llmgate.plugin.kit.mail import MailFailed
+from llmgate.plugin.kit.shapes import masked
 
 from .access import SUSPENDED
 from .people import Which, address_of
@@ -51,8 +52,7 @@ class Login(Struct, frozen=True):
     username: str
     password: Password
 
-    def __repr__(self) -> str:
-        return f"Login({self.username!r}, '***')"
+    __repr__ = masked("password")
 
 
 class Registration(Struct, frozen=True):
@@ -61,8 +61,7 @@ class Registration(Struct, frozen=True):
     email: str
     password: Password
 
-    def __repr__(self) -> str:
-        return f"Registration({self.email!r}, '***')"
+    __repr__ = masked("password")
 
 
 class AskedForCode(Struct, frozen=True):
@@ -77,8 +76,7 @@ class CodeLogin(Struct, frozen=True):
     username: str = ""
     verification_code: str = ""
 
-    def __repr__(self) -> str:
-        return f"CodeLogin({self.username!r}, '***')"
+    __repr__ = masked("verification_code")
 
 
 class OwnChange(Struct, frozen=True):
@@ -88,8 +86,7 @@ class OwnChange(Struct, frozen=True):
     current_password: Password | None = None
     new_password: Password | None = None
 
-    def __repr__(self) -> str:
-        return f"OwnChange({self.email!r}, '***')"
+    __repr__ = masked("current_password", "new_password")
 
 
 class LinkToken(Struct, frozen=True):
@@ -104,8 +101,7 @@ class AccessToken(Struct, frozen=True):
     access_token: str
     token_type: str = "bearer"  # noqa: S105 - its type
 
-    def __repr__(self) -> str:
-        return "AccessToken('***')"
+    __repr__ = masked("access_token")
 
 
 class SignIn:

@@ -16,6 +16,7 @@ from llmgate.plugin.api import (
     name_of,
     organizations_table,
 )
+from llmgate.plugin.kit.shapes import filled
 
 from .plans import Plan, Standing, check_users, plan_of
 from .roles import Role
@@ -72,23 +73,7 @@ class ShownTeam(Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, team: Team, **rest: Any) -> Any:
         """As the API shows it; a subclass gets what it has besides."""
-        return cls(
-            id=team.id,
-            name=team.name,
-            admin_email=team.admin_email,
-            phone=team.phone,
-            billing_address=team.billing_address,
-            is_active=team.is_active,
-            is_always_free=team.is_always_free,
-            created_at=iso(team.created_at),
-            updated_at=iso_or_none(team.updated_at),
-            last_payment=iso_or_none(team.last_payment),
-            stripe_customer_id=team.stripe_customer_id,
-            budget_type=team.budget_type,
-            deleted_at=iso_or_none(team.deleted_at),
-            force_user_keys=team.force_user_keys,
-            **rest,
-        )
+        return filled(cls, team, time=iso, last_payment=iso_or_none(team.last_payment), **rest)
 
 
 class ShownTeamWithUsers(ShownTeam, frozen=True, kw_only=True):

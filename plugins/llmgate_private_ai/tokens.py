@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from llmgate.plugin.api import Forbidden, NotFound, Reply
+from llmgate.plugin.kit.shapes import filled, masked
 
 from .access import NOT_AUTHORIZED
-from .shapes import Id, Line, Message, id_in, iso, iso_or_none
+from .shapes import Id, Line, Message, id_in, iso
 
 if TYPE_CHECKING:
     from llmgate.plugin.api import Call, Identity, Key
@@ -46,14 +47,7 @@ class ShownToken(Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, key: Key, **rest: Any) -> Any:
         """As the API shows it; a subclass gets what it has besides."""
-        return cls(
-            id=key.id,
-            name=key.name,
-            user_id=key.user_id,
-            created_at=iso(key.created_at),
-            last_used_at=iso_or_none(key.last_used_at),
-            **rest,
-        )
+        return filled(cls, key, time=iso, **rest)
 
 
 class MadeToken(ShownToken, frozen=True, kw_only=True):
@@ -61,8 +55,7 @@ class MadeToken(ShownToken, frozen=True, kw_only=True):
 
     token: str
 
-    def __repr__(self) -> str:
-        return f"MadeToken({self.id}, token='***')"
+    __repr__ = masked("token")
 
 
 class Tokens:

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from llmgate.plugin.api import ADMIN, BadRequest, Conflict, Forbidden, NotFound, Reply, email_of
 from llmgate.plugin.kit.mail import MailFailed
+from llmgate.plugin.kit.shapes import masked
 
 from .access import NOT_AUTHORIZED
 from .people import Which
@@ -40,8 +41,7 @@ class NewUser(Struct, frozen=True):
     team_id: Id | None = None
     role: str | None = None
 
-    def __repr__(self) -> str:
-        return f"NewUser({self.email!r}, {self.team_id}, {self.role}, '***')"
+    __repr__ = masked("password")
 
 
 class UserChange(Struct, frozen=True):
