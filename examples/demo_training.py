@@ -188,7 +188,8 @@ def _train(api: Api) -> dict[str, Any]:
         job = api.call("GET", f"/training/{job_id}")
         done, loss = job["progress"] / 100, job["current_loss"]
         bar = "#" * round(BAR * done) + "." * (BAR - round(BAR * done))
-        told = f"loss {loss:.3f}" if loss is not None else job["logs"].strip().rpartition("\n")[2][-60:]
+        latest = job["logs"].strip().rpartition("\n")[2].rpartition("] ")[2]
+        told = f"loss {loss:.3f}" if loss is not None else latest[:60]
         line = f"  [{bar}] {100 * done:3.0f} %  {time.monotonic() - started:4.0f} s  {told}"
         click.echo(f"\r{line:<100}", nl=False)
         if job["status"] in ("COMPLETED", "FAILED"):

@@ -169,6 +169,7 @@ FAILURES: list[tuple[dict[str, Any], str]] = [
     ({"base": "/no/such/model"}, "The base model could not be loaded: train_from has to be a folder"),
     ({"rows": [*ROWS, {"nothing": 1}]}, "Line 17 of the data set has none of the known formats."),
     ({"rows": []}, "The data set has no example that can be learnt from."),
+    ({"lora_r": 10**10}, "Out of memory: a smaller batch_size or lora_r needs less."),
 ]
 EACH = f"""
 import os, sys
