@@ -17,6 +17,8 @@ from .figures import RATE, Readings, body, measure, send
 from .layers import layers
 from .peers import OTHERS
 from .results import NOTHING_BETWEEN, Results, read, regressions, tables, write
+from .scaling import scaling
+from .scaling import table as scaling_table
 from .targets import (
     EVERYTHING,
     HERE,
@@ -55,9 +57,15 @@ def main() -> None:
     compare.add_argument("before", type=Path)
     compare.add_argument("after", type=Path)
     commands.add_parser("layers", help="measure each layer by itself, within this process")
+    more = commands.add_parser("scaling", help="measure 1, 2 and 4 workers on PostgreSQL and Redis")
+    more.add_argument("--seconds", type=float, default=4.0, help="seconds of each load")
     options = parser.parse_args()
     if options.command == "layers":
         _print_layers()
+        return
+    if options.command == "scaling":
+        _require(NEEDED)
+        print("\n".join(scaling_table(list(scaling(options.seconds)))))
         return
     if options.command == "compare":
         sys.exit(_compare(options.before, options.after))

@@ -79,8 +79,9 @@ def send(
     connections: int = 16,
     rate: float = 0.0,
     look: Callable[[], None] = lambda: None,
+    cores: str = str(LOAD_CORE),
 ) -> Report:
-    """Put a load on `target` from the load's core, calling `look` now and then while it lasts.
+    """Put a load on `target` from the load's `cores`, calling `look` now and then while it lasts.
 
     Raises `RuntimeError` if any request failed.
     """
@@ -96,7 +97,7 @@ def send(
     command = [
         "taskset",
         "--cpu-list",
-        str(LOAD_CORE),
+        cores,
         *program("benchmarks.load", msgspec.json.encode(load).decode()),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=HERE.parent) as child:

@@ -18,7 +18,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from llmgate.errors import StoreError
 from llmgate.middleware import RateLimit
-from llmgate.ratelimit.limit import Limit
+from llmgate.ratelimit.limit import Limit, enter_all, window_of
+from llmgate.ratelimit.memory import MemoryStorage
 
 pytest.importorskip("hiredis", reason="hiredis is not installed (the extra `cluster`)")
 
@@ -276,3 +277,39 @@ async def fine(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def never() -> Message:
     raise AssertionError("nobody asked")
+
+
+async def admitted(
+    storage: RedisStorage | MemoryStorage, limits: list[Limit]
+) -> list[list[tuple[bool, int]]]:
+    """Whether each of five requests passes each limit, and what is left, up to the first that refuses."""
+    asked = [(window_of(limit, storage), "ann") for limit in limits]
+    return [[(stand.good, stand.remaining) for stand in await enter_all(asked)] for _ in range(5)]
+
+
+LIMITS = [
+    Limit("user", "requests", 4),
+    Limit("user", "tokens", 3),
+    Limit("user", "requests", 2, moving=True),
+    Limit("gate", "requests", 3),
+]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0], [1]])
+async def test_several_limits_are_one_look_and_count_as_one_by_one(
+    windows: Windows, prefix: str, monkeypatch: pytest.MonkeyPatch, order: list[int]
+) -> None:
+    """A request counts on the limits before the one that refuses it, whatever kind they are."""
+    storage, limits = windows(prefix), [LIMITS[number] for number in order]
+    looks: list[object] = []
+    evaluate = storage.pipe.eval
+
+    async def counted(*arguments: object) -> object:
+        looks.append(arguments)
+        return await evaluate(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(storage.pipe, "eval", counted)
+    found = await admitted(storage, limits)
+    assert len(looks) == 5
+    assert found == await admitted(MemoryStorage(), limits)
+    assert any(not good for request in found for good, _ in request) or order == [1]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import RateLimited, Refusal, StoreError, Unavailable, answer
 from ..exchange import exchange_of, sending
-from ..ratelimit.limit import Limit, Tightest, TokenWindow, window_of
+from ..ratelimit.limit import Limit, Tightest, TokenWindow, enter_all, window_of
 from ..ratelimit.memory import LocalSlots, MemoryStorage
 
 if TYPE_CHECKING:
@@ -138,15 +138,16 @@ class RateLimit:
     ) -> None:
         """Count the request, but not on the limits that have `counted` it already; the slots go to `taken`."""
         try:
-            for window in (*own, *self._windows) if own else self._windows:
-                if counted and window.limit in counted:
-                    continue
-                who = self._who(window.limit, scope, exchange)
-                if who is not None:
-                    stand = await window.enter(who)
-                    if not stand.good:
-                        raise self._too_fast(stand)
-                    tightest.note(stand)
+            asked = [
+                (window, who)
+                for window in ((*own, *self._windows) if own else self._windows)
+                if not (counted and window.limit in counted)
+                and (who := self._who(window.limit, scope, exchange)) is not None
+            ]
+            for stand in await enter_all(asked):
+                if not stand.good:
+                    raise self._too_fast(stand)
+                tightest.note(stand)
             if self._concurrent:
                 await self._take_slots(scope, exchange, counted, taken)
         except StoreError as error:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from .headers import Standing
-from .strategies import FixedWindow, MovingWindow, Window, WindowItem
+from .strategies import FixedWindow, MovingWindow, Step, Window, WindowItem, WindowsTogether
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from limits.aio.storage import Storage
 
     from ..errors import Header
@@ -91,8 +93,12 @@ class Tightest:
 class RequestWindow:
     """A fixed window of requests: it opens with the first one."""
 
+    verb: Literal["count", "peek", "enter"] = "count"
+
     def __init__(self, limit: Limit, windows: Windows | Storage) -> None:
         self.limit = limit
+        self.together = windows if isinstance(windows, WindowsTogether) else None
+        """Where it is counted, if several windows are asked about there in one look."""
         self._item = WindowItem(limit.amount, limit.window, limit.name, limit.what, limit.per)
         self._fixed = FixedWindow(windows)
 
@@ -101,9 +107,15 @@ class RequestWindow:
         window = await self._fixed.count(self._item, who)
         return Stand.of(self.limit, window, good=window.used <= self.limit.amount)
 
+    def step(self, who: str) -> Step:
+        """What `enter` does, for who does it together with others."""
+        return Step(self.verb, self._item.key_for(who), self.limit.amount, self.limit.window)
+
 
 class TokenWindow(RequestWindow):
     """A fixed window of tokens, which are counted afterwards."""
+
+    verb = "peek"
 
     async def enter(self, who: str) -> Stand:
         """See whether any are left."""
@@ -118,6 +130,8 @@ class TokenWindow(RequestWindow):
 class MovingRequestWindow(RequestWindow):
     """The requests of the last seconds, one entry for each."""
 
+    verb = "enter"
+
     def __init__(self, limit: Limit, windows: Windows | Storage) -> None:
         super().__init__(limit, windows)
         self._moving = MovingWindow(windows)
@@ -126,6 +140,25 @@ class MovingRequestWindow(RequestWindow):
         """Count one request of `who`, unless that is one too many."""
         good, window = await self._moving.enter(self._item, who)
         return Stand.of(self.limit, window, good=good)
+
+
+async def enter_all(asked: Sequence[tuple[RequestWindow, str]]) -> list[Stand]:
+    """Where each of these windows stands for its caller, up to the first that refuses; in one look where that can be.
+
+    A request counts on the limits before the one that refuses it, and on no other.
+    """
+    if len(asked) > 1 and (together := asked[0][0].together) is not None:
+        answers = await together.admit([window.step(who) for window, who in asked])
+        return [
+            Stand.of(window.limit, stands, good=good)
+            for (window, _), (good, stands) in zip(asked, answers, strict=False)
+        ]
+    found = []
+    for window, who in asked:
+        found.append(await window.enter(who))
+        if not found[-1].good:
+            break
+    return found
 
 
 def window_of(limit: Limit, windows: Windows | Storage) -> RequestWindow:

@@ -10,7 +10,7 @@ import logging
 import secrets
 from collections import defaultdict
 from itertools import count
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from ..background import repeat
 from ..errors import StoreError
@@ -18,9 +18,16 @@ from .leaky_bucket import Level
 from .redis_pipe import RedisPipe, Script
 from .strategies import Window, WindowStorage
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .strategies import Step
+
 log = logging.getLogger("llmgate")
 
 PREFIX = "llmgate"
+MAX_COUNT = 2**53
+"""What is counted without a limit. Lua's numbers are exact up to here."""
 TIMEOUT_S = 0.5
 LEASE_S = 15.0
 """Seconds after which the slots of a worker that does not renew them are free: it died, or is cut off."""
@@ -28,41 +35,55 @@ RENEW_INTERVAL_S = 5.0
 
 
 _NOW = "local now = redis.call('TIME'); now = now[1] + now[2] / 1000000\n"
-# What is left of a window is more than its length only where the server's clock was set back.
-_COUNT = Script(
+# Steps, of four arguments each, in their order up to the first that its limit refuses. What is left of a window is
+# more than its length only where the server's clock was set back. A moving window is a list of the times of its
+# entries, newest first and no longer than the limit.
+_WINDOWS = Script(
     """
-local used = redis.call('INCRBY', KEYS[1], ARGV[1])
-local left, span = redis.call('PTTL', KEYS[1]), tonumber(ARGV[2])
-if left < 0 or left > span then
-    redis.call('PEXPIRE', KEYS[1], span)
-    left = span
-end
-return {used, left}
-"""
-)
-_PEEK = Script("return {tonumber(redis.call('GET', KEYS[1]) or 0), redis.call('PTTL', KEYS[1])}")
-# A moving window is a list of the times of its entries, newest first and no longer than the limit.
-_ENTER = Script(
-    f"""{_NOW}
-local limit, span, amount = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local newest = tonumber(redis.call('LINDEX', KEYS[1], 0) or 0)
-if newest > now + 1 then redis.call('DEL', KEYS[1]) end
-local good = amount <= limit
-if good and amount > 0 then
-    local oldest = tonumber(redis.call('LINDEX', KEYS[1], limit - amount))
-    good = not (oldest and oldest > now - span)
-    if good then
-        for _ = 1, amount do redis.call('LPUSH', KEYS[1], string.format('%.6f', now)) end
-        redis.call('LTRIM', KEYS[1], 0, limit - 1)
-        redis.call('PEXPIRE', KEYS[1], span * 1000)
+local verbs = {}
+function verbs.count(key, limit, span, amount)
+    local used, left = redis.call('INCRBY', key, amount), redis.call('PTTL', key)
+    if left < 0 or left > span then
+        redis.call('PEXPIRE', key, span)
+        left = span
     end
+    return used <= limit, used, left
 end
-local found, first = 0, now
-for _, at in ipairs(redis.call('LRANGE', KEYS[1], 0, limit - 1)) do
-    if tonumber(at) <= now - span then break end
-    found, first = found + 1, tonumber(at)
+function verbs.peek(key, limit)
+    local used = tonumber(redis.call('GET', key) or 0)
+    return used < limit, used, redis.call('PTTL', key)
 end
-return {{good and 1 or 0, found, math.floor((first + span - now) * 1000)}}
+function verbs.enter(key, limit, span, amount)
+    local now = redis.call('TIME')
+    now, span = now[1] + now[2] / 1000000, span / 1000
+    local newest = tonumber(redis.call('LINDEX', key, 0) or 0)
+    if newest > now + 1 then redis.call('DEL', key) end
+    local good = amount <= limit
+    if good and amount > 0 then
+        local oldest = tonumber(redis.call('LINDEX', key, limit - amount))
+        good = not (oldest and oldest > now - span)
+        if good then
+            for _ = 1, amount do redis.call('LPUSH', key, string.format('%.6f', now)) end
+            redis.call('LTRIM', key, 0, limit - 1)
+            redis.call('PEXPIRE', key, span * 1000)
+        end
+    end
+    local found, first = 0, now
+    for _, at in ipairs(redis.call('LRANGE', key, 0, limit - 1)) do
+        if tonumber(at) <= now - span then break end
+        found, first = found + 1, tonumber(at)
+    end
+    return good, found, math.floor((first + span - now) * 1000)
+end
+local replies = {}
+for index, key in ipairs(KEYS) do
+    local at = 4 * (index - 1)
+    local limit, span, amount = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+    local good, used, left = verbs[ARGV[at + 1]](key, limit, span, amount)
+    replies[index] = {good and 1 or 0, used, left}
+    if not good then break end
+end
+return replies
 """
 )
 _POUR = Script(
@@ -113,17 +134,31 @@ class RedisStorage(WindowStorage):
 
     async def count(self, key: str, seconds: float, amount: int = 1) -> Window:
         """See `Windows`."""
-        return _window(await self.pipe.eval(_COUNT, self._prefix + key, amount, int(seconds * 1000)))
+        ((_, window),) = await self._ask([key], "count", MAX_COUNT, int(seconds * 1000), amount)
+        return window
 
     async def peek(self, key: str) -> Window:
         """See `Windows`."""
-        return _window(await self.pipe.eval(_PEEK, self._prefix + key))
+        ((_, window),) = await self._ask([key], "peek", MAX_COUNT, 0, 0)
+        return window
 
     async def enter(self, key: str, limit: int, seconds: int, amount: int = 1) -> tuple[bool, Window]:
         """See `Windows`."""
-        reply = await self.pipe.eval(_ENTER, self._prefix + key, limit, seconds, amount)
-        good, *window = cast("tuple[int, int, int]", reply)
-        return good == 1, _window(window)
+        (answer,) = await self._ask([key], "enter", limit, seconds * 1000, amount)
+        return answer
+
+    async def admit(self, steps: Sequence[Step]) -> list[tuple[bool, Window]]:
+        """See `WindowsTogether`."""
+        words: list[str | int] = []
+        for step in steps:
+            words += (step.verb, step.limit, step.seconds * 1000, 1)
+        return await self._ask([step.key for step in steps], *words)
+
+    async def _ask(self, keys: Sequence[str], *words: str | int) -> list[tuple[bool, Window]]:
+        prefix = self._prefix
+        reply = await self.pipe.eval(_WINDOWS, [prefix + key for key in keys], *words)
+        answers = cast("list[tuple[int, int, int]]", reply)
+        return [(good == 1, Window(used, max(0, left) / 1000)) for good, used, left in answers]
 
     async def pour(self, key: str, tokens: int, capacity: int, leak: float) -> Level:
         """See `BucketStorage`."""
@@ -146,12 +181,6 @@ class RedisStorage(WindowStorage):
     async def aclose(self) -> None:
         """Let the connection go."""
         await self.pipe.aclose()
-
-
-def _window(reply: object) -> Window:
-    """What Redis says in counts and milliseconds from now."""
-    used, left = cast("tuple[int, int]", reply)
-    return Window(used, max(0, left) / 1000)
 
 
 class RedisSlots:

@@ -62,15 +62,16 @@ class RedisPipe:
             self.availability.failed(str(error))
             raise
 
-    async def eval(self, script: Script, key: str, *arguments: Word) -> Reply:
-        """What `script` returns for one key."""
+    async def eval(self, script: Script, keys: str | Sequence[str], *arguments: Word) -> Reply:
+        """What `script` returns for one key, or for several."""
+        words = (1, keys, *arguments) if isinstance(keys, str) else (len(keys), *keys, *arguments)
         try:
             line = self._line
             if line is None or line.closed:
                 line = await self._connect()
-            reply = await line.model_request(("EVALSHA", script.digest, 1, key, *arguments))
+            reply = await line.model_request(("EVALSHA", script.digest, *words))
             if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-                reply = await line.model_request(("EVAL", script.source, 1, key, *arguments))
+                reply = await line.model_request(("EVAL", script.source, *words))
             return self._good(reply)
         except StoreError as error:
             self.availability.failed(str(error))

@@ -10,7 +10,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MovingWindowSupport, Storage
@@ -21,7 +21,7 @@ from ..errors import StoreError
 from .availability import Availability
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from limits import RateLimitItem
 
@@ -48,6 +48,23 @@ class Windows(Protocol):
 
     async def enter(self, key: str, limit: int, seconds: int, amount: int = 1) -> tuple[bool, Window]:
         """Count `amount` in the last `seconds` unless it would be over `limit`; whether, and the window."""
+
+
+class Step(NamedTuple):
+    """One verb of `Windows` for one limit: `count` and `enter` count one, `peek` looks whether any are left."""
+
+    verb: Literal["count", "peek", "enter"]
+    key: str
+    limit: int
+    seconds: int
+
+
+@runtime_checkable
+class WindowsTogether(Protocol):
+    """Windows that are asked about several limits in one look."""
+
+    async def admit(self, steps: Sequence[Step]) -> list[tuple[bool, Window]]:
+        """Take `steps` in their order up to the first that a limit refuses: whether it did, and how it stands."""
 
 
 class WindowStorage(Storage, MovingWindowSupport):

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("llmgate.store")
 
 CHANNEL = "llmgate_changes"
-ECHO = "llmgate_echo"
+ECHO = "llmgate_echo_"
+"""Before a process's name: nobody else is sent its echoes."""
 ECHO_INTERVAL_S = 0.5
 TRUSTED_FOR_S = 2.0
 """Seconds since the last echo was sent for which the stamp is believed to stand still when it does."""
@@ -51,6 +52,7 @@ class NotifiedChangeStamp:
         self._dsn = dsn
         self._timer = timer
         self._me = secrets.token_hex(8)
+        self._echo = ECHO + self._me
         self._stamp = 0
         self._heard = -math.inf
         self._sent = ("", -math.inf)
@@ -86,12 +88,12 @@ class NotifiedChangeStamp:
         connection = await asyncpg.connect(self._dsn, timeout=TRUSTED_FOR_S, command_timeout=TRUSTED_FOR_S)
         try:
             await connection.add_listener(CHANNEL, self._on_change)
-            await connection.add_listener(ECHO, self._on_echo)
+            await connection.add_listener(self._echo, self._on_echo)
             self._stamp += 1  # what was announced before went unheard
             while True:
                 echo = secrets.token_hex(8)
                 self._sent = echo, self._timer()
-                await connection.execute("SELECT pg_notify($1, $2)", ECHO, echo)
+                await connection.execute("SELECT pg_notify($1, $2)", self._echo, echo)
                 await asyncio.sleep(ECHO_INTERVAL_S)
         finally:
             connection.terminate()
