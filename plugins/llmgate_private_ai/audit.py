@@ -28,6 +28,7 @@ LEFT_OUT = frozenset(
         "/audit/logs",
         "/audit/logs/metadata",
         "/auth/me",
+        "/config",  # of the dashboard: what its pages have to know
     }
 )
 NOT_AUTHORIZED = "Not authorized to access audit logs"

@@ -28,7 +28,12 @@ async def test_what_says_nothing_is_left_out(running: Running) -> None:
     before = (await running.ask(ADMIN, "GET", "/audit/logs"))["total"]
     for path in ("/health", "/auth/me", "/audit/logs", "/audit/logs/metadata", "/"):
         await running.ask(ADMIN, "GET", path, status=None)
-    for path in ("/auth/login", "/static/shell.js", "/nowhere"):  # of the dashboard, which is no API
+    for path in (
+        "/auth/login",
+        "/static/shell.js",
+        "/api/config",
+        "/nowhere",
+    ):  # of the dashboard, which is no API
         await running.dashboard.get(path)
     assert (await running.ask(ADMIN, "GET", "/audit/logs"))["total"] == before
     assert (await running.dashboard.get("/api/regions")).status_code == 401
