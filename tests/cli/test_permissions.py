@@ -1,51 +1,50 @@
-"""Options that say what a key may do."""
+"""The options that say what a key may do, as changes of what was said before."""
+
+from __future__ import annotations
 
 import click
 import pytest
-from click.testing import CliRunner
 
-from llmgate.cli.permissions import CLEARED, DAY, changes_of, permission_options, shown
-from llmgate.permissions import NOTHING_SAID
+from llmgate.cli.permissions import changes_of, shown
+from llmgate.errors import BadRequest
+from llmgate.permissions import Permissions
 
-NOW = 1000.0
+NONE = {
+    "models": (),
+    "routes": (),
+    "networks": (),
+    "priority": None,
+    "weight": None,
+    "requests_per_minute": None,
+}
 
 
-def test_what_is_not_given_is_not_changed() -> None:
-    changes = changes_of(NOW, models=("small",), routes=(), priority=None)
-    assert changes.permissions == {"models": ("small",)}
-    assert changes.of(NOTHING_SAID.changed({"priority": 3})).priority == 3
+def test_what_is_not_named_stays() -> None:
+    before = Permissions(models=("a",), weight=2.0)
+    assert changes_of(0.0, **NONE).of(before) == before
+    after = changes_of(0.0, **{**NONE, "models": ("b", "c"), "priority": 0}).of(before)
+    assert after == Permissions(models=("b", "c"), weight=2.0, priority=0)
 
 
-def test_an_end_is_counted_from_now_and_stands_beside() -> None:
-    changes = changes_of(NOW, expires_in_days=2, requests_per_minute=60)
-    assert changes.beside == {"expires_at": NOW + 2 * DAY, "requests_per_minute": 60}
+def test_what_has_columns_of_its_own_stands_beside() -> None:
+    changes = changes_of(100.0, **{**NONE, "requests_per_minute": 0}, expires_in_days=1.0)
+    assert changes.beside == {"requests_per_minute": 0, "expires_at": 86_500.0}
     assert changes.permissions == {}
+    assert changes_of(0.0, **NONE, cleared=("expiry",)).beside == {"expires_at": None}
 
 
-def test_what_is_cleared_is_as_for_everybody_again() -> None:
-    changes = changes_of(NOW, cleared=["models", "expiry"])
-    assert changes.permissions == {"models": None}
-    assert changes.beside == {"expires_at": None}
-    assert changes.of(NOTHING_SAID.changed({"models": ["small"]})).models is None
+def test_what_is_cleared_is_as_for_everybody() -> None:
+    before = Permissions(models=("a",), networks=("10.0.0.0/8",))
+    assert changes_of(0.0, **NONE, cleared=("models",)).of(before) == Permissions(networks=("10.0.0.0/8",))
+    with pytest.raises(click.UsageError, match="--clear models"):
+        changes_of(0.0, **{**NONE, "models": ("b",)}, cleared=("models",))
 
 
-def test_nothing_is_set_and_cleared_at_once() -> None:
-    with pytest.raises(click.UsageError, match="--clear models: it is set on the same command line"):
-        changes_of(NOW, cleared=["models"], models=("small",))
+def test_what_cannot_be_kept_is_refused() -> None:
+    with pytest.raises(BadRequest):
+        changes_of(0.0, **{**NONE, "weight": 0.0}).of(None)
 
 
-def test_a_command_has_every_option_under_the_name_that_changes_take() -> None:
-    @click.command()
-    @permission_options
-    def command(**options: object) -> None:
-        click.echo(" ".join(sorted(options)))
-
-    printed = CliRunner().invoke(command, ["--model", "a", "--network", "10.0.0.0/8"]).output.split()
-    assert {"models", "networks", "expires_in_days"} <= {*printed}
-    assert {*CLEARED.values()} - {"expires_at"} <= {*printed}
-
-
-def test_what_was_said_is_shown_as_one_would_write_it() -> None:
-    row = shown(NOTHING_SAID.changed({"models": ["a", "b*"], "priority": 2}))
-    assert (row["models"], row["priority"], row["routes"]) == ("a, b*", 2, None)
+def test_lists_show_names_side_by_side() -> None:
+    assert shown(Permissions(models=("a", "b")))["models"] == "a, b"
     assert set(shown(None).values()) == {None}

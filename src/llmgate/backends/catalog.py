@@ -200,6 +200,8 @@ def order(
     least `busy` (requests in flight for each replica).
     """
     pool = list(resolution.pool)
+    if len(pool) == 1 and not resolution.fallbacks:
+        return pool
     if len(pool) > 1:
         first = (
             _drawn(pool, random())

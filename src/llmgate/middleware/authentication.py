@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..errors import Header
+    from ..permissions import Permissions
 
 CREDENTIALS = ("bearer", "x-api-key", "api-key", "cookie")
 _HEADER_OF = MappingProxyType(
@@ -80,9 +81,12 @@ class Authentication:
         try:
             exchange.principal = await self._principal(scope) or exchange.principal
             self._authorize(exchange.principal)
-            if exchange.principal is not None:
-                _hold(exchange.principal, scope, exchange.route)
-                if self._scope == "models" and exchange.principal.held_to_models:
+            if (principal := exchange.principal) is not None:
+                if principal.key_may is not None:
+                    _hold(principal.key_may, "API key", scope, exchange.route)
+                if principal.organization_may is not None:
+                    _hold(principal.organization_may, "organization of this API key", scope, exchange.route)
+                if self._scope == "models" and principal.held_to_models:
                     _refuse_unread(scope)
         except Refusal as refusal:
             await answer(scope, send, refusal)
@@ -160,22 +164,14 @@ class Authentication:
             raise Forbidden(f"This API key is for {principal.scope} alone.")
 
 
-def _hold(principal: Principal, scope: Scope, route: str) -> None:
-    """What the key, and the organization that it belongs to, are held to. Raises `Forbidden`."""
-    for may, whose in (
-        (principal.key_may, "API key"),
-        (principal.organization_may, "organization of this API key"),
-    ):
-        if may is None:
-            continue
-        client = scope.get("client")
-        address = client[0] if client else None
-        if not may.allows_address(address):
-            raise Forbidden(
-                f"The {whose} may not be used from {address or 'here'}.", code="address_not_allowed"
-            )
-        if not may.allows_route(route):
-            raise Forbidden(f"The {whose} may not be used for {route}.", code="route_not_allowed")
+def _hold(may: Permissions, whose: str, scope: Scope, route: str) -> None:
+    """What a key, or the organization that it belongs to, is held to. Raises `Forbidden`."""
+    client = scope.get("client")
+    address = client[0] if client else None
+    if not may.allows_address(address):
+        raise Forbidden(f"The {whose} may not be used from {address or 'here'}.", code="address_not_allowed")
+    if not may.allows_route(route):
+        raise Forbidden(f"The {whose} may not be used for {route}.", code="route_not_allowed")
 
 
 def _refuse_unread(scope: Scope) -> None:

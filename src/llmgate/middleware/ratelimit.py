@@ -164,11 +164,17 @@ class RateLimit:
         sent.put = {**dict(tightest.headers(self._clock())), **(sent.put or {})}
         return sent
 
-    def _own_windows(self, exchange: Exchange) -> list[RequestWindow]:
-        """The windows of limits that a key or its organization has of its own."""
+    def _own_windows(self, exchange: Exchange) -> Sequence[RequestWindow]:
+        """The windows of limits that a key or its organization has of its own; most have none."""
         principal = exchange.principal
         if self._window_of is None or principal is None:
-            return []
+            return ()
+        if (
+            principal.requests_per_minute is None
+            and principal.key_may is None
+            and principal.organization_id is None
+        ):
+            return ()
         windows = []
         for limit in _own_limits(principal):
             window = self._of_keys.get(limit)

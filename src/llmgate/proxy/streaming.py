@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -202,7 +203,7 @@ class ProxiedRequest:
             headers = unbuffered(headers)
             reader = self._events = EventStream(response, upstream.timeouts.heartbeat)
         if self._exchange.targets:
-            headers.append((b"x-gate-model", quote(self._exchange.answering, safe=PLAIN).encode("ascii")))
+            headers.append((b"x-gate-model", _in_header(self._exchange.answering)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         more = True
         while more and (not self._disconnected or self._exchange.drain > 0):
@@ -238,3 +239,8 @@ class ProxiedRequest:
             self._lease.close()
         elif self._task is not None:
             self._task.cancel()
+
+
+@lru_cache(1024)
+def _in_header(model: str) -> bytes:
+    return quote(model, safe=PLAIN).encode("ascii")
