@@ -26,7 +26,7 @@ LAYERS = (
     {"ledger"},
     {"config", "store", "usage"},
     {"backends", "permissions"},
-    {"background", "errors", "words"},
+    {"background", "errors", "version", "words"},
 )
 """From the top down: each room knows those below it, and none beside it or above. No exemptions."""
 
@@ -151,3 +151,33 @@ def test_what_reads_and_counts_streams_does_no_input_or_output() -> None:
         if imported[0] in forbidden
     ]
     assert wrong == []
+
+
+def test_no_file_of_the_core_is_in_a_circle_of_imports() -> None:
+    """Imports for type checkers included: what two files know of each other belongs into a third."""
+    files = {_name(file): file for file in sorted(CORE.rglob("*.py"))}
+    knows: dict[str, set[str]] = {}
+    for name, file in files.items():
+        whole = [".".join(imported) for imported in _imports(file, CORE.parent)]
+        modules = {each if each in files else each.rpartition(".")[0] for each in whole}
+        knows[name] = (modules & files.keys()) - {name}
+    circles = [name for name in knows if _reaches(knows, name, name)]
+    assert circles == []
+
+
+def _name(file: Path) -> str:
+    parts = file.relative_to(CORE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _reaches(knows: dict[str, set[str]], start: str, goal: str) -> bool:
+    """Whether imports lead from `start`, over others, to `goal`."""
+    seen, waiting = set[str](), [*knows[start]]
+    while waiting:
+        here = waiting.pop()
+        if here == goal:
+            return True
+        if here not in seen:
+            seen.add(here)
+            waiting += knows[here]
+    return False

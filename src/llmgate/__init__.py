@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .version import __version__ as __version__
+
 if TYPE_CHECKING:
     from .exchange import Exchange, Principal, exchange_of
     from .gate.asgi import create_app
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from .proxy.relay import Relay
     from .ratelimit.limit import Limit
 
-__version__ = "0.1.0"
 
 __all__ = [
     "Accounting",

@@ -9,7 +9,8 @@ from pathlib import Path
 from llmgate.backends.dialect import DIALECTS, Dialect
 from llmgate.backends.endpoint import Endpoint
 from llmgate.backends.request import ModelRequest, endpoint_of, parse_request
-from llmgate.usage.meter import Meter, meter_for
+from llmgate.usage.meter import meter_for
+from llmgate.usage.model import Meter
 
 ROOT = Path(__file__).parent.parent / "data" / "captures"
 

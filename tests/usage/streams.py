@@ -5,7 +5,8 @@ import json
 from llmgate.backends.dialect import DIALECTS, Dialect
 from llmgate.backends.endpoint import Endpoint
 from llmgate.backends.request import ModelRequest, parse_request
-from llmgate.usage.meter import Meter, meter_for
+from llmgate.usage.meter import meter_for
+from llmgate.usage.model import Meter
 
 VLLM, OPENAI, LLAMA = DIALECTS["vllm"], DIALECTS["openai"], DIALECTS["llama_server"]
 

@@ -8,8 +8,8 @@ import pytest
 
 from llmgate.backends.dialect import Dialect
 from llmgate.backends.endpoint import Endpoint
-from llmgate.usage.meter import Meter, meter_for
-from llmgate.usage.model import Certainty, Reading, Usage
+from llmgate.usage.meter import meter_for
+from llmgate.usage.model import Certainty, Meter, Reading, Usage
 
 from .streams import OPENAI, ask_for, event
 

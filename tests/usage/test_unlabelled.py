@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmgate.backends.endpoint import Endpoint
-from llmgate.usage.meter import Meter, meter_for
-from llmgate.usage.model import Certainty, Reading, Usage
+from llmgate.usage.meter import meter_for
+from llmgate.usage.model import Certainty, Meter, Reading, Usage
 
 from .streams import OPENAI, ask_for, event
 

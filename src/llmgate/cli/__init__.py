@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
-from .. import __version__
 from ..errors import ConfigError, GateError, Refusal
+from ..version import __version__
 
 COMMANDS = {
     "serve": "Serve the gate that gate.toml describes.",

@@ -19,7 +19,7 @@ class _Unasked:
 
     async def send(self, mail: object) -> None:
         """See `Mailer`."""
-        raise ConfigError(["mail: there is no mail server: write url and from in [mail]"])
+        raise ConfigError(["mail: there is no mail server: write url and sender in [mail]"])
 
 
 def mailer_of(config: Config) -> Mailer:

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
     from ..ledger.charge import Charge
     from ..ledger.ledger import Ledger
-    from ..usage.meter import Meter
-    from ..usage.model import Reading
+    from ..usage.model import Meter, Reading
 
 log = logging.getLogger("llmgate.ledger")
 

@@ -9,7 +9,6 @@ Two things are called otherwise than in their rooms, where the short name would 
 `RouteSettings` and `HealthSettings` are the tables of gate.toml, `Upstream` is what answers.
 """
 
-from .. import __version__
 from ..backends.dialect import DIALECTS, Dialect
 from ..backends.endpoint import Endpoint
 from ..backends.model_cards import cards_of
@@ -116,6 +115,7 @@ from ..store.stamped import Stamped
 from ..usage.meter import meter_for
 from ..usage.model import Certainty, Reading, Usage
 from ..usage.sse import EventSplitter, data_of
+from ..version import __version__
 from .call import ANY, EVENTS, FORM, JSON, MULTIPART, AnyCall, Call, Media, Reply
 from .cookies import SESSION_COOKIE, Cookie
 from .cross_origin import Cors, SameOrigin

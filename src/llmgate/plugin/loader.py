@@ -42,13 +42,19 @@ if TYPE_CHECKING:
     from ..ratelimit.leaky_bucket import Buckets
     from ..store import Store
     from ..store.sealed import SealedBox
-    from .kit.mail import Mailer
     from .operation import Surface
 
 GROUP = "llmgate.plugins"
 
 CountOn = Callable[["Scope"], Awaitable[None]]
 """Counts a request on limits that it has not passed. Raises `RateLimited`."""
+
+
+class Mailer(Protocol):
+    """Sends mail (see `kit.mail`)."""
+
+    async def send(self, mail: Any) -> None:
+        """Hand a `kit.mail.Mail` over. Raises `MailFailed`, and `BadRequest` for an address that cannot be."""
 
 
 @dataclass(frozen=True, slots=True)

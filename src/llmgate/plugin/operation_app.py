@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -13,17 +13,30 @@ from .call import ANY, FORM, MULTIPART, AnyCall, Call, Reply
 from .reading import media_type_of, read_json, read_pairs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from starlette.types import Receive, Scope, Send
 
-    from .operation import AnyOperation
 
 MAX_BODY = 1024 * 1024
+
+
+class Declared(Protocol):
+    """What an operation declares of its body, query, access and answers (see `Operation`)."""
+
+    handler: Any
+    answers: Mapping[int, Any]
+    access: Any
+    query: Any
+    body: Any
+    media_types: Sequence[str]
+    lenient: bool
 
 
 class OperationApp:
     """The ASGI app of one operation's handler."""
 
-    def __init__(self, operation: AnyOperation, *, max_body: int = MAX_BODY) -> None:
+    def __init__(self, operation: Declared, *, max_body: int = MAX_BODY) -> None:
         self._operation = operation
         self._handler = operation.handler
         self._status = next(iter(operation.answers), 200)

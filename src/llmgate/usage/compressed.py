@@ -10,7 +10,7 @@ from .model import Certainty, Reading
 
 if TYPE_CHECKING:
     from ..backends.content_coding import AnswerDecoder
-    from .meter import Meter
+    from .model import Meter
 
 _RATIO = 4
 """What is taken for compressed text: four times as long as it comes."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..backends.content_coding import IDENTITY, answer_decoder
 from ..backends.endpoint import Endpoint
 from .body import BodyMeter, FixedMeter
 from .compressed import CompressedMeter
 from .estimate import estimate
-from .model import Certainty, Reading, Usage
+from .model import Certainty, Meter, Reading, Usage
 from .report import members_of
 from .stream import StreamMeter
 from .stripping import TIMINGS, USAGE, StrippingMeter
@@ -23,53 +23,6 @@ _NOTHING: frozenset[str] = frozenset()
 _ONLY_USAGE = frozenset({USAGE})
 _EVENTS = b"text/event-stream"
 _TEXTS = (b"text/", b"application/json", b"application/x-ndjson")
-
-
-class Meter(Protocol):
-    """Sees an answer's bytes pass and knows in the end what they used. Sans-IO; one for each request.
-
-    `streams`: the answer is a stream, whose pieces go out as they come; of an answer without a label that is
-    known once its first bytes are. `strips`: it may get shorter on the way. `finished`: what `feed` gave back
-    has told the client that nothing more is to come.
-    """
-
-    @property
-    def strips(self) -> bool:
-        """See above."""
-
-    @property
-    def streams(self) -> bool:
-        """See above."""
-
-    @property
-    def finished(self) -> bool:
-        """See above."""
-
-    @property
-    def failed(self) -> bool:
-        """Whether the backend has said that it gave up, under a status that says otherwise."""
-
-    @property
-    def awaits_usage(self) -> bool:
-        """Whether what was used so far will be known only from what is still to come."""
-
-    @property
-    def model(self) -> str | None:
-        """The model named in the answer, once it has been."""
-
-    def feed(self, data: bytes) -> bytes:
-        """Take note of `data`; give back what may go to the client now, `data` itself if nothing comes out."""
-
-    def end(self) -> bytes:
-        """What is still held, once the upstream has finished."""
-
-    def reading(self, finished: bool) -> Reading | None:
-        """What the answer used; `finished` is False if it was cut by either side. None if nothing is counted.
-
-        EXACT if the backend reported the whole answer, or refused it; PARTIAL with its last report if the
-        answer was cut or ended in an error; else ESTIMATED: a token for every 4 bytes of the request's body
-        and of the text generated so far, one at least for an answer that finished.
-        """
 
 
 def inject(dialect: Dialect, model_request: ModelRequest) -> dict[str, object]:

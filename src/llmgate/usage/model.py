@@ -1,6 +1,8 @@
-"""The words of token accounting: how many tokens, and how sure the count is."""
+"""The words of token accounting: how many tokens, how sure the count is, and who counts."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -39,3 +41,50 @@ class Reading(Struct, frozen=True):
     certainty: Certainty
     engine_seconds: float | None = None
     """How long the engine worked, where it says so."""
+
+
+class Meter(Protocol):
+    """Sees an answer's bytes pass and knows in the end what they used. Sans-IO; one for each request.
+
+    `streams`: the answer is a stream, whose pieces go out as they come; of an answer without a label that is
+    known once its first bytes are. `strips`: it may get shorter on the way. `finished`: what `feed` gave back
+    has told the client that nothing more is to come.
+    """
+
+    @property
+    def strips(self) -> bool:
+        """See above."""
+
+    @property
+    def streams(self) -> bool:
+        """See above."""
+
+    @property
+    def finished(self) -> bool:
+        """See above."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the backend has said that it gave up, under a status that says otherwise."""
+
+    @property
+    def awaits_usage(self) -> bool:
+        """Whether what was used so far will be known only from what is still to come."""
+
+    @property
+    def model(self) -> str | None:
+        """The model named in the answer, once it has been."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take note of `data`; give back what may go to the client now, `data` itself if nothing comes out."""
+
+    def end(self) -> bytes:
+        """What is still held, once the upstream has finished."""
+
+    def reading(self, finished: bool) -> Reading | None:
+        """What the answer used; `finished` is False if it was cut by either side. None if nothing is counted.
+
+        EXACT if the backend reported the whole answer, or refused it; PARTIAL with its last report if the
+        answer was cut or ended in an error; else ESTIMATED: a token for every 4 bytes of the request's body
+        and of the text generated so far, one at least for an answer that finished.
+        """

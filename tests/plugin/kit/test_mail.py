@@ -173,5 +173,5 @@ def test_without_the_library_a_gate_with_a_mail_server_does_not_start(
 
 
 async def test_a_gate_without_a_mail_server_says_what_to_write() -> None:
-    with pytest.raises(MailFailed, match=r"write url and from in \[mail\]"):
+    with pytest.raises(MailFailed, match=r"write url and sender in \[mail\]"):
         await NoMailer().send(MAIL)

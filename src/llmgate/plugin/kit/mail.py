@@ -63,7 +63,7 @@ class NoMailer:
 
     async def send(self, mail: Mail) -> None:
         """Raises `MailFailed`."""
-        raise MailFailed("there is no mail server: write url and from in [mail]")
+        raise MailFailed("there is no mail server: write url and sender in [mail]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
-from ... import __version__
+from ...version import __version__
 from ..call import ANY, Media
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from the file names and one query; Alembic itself is only loaded to apply someth
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from sqlalchemy import column, inspect, select, table, text
 
 from ...errors import StoreError
 from ..engine import connected, missing, parse, place, writing_engine
+from .revisions import Migrations as Migrations
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -23,38 +23,6 @@ if TYPE_CHECKING:
 
 LOCK_TIMEOUT = 60.0  # seconds that a starter waits while another one migrates
 _ADVISORY_LOCK = 0x6C6C6D67617465  # "llmgate", as PostgreSQL wants a number
-
-
-@dataclass(frozen=True, slots=True)
-class Migrations:
-    """A set of revisions: `name` (the core's or a plugin's) and the folder that holds their files."""
-
-    name: str
-    folder: Path
-
-    @property
-    def version_table(self) -> str:
-        """Where the database says up to which revision it is."""
-        return f"alembic_version_{self.name}"
-
-    def revisions(self) -> list[str]:
-        """Every revision id, oldest first."""
-        return sorted(path.name.partition("_")[0] for path in self.folder.glob("[0-9]*_*.py"))
-
-    def after(self, current: str | None) -> list[str]:
-        """The revisions still to be applied on `current` (None: a database without any).
-
-        Raises `StoreError` if `current` is not one of ours, as when a newer llmgate was here.
-        """
-        known = self.revisions()
-        if current is None:
-            return known
-        if current not in known:
-            raise StoreError(
-                f"store: the database is at revision {current} of {self.name}, which this llmgate does not "
-                f"know ({', '.join(known)}): use the newer llmgate, or restore the backup from before it"
-            )
-        return known[known.index(current) + 1 :]
 
 
 CORE = Migrations("core", Path(__file__).parent / "versions")

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from . import Migrations
+    from .revisions import Migrations
 
 
 def upgrade(conn: Connection, migrations: Migrations) -> None:
