@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-WITHIN = 10_000.0
+WITHIN = 60_000.0
 """Milliseconds that a page has for what a test waits for."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (

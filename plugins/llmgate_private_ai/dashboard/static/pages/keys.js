@@ -45,8 +45,7 @@ export function keyTable(caption, keys, me, { users, more = [] } = {}) {
     { label: "Database", value: (key) => key.database_name && h("code", {}, key.database_name) },
     { label: "Owner", value: (key) => ownerOf(key, me, users) },
     { label: "Spend", value: (key) => spendOf(key, few) },
-    { label: "Created", value: (key) => day(key.created_at) },
-    ...more,
+    ...(more.length ? more : [{ label: "Created", value: (key) => day(key.created_at) }]),
   ];
   return table(caption, columns, keys);
 }
