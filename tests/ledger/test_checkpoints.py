@@ -63,7 +63,7 @@ async def test_the_log_stays_small_under_a_steady_load(file: SqliteFile, committ
             await committed
         found = connection.execute("SELECT count(*) FROM usage").fetchone()
     assert found == (100 * GROUP,)
-    assert size_of(log_of(file)) * 10 < 100 * GROUP * KILOBYTE
+    assert size_of(log_of(file)) * 5 < 100 * GROUP * KILOBYTE
 
 
 async def test_a_reader_in_the_way_delays_nobody(file: SqliteFile, committer: SqliteCommitter) -> None:
