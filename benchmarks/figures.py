@@ -17,7 +17,7 @@ from .targets import HERE, LOAD_CORE, Target, program
 CHAT = "/v1/chat/completions"
 CHUNKS = 100
 RATE = 200.0
-LOOK_EVERY = 0.2
+POLL_INTERVAL_S = 0.2
 CROWD = 1000
 CROWD_PAUSE = 0.04
 """Seconds between two chunks of each of the `CROWD`: 25,000 chunks a second in all, about what one core of
@@ -104,7 +104,7 @@ def send(
         output = None
         while output is None:
             try:
-                output, _ = child.communicate(timeout=LOOK_EVERY)
+                output, _ = child.communicate(timeout=POLL_INTERVAL_S)
             except subprocess.TimeoutExpired:
                 look()
     if child.returncode:

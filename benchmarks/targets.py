@@ -24,7 +24,7 @@ from types import MappingProxyType
 
 HERE = Path(__file__).parent
 GATE_CORE, LOAD_CORE = 0, 1
-PATIENCE = 60.0
+START_TIMEOUT_S = 60.0
 
 POSTGRES = os.environ.get("LLMGATE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 DATABASE = "llmgate_bench"
@@ -89,7 +89,7 @@ def running(
         )
         try:
             while not _answers(url + path):
-                if child.poll() is not None or time.perf_counter() - begun > PATIENCE:
+                if child.poll() is not None or time.perf_counter() - begun > START_TIMEOUT_S:
                     raise RuntimeError(f"{' '.join(command)} did not start:\n{log.read_text()[-2000:]}")
             yield child.pid, time.perf_counter() - begun
         finally:

@@ -12,7 +12,7 @@ from llmgate.plugin.kit.bodies import with_body
 from llmgate.plugin.kit.formats import Line
 from llmgate.plugin.kit.shapes import filled
 
-from .passages import ProxiedRequest, Streamed, Whole
+from .proxied import ProxiedRequest, Streamed, Whole
 from .registry import API
 
 if TYPE_CHECKING:

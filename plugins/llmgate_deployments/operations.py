@@ -10,7 +10,7 @@ from llmgate.plugin.kit.accounts import Credentials, Token
 from llmgate.plugin.kit.formats import RowId
 from llmgate.plugin.kit.operations import OperationTable
 
-from . import auth, deployments, inference, models, monitoring, passages
+from . import auth, deployments, inference, models, monitoring, proxied
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -62,7 +62,7 @@ def inference_operations(
     """Chats. `chat` makes the app that answers whole, or with `streams` as it comes; both send into `route`."""
     at = AT.but("/inference", scope="models", **BOTH)
     ask, refusals = at.but("/chat", body=inference.Chat, route=route), (402, 404, 500)
-    whole = passages.Answer
+    whole = proxied.Answer
     return [
         ask("POST", None, "Chat.", whole, *refusals, app=chat(streams=False), **OWN),
         ask("POST /api-key", None, "Chat, by API key.", whole, *refusals, app=chat(streams=False),

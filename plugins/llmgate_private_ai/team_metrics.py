@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .parts import Parts
 
-MOST = 10_000
+MAX_ROWS = 10_000
 """Teams, and keys, that are told of."""
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -52,15 +52,15 @@ class TeamMetrics:
             "key_spend_percentage", "Share of its budget.", ["key_id", "team_id"], registry=registry
         )
         gate, teams = self._parts.gate, self._parts.teams
-        spent = dict(await gate.reports.grouped("organization_id", Filter(), limit=MOST))
+        spent = dict(await gate.reports.grouped("organization_id", Filter(), limit=MAX_ROWS))
         now = gate.store.clock()
-        for team in await teams.page(WhichTeams(limit=MOST)):
+        for team in await teams.page(WhichTeams(limit=MAX_ROWS)):
             async with gate.store.connect() as db:
                 end = (await teams.standing(team, db)).trial_end(teams.defaults)
             age.labels(team.id).set((now - team.created_at) // DAY)
             expired.labels(team.id).set(end is not None and now >= end)
             spend.labels(team.id).set(spent[team.id].cost / 1e6 if team.id in spent else 0)
-        for key in (await self._parts.keys.all())[:MOST]:
+        for key in (await self._parts.keys.all())[:MAX_ROWS]:
             if key.api_key_id is None or key.state != State.LIVE:
                 continue
             for balance in await gate.quotas.of(Subject("key", key.api_key_id)):

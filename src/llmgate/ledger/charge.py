@@ -77,7 +77,7 @@ class Billed(Protocol):
         """Who makes it."""
 
 
-class Books(Protocol):
+class ChargeLedger(Protocol):
     """The part of `Ledger` that a charge stands on, and its clocks."""
 
     clock: Callable[[], float]
@@ -106,10 +106,10 @@ class Charge:
 
     __slots__ = (
         "_booked",
-        "_books",
         "_demand",
         "_draft",
         "_endpoint",
+        "_ledger",
         "_model",
         "_payer",
         "_prices",
@@ -122,7 +122,7 @@ class Charge:
 
     def __init__(
         self,
-        books: Books,
+        ledger: ChargeLedger,
         request: Billed,
         subjects: Iterable[Subject] = (),
         demand: Demand | None = None,
@@ -134,7 +134,7 @@ class Charge:
         booked: int | None = None,
         payer: Payer | None = None,
     ) -> None:
-        self._books = books
+        self._ledger = ledger
         self._request = request
         self._subjects = subjects
         self._demand = demand
@@ -157,7 +157,7 @@ class Charge:
     async def __aenter__(self) -> Self:
         """Raises `QuotaExhausted` and `Unavailable` as `Ledger.reserve` does."""
         if self._demand is not None:
-            self._request.hold = await self._books.reserve(
+            self._request.hold = await self._ledger.reserve(
                 self._subjects, self._demand, upstream=self._upstream, model=self._model
             )
         if self._slot is None:
@@ -171,7 +171,7 @@ class Charge:
     def open(self) -> None:
         """Open the slot for a request whose hold, if any, stands already. Raises `Unavailable`."""
         self._draft = self._drafted()
-        self._slot = self._books.begin(self._draft, self._request.hold)
+        self._slot = self._ledger.begin(self._draft, self._request.hold)
 
     def note(self, reading: Reading) -> None:
         """What has been used so far: what is charged should this process die now."""
@@ -201,7 +201,7 @@ class Charge:
         record = self._record(outcome, reading, request.status if status is None else status)
         if cost is not None:
             record = msgspec.structs.replace(record, cost=cost)
-        await self._books.settle(record, request.hold, self._slot)
+        await self._ledger.settle(record, request.hold, self._slot)
 
     async def refuse(self, status: int) -> None:
         """Record that the request was turned down with `status`; free. For surfaces that count refusals."""
@@ -230,7 +230,7 @@ class Charge:
         payer = self._payer or request.principal
         return UsageRecord(
             request_id=request.id,
-            at=self._books.clock(),
+            at=self._ledger.clock(),
             user_id=payer.user_id if payer else None,
             key_id=payer.key_id if payer else None,
             organization_id=payer.organization_id if payer else None,
@@ -249,7 +249,7 @@ class Charge:
             certainty=Certainty.ESTIMATED,
             outcome=Outcome.LOST,
             status=0,
-            duration=self._books.timer() - request.started,
+            duration=self._ledger.timer() - request.started,
             first_byte=None,
             booked=self._booked,
         )
@@ -264,14 +264,14 @@ class Charge:
     def _record(self, outcome: Outcome, reading: Reading, status: int) -> UsageRecord:
         if self._draft is None:
             self._draft = self._drafted()
-        request, books, usage = self._request, self._books, self._bounded(reading)
+        request, ledger, usage = self._request, self._ledger, self._bounded(reading)
         started, first_byte, model = request.started, request.first_byte, request.model or self._model
-        now, engine = books.timer(), reading.engine_seconds
+        now, engine = ledger.timer(), reading.engine_seconds
         if engine is None and request.sent is not None:
             engine = max(0.0, now - request.sent)
         return msgspec.structs.replace(
             self._draft,
-            at=books.clock(),
+            at=ledger.clock(),
             upstream=request.upstream or self._upstream,
             model=model,
             input_tokens=usage.input_tokens,

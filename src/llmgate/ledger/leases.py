@@ -212,11 +212,11 @@ class Leases:
         a backend has overrun is used up, and no more: the excess is in the quota's `used`.
         """
         rows = (await db.execute(sa.select(leases).where(leases.c.quota_id == quota_id))).all()
-        me = self._workers.worker_id
+        own = self._workers.worker_id
         others = sum(
-            max(0, max(row.granted, row.retained) - row.spent) for row in rows if row.worker_id != me
+            max(0, max(row.granted, row.retained) - row.spent) for row in rows if row.worker_id != own
         )
-        mine = [row.spent for row in rows if row.worker_id == me and row.window_start == start]
+        mine = [row.spent for row in rows if row.worker_id == own and row.window_start == start]
         return others, mine[0] if mine else None
 
     def _mine(self, quota_id: int) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:

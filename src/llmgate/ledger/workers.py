@@ -103,10 +103,10 @@ class Workers:
         """
         began = self._timer()
         async with self._store.begin() as db:
-            me = await db.execute(
+            heartbeat = await db.execute(
                 sa.update(workers).where(workers.c.id == self.worker_id).values(seen_at=self._now())
             )
-            if me.rowcount == 0:
+            if heartbeat.rowcount == 0:
                 raise WorkerExpired("this worker has not reached the database for too long")
             # Found and deleted in one statement: one who sends a heartbeat meanwhile is not evicted.
             silent = sa.delete(workers).where(workers.c.seen_at < self._now() - EXPIRES_AFTER_S)

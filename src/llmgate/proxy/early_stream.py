@@ -36,7 +36,9 @@ class EarlyStream:
         self._seconds = seconds
         self._began = False
         self._sending = asyncio.Lock()
-        self._beating: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._beat())
+        self._beating: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(
+            self._send_heartbeats()
+        )
         self._error: bytes | None = None
 
     async def send(self, message: Message) -> None:
@@ -59,7 +61,7 @@ class EarlyStream:
             self._beating.cancel()
             self._beating = None
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
             await asyncio.sleep(self._seconds)
             async with self._sending:

@@ -78,12 +78,12 @@ class Process:
         self._warned_of: tuple[int, int] | None = None
         self._stop = asyncio.Event()
         self._listeners: dict[Address, Listener] = {}
-        self._leaving: set[Listener] = set()
+        self._closing: set[Listener] = set()
         self._generation: tuple[Gate, AsyncExitStack] | None = None
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._metrics = ServerMetrics(
-            runtime.instruments, lambda: (*self._listeners.values(), *self._leaving)
+            runtime.instruments, lambda: (*self._listeners.values(), *self._closing)
         )
         self._measuring: asyncio.Task[None] | None = None
         count_dropped(runtime.instruments.log_dropped("messages").inc)
@@ -159,7 +159,7 @@ class Process:
     def stop(self) -> None:
         """Let `stopped` return; the second time, do not wait for open streams either."""
         if self._stop.is_set():
-            for listener in self._leaving:
+            for listener in self._closing:
                 listener.force_close()
         self._stop.set()
 
@@ -213,12 +213,12 @@ class Process:
 
     def _stop_listening(self, address: Address) -> None:
         listener = self._listeners.pop(address)
-        self._leaving.add(listener)
+        self._closing.add(listener)
         self._spawn(self._leave(listener))
 
     async def _leave(self, listener: Listener) -> None:
         await listener.stop()
-        self._leaving.discard(listener)
+        self._closing.discard(listener)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -14,7 +14,7 @@ _SECONDS = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86_400})
 _WORDS = MappingProxyType({"hourly": "1h", "daily": "24h", "weekly": "7d", "monthly": "30d"})
 _WRITTEN = re.compile(r"([0-9]{1,9})(s|mo|m|h|d|y)")
 
-LONGEST = 100 * 366 * 86_400
+MAX_SECONDS = 100 * 366 * 86_400
 """Seconds: nobody means more than a hundred years."""
 
 
@@ -42,7 +42,7 @@ class Duration:
             duration = cls(text, seconds=number * _SECONDS[unit])
         else:
             duration = cls(text, months=number * (12 if unit == "y" else 1))
-        if duration.seconds > LONGEST or duration.months > LONGEST // (30 * 86_400):
+        if duration.seconds > MAX_SECONDS or duration.months > MAX_SECONDS // (30 * 86_400):
             raise _unreadable(written)
         return duration
 
