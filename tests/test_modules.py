@@ -27,7 +27,10 @@ def modules(folder: Path) -> list[Path]:
     return [path for path in found if path.parent.name not in REVISIONS or path.name == "apply.py"]
 
 
-COMPLETE = [CORE, *(PLUGINS / f"llmgate_{name}" for name in ("accounts", "deployments", "leaky_tokens"))]
+COMPLETE = [
+    CORE,
+    *(PLUGINS / f"llmgate_{name}" for name in ("accounts", "deployments", "leaky_tokens", "platform")),
+]
 
 
 @pytest.mark.parametrize("folder", COMPLETE, ids=lambda folder: folder.name)

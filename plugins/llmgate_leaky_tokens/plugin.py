@@ -17,7 +17,7 @@ from llmgate.plugin.kit.periodic import periodic
 from .analytics import Analytics
 from .auth import Auth
 from .consume import SURFACE, Consume
-from .events import outbox_of
+from .events import announce, outbox_of
 from .operations import (
     analytics_operations,
     auth_operations,
@@ -58,7 +58,7 @@ class LeakyTokens:
             quotas = ProviderQuotas(
                 gate.quotas, _providers(settings, gate), only_own=settings.spends == "own"
             )
-            purchases = Purchases(gate.store)
+            purchases = Purchases(gate.store, announce=announce)
             payment = await _open_payment(settings, stack)
             steps = Steps(purchases, payment, quotas, timeout=settings.payment_timeout, clock=clock)
             events = open_events(

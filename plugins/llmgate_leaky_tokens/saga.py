@@ -11,7 +11,7 @@ allocated are taken back in the very transaction that makes it FAILED.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from llmgate.plugin.api import Conflict, Subject
 from llmgate.plugin.kit.saga import Sagas
 
-from .events import announce
 from .tables import purchases
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from llmgate.plugin.api import Store
     from llmgate.plugin.kit.access import Payer
 
@@ -70,9 +71,15 @@ class Purchase:
 
 
 class Purchases(Sagas[Purchase]):
-    """The purchases in `store`."""
+    """The purchases in `store`; `announce` is told of each new status, in the transaction that writes it."""
 
-    def __init__(self, store: Store, *, new_id: Callable[[], object] = uuid.uuid4) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        announce: Callable[[AsyncConnection, Purchase], Awaitable[object]],
+        new_id: Callable[[], object] = uuid.uuid4,
+    ) -> None:
         super().__init__(store, purchases, _purchase, what="purchase", announce=announce)
         self._new_id = new_id
 

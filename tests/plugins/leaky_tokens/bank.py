@@ -7,6 +7,7 @@ from llmgate.identity import Identity
 from llmgate.ledger import Quotas, Subject
 from llmgate.plugin.kit.access import Payer
 from llmgate.store import Store
+from llmgate_leaky_tokens.events import announce
 from llmgate_leaky_tokens.payments import Manual
 from llmgate_leaky_tokens.providers import Provider
 from llmgate_leaky_tokens.quotas import ProviderQuotas
@@ -56,7 +57,7 @@ class Shop:
     bank: Bank = field(default_factory=Bank)
 
     def __post_init__(self) -> None:
-        self.purchases = Purchases(self.store)
+        self.purchases = Purchases(self.store, announce=announce)
         quotas = ProviderQuotas(Quotas(self.store), {"openai": Provider(model="m")})
         self.steps = Steps(self.purchases, self.bank, quotas, timeout=PATIENCE, clock=self.store.clock)
 

@@ -3,12 +3,13 @@
 import asyncio
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llmgate.errors import BadRequest, Conflict, NotFound
 from llmgate.ledger import Allotment, Quotas, Subject, Unit
 from llmgate.plugin.kit.saga import Overtaken, checked_key
 from llmgate.store import Store
-from llmgate_leaky_tokens.saga import Status
+from llmgate_leaky_tokens.saga import Purchase, Purchases, Status
 from plugins.leaky_tokens.bank import Shop, manual
 
 ORDER = [Status.STARTED, Status.PAYMENT_RESERVED, Status.TOKENS_ALLOCATED, Status.COMPLETED]
@@ -100,6 +101,23 @@ async def test_what_was_bought_is_added_to_what_is_there(store: Store) -> None:
     await shop.steps.run()
     (balance,) = await quotas.of(subject)
     assert (balance.allotment.limit, balance.allotment.overdraft) == (1300, 7)
+
+
+async def test_what_is_not_announced_does_not_happen(store: Store) -> None:
+    """Each new status is told of in the transaction that writes it: where that fails, the purchase stays as it was."""
+    told: list[Status] = []
+
+    async def announce(_: AsyncConnection, purchase: Purchase) -> None:
+        told.append(purchase.status)
+        if purchase.status == Status.PAYMENT_RESERVED:
+            raise ZeroDivisionError
+
+    purchases = Purchases(store, announce=announce)
+    purchase = await purchases.start(await Shop(store).payer(), "openai", 10, None)
+    with pytest.raises(ZeroDivisionError):
+        await purchases.take_step(purchase, Status.PAYMENT_RESERVED, due_at=None)
+    assert told == [Status.STARTED, Status.PAYMENT_RESERVED]
+    assert await purchases.by_id(purchase.id) == purchase
 
 
 # --- failure and compensation

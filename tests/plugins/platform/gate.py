@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from llmgate.errors import ConfigError
+from llmgate.plugin.kit.job_states import COMPLETED, Ending
+from llmgate_platform.artifacts import Artifacts
+from llmgate_platform.training.jobs import Queue
 from plugins.conftest import OpenGate, Running
 
 from .engines import BASE
@@ -20,6 +25,7 @@ BOB = {"username": "bob", "email": "bob@example.com", "password": "secure-passwo
 ROWS = [
     {"prompt": f"def f{number}(n):\n", "completion": f"    return n + {number}\n"} for number in range(60)
 ]
+CODING = {"model_id": 1, "job_name": "Python Code Training", "dataset_id": 1}
 
 Document = dict[str, Any]
 OpenPlatform = Callable[..., AbstractAsyncContextManager["PlatformGate"]]
@@ -91,3 +97,43 @@ def opener(open_config: OpenGate, folder: Path, url: str) -> OpenPlatform:
             yield PlatformGate(running, folder / "artifacts")
 
     return opened
+
+
+def queue_of(gate: PlatformGate) -> Queue:
+    return Queue(gate.running.gate.services.store)
+
+
+async def finish(gate: PlatformGate) -> int:
+    """Let the oldest job end with an adapter; returns its model."""
+    queue = queue_of(gate)
+    job = await queue.take("test")
+    assert job is not None
+    folder = Artifacts(gate.artifacts).adapter(job.id)
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text("{}")
+    ended = await queue.end(job, Ending(COMPLETED, "Finished."), ["Finished."])
+    assert ended is not None
+    assert ended.result_model_id is not None
+    return ended.result_model_id
+
+
+def jsonl(*rows: object) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+async def upload(who: Caller, content: bytes, **fields: str) -> httpx.Response:
+    fields = {"name": "mine", **fields}
+    files = {"file": ("any.jsonl", content)}
+    return await who.http.post("/api/datasets", headers={"X-API-Key": who.key}, data=fields, files=files)
+
+
+async def refusal(open_platform: OpenPlatform, change: Callable[[Document, Document], object]) -> str:
+    """Why a gate does not start; `change` gets the plugin's own keys and the whole of gate.toml."""
+
+    def changed(document: Document) -> None:
+        change(document["plugins"][PLUGIN], document)
+
+    with pytest.raises(ConfigError) as failed:
+        async with open_platform(changed):
+            pass
+    return str(failed.value)

@@ -11,8 +11,7 @@ from llmgate_platform.charges import Charges
 from llmgate_platform.tables import jobs
 from llmgate_platform.training.jobs import Job, Queue
 
-from .gate import Caller, PlatformGate
-from .test_training import CODING, queue_of
+from .gate import CODING, Caller, PlatformGate, queue_of
 
 
 async def spent(gate: PlatformGate, seconds: float, ada: Caller | None = None) -> tuple[Queue, Job]:

@@ -7,8 +7,7 @@ import schemathesis
 
 from plugins.test_documented import GenerationMode, beside_a_gate, misfits
 
-from .gate import PlatformGate
-from .test_training import CODING, finish
+from .gate import CODING, PlatformGate, finish
 
 
 # What goes on in the gate's thread meanwhile draws random numbers, which hypothesis takes for the strategies' doing.

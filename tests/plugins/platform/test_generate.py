@@ -7,7 +7,7 @@ import pytest
 from llmgate.ledger import Filter
 
 from .engines import FakeVllm
-from .gate import ADA, API, BOB, PLUGIN, Document, OpenPlatform, PlatformGate
+from .gate import ADA, BOB, PLUGIN, Document, OpenPlatform, PlatformGate
 
 
 async def test_the_answer_is_the_prompt_and_what_follows(platform: PlatformGate, engine: FakeVllm) -> None:
@@ -151,13 +151,3 @@ async def test_a_model_of_ones_own_is_ones_own(platform: PlatformGate) -> None:
     assert made.status_code == 201
     assert (await ada.generate(made.json()["id"])).json()["model_name"] == "mine"
     assert (await bob.generate(made.json()["id"])).status_code == 404
-
-
-async def test_unknown_paths_and_methods(platform: PlatformGate) -> None:
-    lost = await platform.http.get(f"{API}/nothing")
-    assert (lost.status_code, lost.json()) == (404, {"error": "Resource not found"})
-    wrong = await platform.http.put(f"{API}/health")
-    assert (wrong.status_code, wrong.json()) == (405, {"error": "Method not allowed"})
-    assert wrong.headers["allow"]
-    elsewhere = await platform.http.get("/v1/nothing")
-    assert elsewhere.json()["error"]["code"] == "not_found"  # as OpenAI's API says it

@@ -1,11 +1,6 @@
 """The models: gate.toml's in their order, what users call them, and what is deleted again."""
 
-import pytest
-
-from llmgate.errors import ConfigError
-
-from .gate import BOB, PLUGIN, Document, OpenPlatform, PlatformGate
-from .test_training import CODING, finish
+from .gate import BOB, CODING, PLUGIN, Document, OpenPlatform, PlatformGate, finish
 
 BASE_MODEL = "HuggingFaceTB/SmolLM2-135M"
 
@@ -69,47 +64,3 @@ async def test_only_ones_own_models_are_deleted(platform: PlatformGate) -> None:
     assert (await ada.delete(f"/models/{model_id}")).json() == {"message": "Model deleted successfully"}
     assert (await ada.delete(f"/models/{model_id}")).status_code == 404
     assert (await platform.get("/training/1"))["status"] == "COMPLETED"
-
-
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        (lambda own, doc: own["models"][0].update(upstream="gpt"), 'models[0].upstream: no upstream "gpt"'),
-        (lambda own, doc: own["models"][0].update(route="r"), 'models[0].route: there is no [[routes]] called "r"'),
-        (
-            lambda own, doc: doc["routes"][0].update(middleware=["ratelimit", "llmgate_platform.adapters"]),
-            'models[0].route: the route "/v1" lacks quota and accounting: add to its middleware',
-        ),
-        (
-            lambda own, doc: doc["routes"][0].update(models=["base"]),
-            'models[0].route: the route "/v1" lists its models, which adapters are not',
-        ),
-        (
-            lambda own, doc: doc["upstreams"]["llm"].update(dialect="generic"),
-            'models[0].serve_with: the upstream "llm" is no vLLM: write serve_with = "llama.cpp" and gguf',
-        ),
-        (
-            lambda own, doc: doc["routes"][0].pop("middleware"),
-            'serves adapters, each its owner\'s: put "llmgate_platform.adapters" behind ratelimit into its middleware',
-        ),
-        (
-            lambda own, doc: doc["upstreams"]["llm"].pop("lora"),
-            "upstreams.llm serves adapters of SmolLM2 135M: write lora = true",
-        ),
-        (lambda own, doc: own["models"][0].update(serve_with="llama.cpp"), "needs gguf, the file that its server"),
-        (lambda own, doc: own["models"].append(own["models"][0]), "models: two have the same name"),
-        (lambda own, doc: own["datasets"].append({"name": "both"}), "both: write one of file, builtin and huggingface"),
-        (lambda own, doc: own.update(evaluation="none"), 'evaluation: no data set "none"'),
-    ],
-)  # fmt: skip
-async def test_what_does_not_fit_keeps_the_gate_from_starting(
-    open_platform: OpenPlatform, change: object, problem: str
-) -> None:
-    def changed(document: Document) -> None:
-        change(document["plugins"][PLUGIN], document)  # type: ignore[operator]
-
-    with pytest.raises(ConfigError) as failed:
-        async with open_platform(changed):
-            pass
-    assert problem in str(failed.value)
-    assert f"plugins.{PLUGIN}" in str(failed.value)

@@ -2,8 +2,7 @@
 
 from llmgate_platform.statistics import Counts
 
-from .gate import PlatformGate
-from .test_training import CODING, finish
+from .gate import CODING, PlatformGate, finish
 
 
 async def test_health(platform: PlatformGate) -> None:

@@ -7,9 +7,8 @@ import httpx
 from llmgate.ledger import Filter
 
 from ..engines import FakeVllm
-from ..gate import BOB, Caller, Document, OpenPlatform, PlatformGate
+from ..gate import BOB, CODING, Caller, Document, OpenPlatform, PlatformGate, finish
 from ..rows import eventually
-from ..test_training import CODING, finish
 
 NAME = "llmgate-job-1"
 

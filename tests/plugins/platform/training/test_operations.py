@@ -5,31 +5,7 @@ from typing import Any
 import pytest
 from stores import Clock
 
-from llmgate.plugin.kit.job_states import COMPLETED, Ending
-from llmgate_platform.artifacts import Artifacts
-from llmgate_platform.training.jobs import Queue
-
-from .gate import BOB, PLUGIN, Document, OpenPlatform, PlatformGate
-
-CODING = {"model_id": 1, "job_name": "Python Code Training", "dataset_id": 1}
-
-
-def queue_of(gate: PlatformGate) -> Queue:
-    return Queue(gate.running.gate.services.store)
-
-
-async def finish(gate: PlatformGate) -> int:
-    """Let the oldest job end with an adapter; returns its model."""
-    queue = queue_of(gate)
-    job = await queue.take("test")
-    assert job is not None
-    folder = Artifacts(gate.artifacts).adapter(job.id)
-    folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text("{}")
-    ended = await queue.end(job, Ending(COMPLETED, "Finished."), ["Finished."])
-    assert ended is not None
-    assert ended.result_model_id is not None
-    return ended.result_model_id
+from ..gate import BOB, CODING, PLUGIN, Document, OpenPlatform, PlatformGate, finish, queue_of
 
 
 async def test_a_coding_job_is_made_as_the_guide_shows(platform: PlatformGate) -> None:
@@ -195,40 +171,3 @@ async def test_a_finished_job_makes_a_model_of_its_owners(platform: PlatformGate
     assert (job["status"], job["result_model_id"], job["progress"]) == ("COMPLETED", model_id, 100.0)
     assert (await bob.generate(model_id)).status_code == 404
     assert (await ada.post("/training", {"model_id": model_id, "job_name": "again"})).status_code == 400
-
-
-async def test_public_answers_tell_nothing_of_people_and_places(platform: PlatformGate) -> None:
-    ada = await platform.register()
-    await ada.post("/training/coding", CODING)
-    await finish(platform)
-    for path in (
-        "/models",
-        "/models/1",
-        "/datasets",
-        "/training",
-        "/training/1",
-        "/evaluations",
-        "/statistics",
-    ):
-        text = (await platform.http.get(f"/api{path}")).text
-        for private in (
-            '"ada"',
-            "example.com",
-            str(platform.artifacts.parent),
-            "owner",
-            "llm_",
-            "/no/such/model",
-        ):
-            assert private not in text, (path, private)
-
-
-async def test_lists_can_ask_for_a_key(open_platform: OpenPlatform) -> None:
-    def change(document: Document) -> None:
-        document["plugins"][PLUGIN]["public_lists"] = False
-
-    async with open_platform(change) as gate:
-        ada = await gate.register()
-        for path in ("/models", "/models/1", "/datasets", "/training", "/evaluations", "/statistics"):
-            assert (await gate.http.get(f"/api{path}")).json() == {"error": "API key required"}
-            assert (await ada.get(path)).status_code == 200
-        assert (await gate.get("/health"))["status"] == "healthy"

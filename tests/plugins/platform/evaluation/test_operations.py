@@ -1,30 +1,15 @@
 """Evaluations: what is measured, how it is followed, and what it costs whom."""
 
-import json
 import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from llmgate.errors import extra_remedy
 from llmgate.ledger import Filter
-from llmgate_platform.evaluation.measure import Scorer, distinct_2
 
-from .engines import FakeVllm
-from .gate import BOB, PLUGIN, Document, OpenPlatform, PlatformGate
-from .rows import eventually
-from .test_training import CODING, finish
-
-
-def scored_by(*evaluator: str) -> Any:
-    def change(document: Document) -> None:
-        document["plugins"][PLUGIN]["evaluator"] = list(evaluator)
-
-    return change
+from ..engines import FakeVllm
+from ..gate import BOB, CODING, PlatformGate, finish
+from ..rows import eventually
 
 
 async def test_an_evaluation_is_answered_when_it_is_done(platform: PlatformGate, engine: FakeVllm) -> None:
@@ -125,35 +110,6 @@ async def test_an_engine_that_fails_fails_the_evaluation(platform: PlatformGate,
     assert (await ada.keys())[0]["usage_count"] == 0
 
 
-async def test_a_vllm_without_adapters_scores_prompts_at_once(
-    open_platform: OpenPlatform, engine: FakeVllm
-) -> None:
-    """With adapters enabled, two such requests can end its engine: then each token is made to come next."""
-
-    def change(document: Document) -> None:
-        del document["plugins"][PLUGIN]["models"][0]["train_from"]
-
-    async with open_platform(change) as gate:
-        answer = await (await gate.register()).post("/models/1/evaluate", {"samples": 2})
-        assert answer.json()["metrics"]["perplexity"] == round(math.exp(0.5), 4)
-        assert len(engine.probes) == 2
-        assert all(probe["prompt_logprobs"] == 0 for probe in engine.probes)
-
-
-async def test_an_engine_that_tells_no_probabilities_gets_no_perplexity(open_platform: OpenPlatform) -> None:
-    def change(document: Document) -> None:
-        document["upstreams"]["llm"]["dialect"] = "generic"
-        del document["plugins"][PLUGIN]["models"][0]["train_from"]
-
-    async with open_platform(change) as gate:
-        body = (await (await gate.register()).post("/models/1/evaluate", {"samples": 1})).json()
-        assert body["metrics"]["perplexity"] is None
-        assert (
-            body["notes"][0]
-            == "perplexity: this model's server does not tell how likely it finds a given text"
-        )
-
-
 async def test_an_adapter_is_evaluated_as_it_answers(platform: PlatformGate, engine: FakeVllm) -> None:
     ada, bob = await platform.register(), await platform.register(BOB)
     await ada.post("/training/coding", CODING)
@@ -163,60 +119,3 @@ async def test_an_adapter_is_evaluated_as_it_answers(platform: PlatformGate, eng
     assert body["metrics"]["perplexity"] == round(math.exp(0.25), 4)
     assert engine.probes[-1]["model"] == "llmgate-job-1"
     assert (await bob.post(f"/models/{model_id}/evaluate", {})).status_code == 404
-
-
-async def test_the_operators_own_command_scores(open_platform: OpenPlatform, tmp_path: Path) -> None:
-    script = "import json, sys; print(sum('return' in json.loads(line)['answer'] for line in sys.stdin) / 2)"
-    async with open_platform(scored_by(sys.executable, "-c", script)) as gate:
-        body = (await (await gate.register()).post("/models/1/evaluate", {"samples": 2})).json()
-        assert body["score"] == 1.0
-
-
-@pytest.mark.parametrize("command", [["/no/such/command"], [sys.executable, "-c", "print('no number')"]])
-async def test_a_command_that_does_not_score_is_told(open_platform: OpenPlatform, command: list[str]) -> None:
-    async with open_platform(scored_by(*command)) as gate:
-        body = (await (await gate.register()).post("/models/1/evaluate", {"samples": 1})).json()
-        assert body["score"] is None
-        assert "score: the evaluator did not print a number" in body["notes"]
-
-
-async def test_without_the_extra_the_scores_that_need_it_are_null(
-    platform: PlatformGate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "sacrebleu.py").write_text(
-        "raise ModuleNotFoundError(\"No module named 'sacrebleu'\", name='sacrebleu')"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    body = (await (await platform.register()).post("/models/1/evaluate", {"samples": 1})).json()
-    assert (body["metrics"]["bleu_score"], body["metrics"]["rouge_score"]) == (None, None)
-    assert body["metrics"]["perplexity"] is not None
-    assert body["notes"] == [
-        f"bleu_score and rouge_score: sacrebleu is not installed: {extra_remedy('evaluation')}"
-    ]
-
-
-async def test_bleu_and_rouge_are_those_of_the_libraries() -> None:
-    """Of what is equal, of what has nothing in common, and of one pair by hand: 3 of 4 words in common."""
-    pytest.importorskip("sacrebleu")
-    pytest.importorskip("rouge_score")
-    from llmgate_platform.evaluation.measure import Measures
-
-    async def of(answer: str, reference: str) -> tuple[float | None, float | None]:
-        found = Measures()
-        await Scorer().compare([answer], [reference], found)
-        return found.bleu_score, found.rouge_score
-
-    assert await of("a b c d e", "a b c d e") == (1.0, 1.0)
-    assert await of("a b c d e", "v w x y z") == (0.0, 0.0)
-    assert (await of("a b c x", "a b c d"))[1] == 0.75
-
-
-def test_distinct_2() -> None:
-    assert distinct_2(["a b a b", "a b"]) == 0.5  # ab ba ab ab
-    assert distinct_2(["a", ""]) == 0.0
-
-
-@given(st.lists(st.text()))
-def test_distinct_2_is_a_part_of_all(answers: list[str]) -> None:
-    assert 0.0 <= distinct_2(answers) <= 1.0
-    assert json.dumps(distinct_2(answers))
