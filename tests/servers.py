@@ -123,9 +123,10 @@ class ScriptedUpstream:
     for a request has ended in order.
     """
 
-    def __init__(self, script: Callable[[Peer], Awaitable[None]]) -> None:
+    def __init__(self, script: Callable[[Peer], Awaitable[None]], *, port: int = 0) -> None:
         self._script = script
         self._tasks: list[asyncio.Task[None]] = []
+        self.port = port
         self.url = ""
 
     @property
@@ -134,7 +135,7 @@ class ScriptedUpstream:
         return len(self._tasks)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         return self
