@@ -59,3 +59,11 @@ async def running(open_gate: OpenGate) -> AsyncIterator[Running]:
     """The gate while its region's PostgreSQL server is away."""
     async with open_gate() as running:
         yield running
+
+
+@pytest.fixture
+async def token(running: Running) -> str:
+    """An LLM token of Ann's."""
+    await running.user("ann@example.com")
+    token: str = (await running.token("ann@example.com"))["litellm_token"]
+    return token

@@ -31,6 +31,7 @@ USED = (
     b'"message":{"role":"assistant","content":"Hello!"}}],'
     b'"usage":{"prompt_tokens":10,"completion_tokens":1000,"total_tokens":1010}}'
 )
+LIST = b'{"object":"list","data":[{"id":"gpt-4"},{"id":"text-embedding-3-small"},{"id":"whisper-1"}]}'
 
 
 class Backend(Model):
@@ -160,3 +161,12 @@ async def running_gate(
         running = Running(gate, *clients, backend, mailbox, clock, urls)
         await running.sign_in(ADMIN, ADMIN_PASSWORD)
         yield running
+
+
+def region(server: PostgresServer, url: str, **rest: Any) -> dict[str, Any]:
+    """Body of `POST /regions` for a region with this PostgreSQL server, and its models at `url`."""
+    return {
+        "name": "far", "label": "Far away", "postgres_host": server.host, "postgres_port": server.port,
+        "postgres_admin_user": "postgres", "postgres_admin_password": PASSWORD, "litellm_api_url": url,
+        "litellm_api_key": "sk-backend", **rest,
+    }  # fmt: skip

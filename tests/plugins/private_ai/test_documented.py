@@ -17,7 +17,7 @@ from plugins.test_documented import CHECKS, beside_a_gate, few, put_in
 LEFT_OUT = ("/auth/logout", "/auth/me/update")
 """What would end the session, or change the address, that the others are asked with."""
 NEEDS_STRIPE = "/billing/teams/"
-"""500 in words where Stripe is not set up, as here; `test_billing` asks these with a Stripe."""
+"""500 in words where Stripe is not set up, as here; tests/plugins/private_ai/billing ask these with a Stripe."""
 
 
 @beside_a_gate

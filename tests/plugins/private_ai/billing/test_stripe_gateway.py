@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -16,20 +15,13 @@ from llmgate_private_ai.billing.stripe_gateway import (
     StripeSettings,
     open_stripe,
 )
-from plugins.private_ai.stripe_peer import KEY, StripePeer, stripe_peer
+from plugins.private_ai.stripe_peer import KEY, StripePeer
 
-pytest.importorskip("stripe")
 pytestmark = pytest.mark.filterwarnings("ignore:Use .content:DeprecationWarning")  # how it uses httpx
 
 
 def settings(url: str) -> StripeSettings:
     return StripeSettings(api_key=Secret(KEY), webhook_secret=Secret("whsec_1"), api_base=url)
-
-
-@pytest.fixture
-async def peer(tmp_path: Path) -> AsyncIterator[StripePeer]:
-    async with stripe_peer(tmp_path) as peer:
-        yield peer
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""config/private-ai.toml: it can be served, and says what it lacks."""
+"""The plugin opens by config/private-ai.toml, and says what that lacks."""
 
 import tomllib
 from collections.abc import Callable
