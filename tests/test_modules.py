@@ -29,7 +29,10 @@ def modules(folder: Path) -> list[Path]:
 
 COMPLETE = [
     CORE,
-    *(PLUGINS / f"llmgate_{name}" for name in ("accounts", "deployments", "leaky_tokens", "platform")),
+    *(
+        PLUGINS / f"llmgate_{name}"
+        for name in ("accounts", "deployments", "leaky_tokens", "platform", "private_ai")
+    ),
 ]
 
 
