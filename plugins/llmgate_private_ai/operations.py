@@ -84,7 +84,7 @@ def operations(does: Handlers, table: Table, *, passwordless: bool) -> list[AnyO
         *_regions(does.regions, table),
         *_keys(does.keys, table),
         *_products(does.products, table),
-        *billing_operations(does.billing, table, admin_group=ADMIN),
+        *_billing(does.billing, table),
         *_audit(does.audit, table),
     ]
 
@@ -224,6 +224,11 @@ def _products(does: products.ProductOperations, at: Table) -> Sequence[AnyOperat
         write("POST /budgets/region/{region_id}/teams/{team_id}/purchase", does.purchase,
               "Add to a team's pooled budget.", {201: products.Purchased}, 404, 409, body=products.Purchase),
     ]  # fmt: skip
+
+
+def _billing(does: BillingOperations, at: Table) -> Sequence[AnyOperation]:
+    own, every = at.may(Action.MANAGE_TEAM), at.may(Action.MANAGE_TEAMS).but(group=ADMIN)
+    return billing_operations(does, public=at.public, own=own, every=every)
 
 
 def _audit(does: log.AuditOperations, at: Table) -> Sequence[AnyOperation]:

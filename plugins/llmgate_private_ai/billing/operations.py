@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmgate.plugin.api import AnyCall, Call
+    from llmgate.plugin.kit.operations import OperationTable
 
     from ..access import Caller
-    from ..operations import Table
     from ..parts import Parts
     from ..teams import Team
     from .inbox import StripeInbox
@@ -240,10 +240,11 @@ def _all(caller: Caller) -> bool:
     return caller.reach(Action.MANAGE_TEAMS) is Reach.ALL
 
 
-def billing_operations(does: BillingOperations, at: Table, *, admin_group: str) -> Sequence[AnyOperation]:
-    """The rows of the API's table."""
-    own = at.may(Action.MANAGE_TEAM).but("/billing")
-    every = at.may(Action.MANAGE_TEAMS).but("/billing/teams/{id}", group=admin_group)
+def billing_operations(
+    does: BillingOperations, *, public: OperationTable, own: OperationTable, every: OperationTable
+) -> Sequence[AnyOperation]:
+    """The rows of the API's table: for everybody, for those who manage their team, and who manage every one."""
+    own, every = own.but("/billing"), every.but("/billing/teams/{id}")
     team = own.but("/teams/{id}")
     return [
         team("POST /portal", does.go_to_portal, "Go to Stripe's portal.", {303: None}, 404, 500, query=PortalQuery),
@@ -252,7 +253,7 @@ def billing_operations(does: BillingOperations, at: Table, *, admin_group: str) 
         every("POST /subscriptions", does.subscribe, "Give a team a free product.", {201: MadeSubscription}, 404, 500,
               body=NewSubscription),
         every("DELETE /subscription/{product_id}", does.unsubscribe, "End a team's subscription.", Received, 404, 500),
-        at.public("POST /billing/events", does.take_event, "What Stripe says.", Received, 400, 404),
+        public("POST /billing/events", does.take_event, "What Stripe says.", Received, 400, 404),
         own("POST /webhooks", does.add_webhook, "Be told of events.", {201: ShownWebhook}, body=NewWebhook),
         own("GET /webhooks", does.webhooks, "Who is told of events.", list[ShownWebhook]),
         own("DELETE /webhooks/{id}", does.delete_webhook, "Tell nothing more.", None, 404),
