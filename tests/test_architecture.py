@@ -153,20 +153,23 @@ def test_what_reads_and_counts_streams_does_no_input_or_output() -> None:
     assert wrong == []
 
 
-def test_no_file_of_the_core_is_in_a_circle_of_imports() -> None:
+@pytest.mark.parametrize(
+    "package", [CORE, *sorted(PLUGINS.glob("llmgate_*"))], ids=lambda package: package.name
+)
+def test_no_file_is_in_a_circle_of_imports(package: Path) -> None:
     """Imports for type checkers included: what two files know of each other belongs into a third."""
-    files = {_name(file): file for file in sorted(CORE.rglob("*.py"))}
+    files = {_name(file, package): file for file in sorted(package.rglob("*.py"))}
     knows: dict[str, set[str]] = {}
     for name, file in files.items():
-        whole = [".".join(imported) for imported in _imports(file, CORE.parent)]
+        whole = [".".join(imported) for imported in _imports(file, package.parent)]
         modules = {each if each in files else each.rpartition(".")[0] for each in whole}
         knows[name] = (modules & files.keys()) - {name}
     circles = [name for name in knows if _reaches(knows, name, name)]
     assert circles == []
 
 
-def _name(file: Path) -> str:
-    parts = file.relative_to(CORE.parent).with_suffix("").parts
+def _name(file: Path, package: Path) -> str:
+    parts = file.relative_to(package.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
