@@ -197,6 +197,7 @@ async def _api_token(ann: Visitor, dashboard: Dashboard) -> None:
     token = await ann.shown("API token")
     await ann.click("Done")
     await ann.page.get_by_role("cell", name="nightly").wait_for()
+    await ann.page.get_by_text(token).wait_for(state="detached")
     assert token not in await ann.page.content()
     answer = await dashboard.running.http.get(
         "/private-ai-keys", headers={"authorization": f"Bearer {token}"}
