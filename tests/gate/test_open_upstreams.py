@@ -33,8 +33,10 @@ class Backend:
     seen: list[bytes] = field(default_factory=list)
     refused: list[bytes] = field(default_factory=list)
     answered: int = 0
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
         peer = Peer(reader, writer)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
@@ -63,14 +65,17 @@ class ForwardProxy:
     """Tunnels whatever it is asked for (RFC 9110 9.3.6), and remembers who asked and where to."""
 
     asked: list[tuple[str, bytes]] = field(default_factory=list)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
         head = await reader.readuntil(b"\r\n\r\n")
         method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
         assert method == "CONNECT"
         self.asked.append((target, head))
         host, _, port = target.partition(":")
         far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        self.writers.append(far_writer)
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
 
@@ -118,6 +123,9 @@ async def standing(folder: Path, *, by_proxy: bool) -> AsyncIterator[Setting]:
     finally:
         far.close()
         near.close()
+        for writer in (*backend.writers, *proxy.writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)  # they close with the next turn of the event loop
 
 
 async def ask(served: Running) -> bytes:
