@@ -126,6 +126,7 @@ class ScriptedUpstream:
     def __init__(self, script: Callable[[Peer], Awaitable[None]], *, port: int = 0) -> None:
         self._script = script
         self._tasks: list[asyncio.Task[None]] = []
+        self._peers: list[Peer] = []
         self.port = port
         self.url = ""
 
@@ -145,6 +146,8 @@ class ScriptedUpstream:
         for task in self._tasks:
             task.cancel()
         ends = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for peer in self._peers:  # a script that was cancelled before its first step has closed nothing
+            peer.reset()
         if kind is None:
             for end in ends:
                 if isinstance(end, Exception):
@@ -155,7 +158,9 @@ class ScriptedUpstream:
         self._server.close()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(self._serve(Peer(reader, writer))))
+        peer = Peer(reader, writer)
+        self._peers.append(peer)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._serve(peer)))
 
     async def _serve(self, peer: Peer) -> None:
         try:
