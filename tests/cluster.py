@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import socket
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
+from redis_server import REDIS
 from servers import Peer, ScriptedUpstream
 
 from llmgate.cli.administration import administer
@@ -23,7 +23,6 @@ from llmgate.config import load
 from llmgate.ledger import Allotment, Filter, Subject, Totals, Unit
 from llmgate.store.schema import leases, workers
 
-REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
 INPUT, OUTPUT = 10, 5
 """Tokens that every answer of `answering` reports."""
 STARTED_WITHIN = 30.0

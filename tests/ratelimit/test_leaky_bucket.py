@@ -1,13 +1,12 @@
 """Leaky buckets, in memory and in Redis: what fits, what waits, and for how long."""
 
 import asyncio
-import os
-import uuid
 from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis_server import REDIS, no_redis
 from stores import Clock
 
 from llmgate.errors import StoreError, Unavailable
@@ -15,24 +14,21 @@ from llmgate.ratelimit.leaky_bucket import Bucket, Buckets, LeakyBucket
 from llmgate.ratelimit.memory import MemoryStorage
 from llmgate.ratelimit.store import open_limits_store
 
-REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
 SLOW = Bucket(capacity=1000, leak=0.001)
 """So slow that what leaks during a test does not count."""
 
 
 @pytest.fixture(params=["memory", "redis"])
-async def buckets(request: pytest.FixtureRequest) -> AsyncIterator[Buckets]:
+async def buckets(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Buckets]:
     if request.param == "memory":
         yield LeakyBucket(MemoryStorage())
         return
     pytest.importorskip("hiredis")
-    prefix = f"llmgate-test:{uuid.uuid4().hex}:"
-    async with open_limits_store(REDIS, prefix=prefix, timeout=30) as store:
+    async with open_limits_store(REDIS, prefix=f"{prefix}:", timeout=30) as store:
         try:
             await store.windows.peek("anything")
         except StoreError as error:
-            reason = f"no Redis answers at {REDIS}: {error}"
-            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+            no_redis(error)
         yield store.buckets
 
 

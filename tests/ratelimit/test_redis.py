@@ -1,18 +1,13 @@
-"""Windows and slots in Redis: one count for all workers, leases that end, and no long waits.
-
-`LLMGATE_TEST_REDIS` is the URL of a server; each test uses keys of its own, which expire. Without a server
-these tests are skipped, and fail where CI is set.
-"""
+"""Windows and slots in Redis: one count for all workers, leases that end, and no long waits."""
 
 import asyncio
-import os
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Self
 
 import pytest
+from redis_server import LONG, REDIS
 from servers import until
 from starlette.types import Message, Receive, Scope, Send
 
@@ -27,32 +22,11 @@ from llmgate.ratelimit.redis import RedisSlots, RedisStorage
 from llmgate.ratelimit.redis_pipe import RedisPipe
 from llmgate.ratelimit.store import open_limits_store
 
-REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
-LONG = 30.0
-
-
-@pytest.fixture
-def prefix() -> str:
-    return f"llmgate-test:{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-async def redis() -> AsyncIterator[RedisPipe]:
-    pipe = RedisPipe(REDIS, timeout=LONG)
-    try:
-        await pipe.run("PING")
-    except StoreError as error:
-        reason = f"no Redis answers at {REDIS}: {error}"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    yield pipe
-    await pipe.aclose()
-
-
 Windows = Callable[[str], RedisStorage]
 
 
 @pytest.fixture
-async def windows(redis: RedisPipe) -> AsyncIterator[Windows]:
+async def windows(redis_pipe: RedisPipe) -> AsyncIterator[Windows]:
     """Makes storages, each with a connection of its own, as workers have."""
     async with AsyncExitStack() as stack:
 
@@ -128,16 +102,16 @@ async def test_a_moving_window_holds_no_more_than_its_limit(prefix: str, windows
 
 
 async def test_a_clock_that_was_set_back_locks_nobody_out_longer_than_a_window(
-    prefix: str, windows: Windows, redis: RedisPipe
+    prefix: str, windows: Windows, redis_pipe: RedisPipe
 ) -> None:
     """What such a clock leaves behind: keys that end far in the future, and entries that are not yet."""
     (storage,) = (windows(prefix),)
     await storage.count("fixed", 60)
-    await redis.run("PEXPIRE", f"{prefix}:windows:fixed", 3_600_000)
+    await redis_pipe.run("PEXPIRE", f"{prefix}:windows:fixed", 3_600_000)
     assert (await storage.count("fixed", 60)).left <= 60
     key = f"{prefix}:windows:moving"
-    await redis.run("LPUSH", key, f"{time.time() + 3600:.6f}")
-    await redis.run("PEXPIRE", key, 60_000)
+    await redis_pipe.run("LPUSH", key, f"{time.time() + 3600:.6f}")
+    await redis_pipe.run("PEXPIRE", key, 60_000)
     assert await storage.enter("moving", 1, 60) == (True, (1, 60.0))
 
 
@@ -153,8 +127,8 @@ async def test_several_at_once_go_into_a_moving_window_or_none(prefix: str, wind
     ]
 
 
-async def test_slots_are_counted_across_workers(redis: RedisPipe, prefix: str) -> None:
-    one, two = RedisSlots(redis, prefix=prefix), RedisSlots(redis, prefix=prefix)
+async def test_slots_are_counted_across_workers(redis_pipe: RedisPipe, prefix: str) -> None:
+    one, two = RedisSlots(redis_pipe, prefix=prefix), RedisSlots(redis_pipe, prefix=prefix)
     assert await one.acquire("user", 2)
     assert await two.acquire("user", 2)
     assert not await one.acquire("user", 2)
@@ -164,30 +138,33 @@ async def test_slots_are_counted_across_workers(redis: RedisPipe, prefix: str) -
 
 
 async def test_the_slots_of_a_worker_that_died_are_free_when_its_lease_ends(
-    redis: RedisPipe, prefix: str
+    redis_pipe: RedisPipe, prefix: str
 ) -> None:
     """Redis keeps the time, so the lease is short here, and its end is waited for by asking."""
-    dead, alive = RedisSlots(redis, prefix=prefix, lease=0.05), RedisSlots(redis, prefix=prefix, lease=LONG)
+    dead, alive = (
+        RedisSlots(redis_pipe, prefix=prefix, lease=0.05),
+        RedisSlots(redis_pipe, prefix=prefix, lease=LONG),
+    )
     assert await dead.acquire("user", 1)
     async with asyncio.timeout(5):
         while not await alive.acquire("user", 1):
             pass
 
 
-async def test_a_slot_that_is_renewed_stays_taken(redis: RedisPipe, prefix: str) -> None:
-    holder, other = RedisSlots(redis, prefix=prefix, lease=LONG), RedisSlots(redis, prefix=prefix)
+async def test_a_slot_that_is_renewed_stays_taken(redis_pipe: RedisPipe, prefix: str) -> None:
+    holder, other = RedisSlots(redis_pipe, prefix=prefix, lease=LONG), RedisSlots(redis_pipe, prefix=prefix)
     await holder.acquire("user", 1)
-    before = await redis.run("ZSCORE", f"{prefix}:slots:user", f"{holder._worker}:0")
+    before = await redis_pipe.run("ZSCORE", f"{prefix}:slots:user", f"{holder._worker}:0")
     await holder.renew()
-    after = await redis.run("ZSCORE", f"{prefix}:slots:user", f"{holder._worker}:0")
+    after = await redis_pipe.run("ZSCORE", f"{prefix}:slots:user", f"{holder._worker}:0")
     assert isinstance(before, bytes)
     assert isinstance(after, bytes)
     assert float(after) > float(before)
     assert not await other.acquire("user", 1)
 
 
-async def test_many_at_once_never_take_more_slots_than_there_are(redis: RedisPipe, prefix: str) -> None:
-    workers = [RedisSlots(redis, prefix=prefix) for _ in range(4)]
+async def test_many_at_once_never_take_more_slots_than_there_are(redis_pipe: RedisPipe, prefix: str) -> None:
+    workers = [RedisSlots(redis_pipe, prefix=prefix) for _ in range(4)]
     taken = await asyncio.gather(*(workers[turn % 4].acquire("user", 7) for turn in range(100)))
     assert sum(taken) == 7
 
@@ -198,7 +175,7 @@ async def test_a_redis_that_is_not_there_is_named(prefix: str) -> None:
             await shared.windows.count("k", 60)
 
 
-@pytest.mark.usefixtures("redis")
+@pytest.mark.usefixtures("redis_pipe")
 async def test_a_redis_that_does_not_answer_is_waited_for_until_the_timeout(prefix: str) -> None:
     async with Relay() as relay, open_limits_store(relay.url, timeout=0.05, prefix=prefix) as shared:
         assert (await shared.windows.count("k", 60)).used == 1
@@ -211,7 +188,7 @@ async def test_a_redis_that_does_not_answer_is_waited_for_until_the_timeout(pref
         assert (await shared.windows.count("k", 60)).used == 2
 
 
-@pytest.mark.usefixtures("redis")
+@pytest.mark.usefixtures("redis_pipe")
 async def test_a_lost_connection_is_opened_again_by_the_next_question(prefix: str) -> None:
     async with Relay() as relay, open_limits_store(relay.url, prefix=prefix) as shared:
         assert (await shared.windows.count("k", 60)).used == 1
@@ -222,7 +199,7 @@ async def test_a_lost_connection_is_opened_again_by_the_next_question(prefix: st
         assert (await shared.windows.count("k", 60)).used == 2
 
 
-@pytest.mark.usefixtures("redis")
+@pytest.mark.usefixtures("redis_pipe")
 async def test_that_it_is_away_is_known_until_it_answers_again(
     prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -245,7 +222,7 @@ async def test_that_it_is_away_is_known_before_any_request(prefix: str) -> None:
         await until(lambda: shared.availability.failing is not None)
 
 
-@pytest.mark.usefixtures("redis")
+@pytest.mark.usefixtures("redis_pipe")
 async def test_giving_a_slot_back_never_fails(prefix: str) -> None:
     """The answer is out by then: there is nobody to tell."""
     async with Relay() as relay, open_limits_store(relay.url, timeout=0.05, prefix=prefix) as shared:

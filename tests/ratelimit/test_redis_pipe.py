@@ -1,11 +1,9 @@
 """The connection to Redis that all requests of a process share: answers find their askers, and errors have words."""
 
 import asyncio
-import os
-import uuid
-from collections.abc import AsyncIterator
 
 import pytest
+from redis_server import LONG, REDIS
 
 from llmgate.errors import StoreError
 
@@ -13,47 +11,27 @@ pytest.importorskip("hiredis", reason="hiredis is not installed (the extra `clus
 
 from llmgate.ratelimit.redis_pipe import RedisPipe, Script
 
-REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
-LONG = 30.0
-
-
-@pytest.fixture
-def prefix() -> str:
-    return f"llmgate-test:{uuid.uuid4().hex}"
-
-
-@pytest.fixture
-async def redis() -> AsyncIterator[RedisPipe]:
-    pipe = RedisPipe(REDIS, timeout=LONG)
-    try:
-        await pipe.run("PING")
-    except StoreError as error:
-        reason = f"no Redis answers at {REDIS}: {error}"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    yield pipe
-    await pipe.aclose()
-
 
 async def test_a_question_that_nobody_waits_for_any_more_mixes_no_answers_up(
-    redis: RedisPipe, prefix: str
+    redis_pipe: RedisPipe, prefix: str
 ) -> None:
-    await redis.run("SET", f"{prefix}:a", "1", "EX", 60)
-    given_up = asyncio.create_task(redis.run("GET", f"{prefix}:a"))
+    await redis_pipe.run("SET", f"{prefix}:a", "1", "EX", 60)
+    given_up = asyncio.create_task(redis_pipe.run("GET", f"{prefix}:a"))
     await asyncio.sleep(0)
     given_up.cancel()
-    assert await redis.run("ECHO", "mine") == b"mine"
+    assert await redis_pipe.run("ECHO", "mine") == b"mine"
 
 
-async def test_what_redis_refuses_is_an_error_with_its_words(redis: RedisPipe) -> None:
+async def test_what_redis_refuses_is_an_error_with_its_words(redis_pipe: RedisPipe) -> None:
     with pytest.raises(StoreError, match="unknown command"):
-        await redis.run("LLMGATE")
-    assert await redis.run("PING") == b"PONG"
+        await redis_pipe.run("LLMGATE")
+    assert await redis_pipe.run("PING") == b"PONG"
 
 
-async def test_a_script_that_redis_has_forgotten_is_sent_again(redis: RedisPipe, prefix: str) -> None:
+async def test_a_script_that_redis_has_forgotten_is_sent_again(redis_pipe: RedisPipe, prefix: str) -> None:
     script = Script(f"return '{prefix}'")
-    assert await redis.eval(script, "k") == prefix.encode()
-    assert await redis.eval(script, "k") == prefix.encode()
+    assert await redis_pipe.eval(script, "k") == prefix.encode()
+    assert await redis_pipe.eval(script, "k") == prefix.encode()
 
 
 async def test_a_password_is_sent_and_a_wrong_one_refused() -> None:

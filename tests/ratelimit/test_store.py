@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from limits.storage import SCHEMES
+from redis_server import LONG, REDIS
 
 from llmgate.config.addresses import LIMITS_SCHEMES
 from llmgate.errors import ConfigError, StoreError
@@ -24,8 +25,6 @@ from llmgate.ratelimit.memory import MemoryStorage
 from llmgate.ratelimit.store import LimitsStore, open_limits_store
 from llmgate.ratelimit.strategies import ForeignWindows
 
-REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
-LONG = 30.0
 CI = os.environ.get("CI")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from .findings import Finding
 from .messages import alternatives, dangling
@@ -12,6 +13,8 @@ from .schema import (
     Limit,
     Quota,
 )
+
+Table = TypeVar("Table", Limit, Quota)
 
 
 def moving_windows(config: Config, limit: Limit) -> Iterator[Finding]:
@@ -46,22 +49,14 @@ def no_window_for_slots(_: Config, limit: Limit) -> Iterator[Finding]:
 
 def no_second_limit(config: Config, limit: Limit) -> Iterator[Finding]:
     """Of two limits that count the same, one says nothing."""
-    for index, earlier in enumerate(config.limits):
-        if earlier is limit:
-            return
-        if earlier is not BROKEN and _counted(earlier) == _counted(limit):
-            yield "", f"limits[{index}] counts the same already: leave one of them out"
-            return
+    if (index := _twin(config.limits, limit, _counted)) is not None:
+        yield "", f"limits[{index}] counts the same already: leave one of them out"
 
 
 def no_second_quota(config: Config, quota: Quota) -> Iterator[Finding]:
     """Everybody has one quota of a kind."""
-    for index, earlier in enumerate(config.quotas):
-        if earlier is quota:
-            return
-        if earlier is not BROKEN and _drawn_on(earlier) == _drawn_on(quota):
-            yield "", f"quotas[{index}] is for the same already: leave one of them out"
-            return
+    if (index := _twin(config.quotas, quota, _drawn_on)) is not None:
+        yield "", f"quotas[{index}] is for the same already: leave one of them out"
 
 
 def limited_addresses(config: Config, limit: Limit) -> Iterator[Finding]:
@@ -101,6 +96,16 @@ def money_has_prices(config: Config, quota: Quota) -> Iterator[Finding]:
         yield "money", "nothing has a price: add [prices.MODEL]"
     elif quota.model is not None and quota.model not in config.prices and "*" not in config.prices:
         yield "model", dangling("price of", quota.model, config.prices)
+
+
+def _twin(tables: Sequence[Table], table: Table, what: Callable[[Table], object]) -> int | None:
+    """The first of the tables before this one of which `what` says the same."""
+    for index, earlier in enumerate(tables):
+        if earlier is table:
+            return None
+        if earlier is not BROKEN and what(earlier) == what(table):
+            return index
+    return None
 
 
 def _counted(limit: Limit) -> tuple[object, ...]:

@@ -1,7 +1,6 @@
 """Events go where the settings say."""
 
 import asyncio
-import os
 import uuid
 from collections.abc import AsyncIterator
 from functools import partial
@@ -12,6 +11,7 @@ import httpx
 import msgspec
 import pytest
 import sqlalchemy as sa
+from redis_server import REDIS, redis_client
 from servers import serve
 from starlette.types import Receive, Scope, Send
 from stores import Clock, clock, migrated_file, sqlite_url
@@ -24,9 +24,8 @@ from llmgate.plugin.kit.outbox import Outbox, Sink, add_event, outbox_tables
 from llmgate.plugin.kit.webhooks import WebhookSettings
 from llmgate.store import Store
 
-__all__ = ["clock", "migrated_file", "sqlite_url"]
+__all__ = ["clock", "migrated_file", "redis_client", "sqlite_url"]
 
-REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
 TABLES = outbox_tables("test_events", sa.MetaData())
 
 
@@ -73,26 +72,19 @@ async def test_events_reach_the_webhook_as_long_as_the_block_lasts(store: Store)
                 assert await got.get() == "one"
 
 
-async def test_events_reach_a_stream_in_redis(store: Store) -> None:
+async def test_events_reach_a_stream_in_redis(store: Store, redis_client: Any) -> None:
     """The one of the limits' store, under the name that the settings have."""
-    client = pytest.importorskip("redis.asyncio").Redis.from_url(REDIS)
-    try:
-        await client.ping()
-    except OSError as error:
-        reason = f"no Redis answers at {REDIS}: {error}"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     name = f"llmgate-test-{uuid.uuid4().hex}"
     try:
         gate = gate_of(store, redis=SecretUrl(REDIS))
         async with open_events(gate, partial(outbox_of, store), webhook=None, redis_stream=name):
             await write(store, "one")
             async with asyncio.timeout(10):
-                found = await client.xread({name: "0"}, block=9_000)
+                found = await redis_client.xread({name: "0"}, block=9_000)
         ((_, fields),) = found[0][1]
         assert fields[b"type"] == b"one"
     finally:
-        await client.delete(name)
-        await client.aclose()
+        await redis_client.delete(name)
 
 
 async def test_where_nobody_listens_nothing_is_written(store: Store) -> None:

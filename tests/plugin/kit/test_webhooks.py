@@ -4,46 +4,21 @@ import base64
 import datetime as dt
 import hashlib
 import hmac
-from dataclasses import dataclass, field
 
 import httpx
-import msgspec
 import pytest
 import standardwebhooks
 from servers import serve
-from starlette.types import Receive, Scope, Send
 from stores import Clock
+from webhook_receiver import Receiver
 
 from llmgate.config import Secret
 from llmgate.errors import NotFound
-from llmgate.exchange import read_body
 from llmgate.plugin.kit.outbox import DeliveryFailed, Event
 from llmgate.plugin.kit.webhooks import Webhook, WebhookSettings, signing_key, verify
 
 NOON = 1_770_292_800.0
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
-
-
-async def received(scope: Scope, receive: Receive) -> tuple[dict[bytes, bytes], bytes]:
-    return dict(scope["headers"]), await read_body(receive, 1 << 20)
-
-
-@dataclass
-class Receiver:
-    """A webhook's other end: answers with each of `statuses`, then 204."""
-
-    statuses: list[int] = field(default_factory=list)
-    got: list[tuple[dict[bytes, bytes], bytes]] = field(default_factory=list)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.got.append(await received(scope, receive))
-        status = self.statuses.pop(0) if self.statuses else 204
-        await send({"type": "http.response.start", "status": status, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    @property
-    def kinds(self) -> list[str]:
-        return [msgspec.json.decode(body)["type"] for _, body in self.got]
 
 
 async def test_a_webhook_is_signed_as_standard_webhooks_wants_it() -> None:

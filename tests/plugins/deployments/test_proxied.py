@@ -11,6 +11,16 @@ from plugins.conftest import Running
 from .conftest import CHAT, HELLO, Ollama, add
 
 
+async def begun(peer: Peer) -> None:
+    """Tell which model is here as often as it is asked, then answer the first prompt with a stream that says "one"."""
+    while b"/models" in (await peer.request())[0].partition(b"\r\n")[0]:
+        await peer.answer(b'{"data":[{"id":"llama2"}]}')
+    await peer.send(
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    await peer.chunk(b'data: {"choices":[{"delta":{"content":"one"}}]}\n\n')
+
+
 async def test_an_answer_that_breaks_off_is_500(http: httpx.AsyncClient, admin: dict[str, str]) -> None:
     """Nothing had been sent yet; the ledger knows that it was aborted."""
 
@@ -41,18 +51,10 @@ async def test_a_chunk_goes_out_when_it_comes(http: httpx.AsyncClient, admin: di
     go = asyncio.Event()
 
     async def slowly(peer: Peer) -> None:
-        while True:
-            head, _ = await peer.request()
-            if b"/models" in head.partition(b"\r\n")[0]:
-                await peer.answer(b'{"data":[{"id":"llama2"}]}')
-                continue
-            await peer.send(
-                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-            )
-            await peer.chunk(b'data: {"choices":[{"delta":{"content":"one"}}]}\n\n')
-            await go.wait()
-            await peer.chunk(b'data: {"choices":[{"delta":{"content":"two"}}]}\n\ndata: [DONE]\n\n')
-            await peer.chunk(b"")
+        await begun(peer)
+        await go.wait()
+        await peer.chunk(b'data: {"choices":[{"delta":{"content":"two"}}]}\n\ndata: [DONE]\n\n')
+        await peer.chunk(b"")
 
     async with ScriptedUpstream(slowly) as server:
         await add(http, admin, server.url)
@@ -90,18 +92,9 @@ async def test_who_leaves_a_stream_ends_it_upstream(running: Running, admin: dic
     gone = asyncio.Event()
 
     async def endless(peer: Peer) -> None:
-        while True:
-            head, _ = await peer.request()
-            if b"/models" in head.partition(b"\r\n")[0]:
-                await peer.answer(b'{"data":[{"id":"llama2"}]}')
-                continue
-            await peer.send(
-                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-            )
-            await peer.chunk(b'data: {"choices":[{"delta":{"content":"one"}}]}\n\n')
-            await peer.gone()
-            gone.set()
-            return
+        await begun(peer)
+        await peer.gone()
+        gone.set()
 
     async with ScriptedUpstream(endless) as server:
         await add(running.http, admin, server.url)

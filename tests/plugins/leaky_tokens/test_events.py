@@ -1,6 +1,5 @@
 """Events: written with what they tell of, delivered at least once, in order within a stream."""
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,10 +7,9 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 from servers import serve, until
-from starlette.types import Receive, Scope, Send
 from stores import Clock
+from webhook_receiver import Receiver
 
-from llmgate.exchange import read_body
 from llmgate.identity import Identity
 from llmgate.plugin.kit.outbox import DeliveryFailed, Event, Outbox, add_event
 from llmgate.store import Store
@@ -22,8 +20,6 @@ from plugins.leaky_tokens.bank import Shop
 from plugins.leaky_tokens.conftest import OpenLeakyGate
 from plugins.leaky_tokens.gate import NOON, PLUGIN
 from plugins.leaky_tokens.test_analytics import note
-
-REDIS = os.environ.get("LLMGATE_TEST_REDIS", "redis://127.0.0.1:6379/0")
 
 
 @dataclass
@@ -181,28 +177,6 @@ async def test_a_consumption_is_told_by_the_transaction_that_records_it(
         "tokens": 50,
         "allowed": True,
     }
-
-
-async def received(scope: Scope, receive: Receive) -> tuple[dict[bytes, bytes], bytes]:
-    return dict(scope["headers"]), await read_body(receive, 1 << 20)
-
-
-@dataclass
-class Receiver:
-    """A webhook's other end: answers with each of `statuses`, then 204."""
-
-    statuses: list[int] = field(default_factory=list)
-    got: list[tuple[dict[bytes, bytes], bytes]] = field(default_factory=list)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.got.append(await received(scope, receive))
-        status = self.statuses.pop(0) if self.statuses else 204
-        await send({"type": "http.response.start", "status": status, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    @property
-    def kinds(self) -> list[str]:
-        return [msgspec.json.decode(body)["type"] for _, body in self.got]
 
 
 # --- the whole gate
