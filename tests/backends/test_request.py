@@ -111,6 +111,7 @@ def test_a_list_of_prompts_multiplies_the_choices(prompt: object, prompts: int) 
     body = json.dumps({"prompt": prompt, "n": 2, "best_of": 3}, indent=1).encode()
     model_request = parse_request(Endpoint.COMPLETIONS, body)
     assert (model_request.prompts, model_request.choices) == (prompts, 3 * prompts)
+    assert model_request.copies == 2  # vLLM knows no `best_of` any more; where it is known, `n` are given
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from llmgate.backends.endpoint import Endpoint
+from llmgate.backends.request import parse_request
 from llmgate.errors import BadRequest, ClientGone, QuotaExhausted, StoreError, UpstreamFailed
 from llmgate.exchange import Exchange, Principal
 from llmgate.ledger import Charge, Demand, Filter, Ledger, Price, Prices, Quotas, Reports, UsageRecord
@@ -79,6 +81,23 @@ async def test_what_was_used_is_recorded_and_charged_when_settle_returns(
         duration=0.5,
         first_byte=0.25,
     )
+
+
+async def test_how_many_answers_were_asked_for_of_each_prompt_is_recorded(
+    ledger: Ledger, store: Store
+) -> None:
+    """Some backends count a prompt once for each: what they have counted follows from the record."""
+    request = exchange()
+    request.model_request = parse_request(Endpoint.COMPLETIONS, b'{"prompt":["a","b"],"n":3}')
+    async with charge(ledger, request) as one:
+        await one.settle(USED)
+    async with charge(ledger, exchange("r-2")) as one:
+        await one.settle(USED)
+    assert {record.request_id: record.choices for record in await Reports(store).records(Filter())} == {
+        "r-1": 3,
+        "r-2": 1,
+    }
+    assert await Reports(store).repeated_tokens(Filter()) == 7 * 2
 
 
 async def test_without_a_reading_what_the_exchange_has_read_counts(ledger: Ledger, store: Store) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from stores import Clock, clock, migrated_file, sqlite_url, store
+from stores import Clock, clock, migrated_file, migrated_postgres, sqlite_url, store, store_url
 
 from llmgate.backends.dialect import DIALECTS
 from llmgate.config import Config, Upstream, load
@@ -15,14 +15,9 @@ from llmgate.observability.reconcile import Tokens, comparable, compare, next_wi
 from llmgate.store import Store
 from llmgate.store.schema import usage
 
-__all__ = ["clock", "migrated_file", "sqlite_url", "store"]
+__all__ = ["clock", "migrated_file", "migrated_postgres", "sqlite_url", "store", "store_url"]
 
 CAPTURES = Path(__file__).parent.parent / "data" / "captures"
-
-
-@pytest.fixture
-def store_url(sqlite_url: str) -> str:
-    return sqlite_url
 
 
 def settings(dialect: str = "llama_server", *urls: str) -> Upstream:
@@ -44,7 +39,9 @@ def backend(counters: Iterator[dict[str, tuple[int, int, int]]]) -> httpx.AsyncC
     return httpx.AsyncClient(transport=httpx.MockTransport(answer))
 
 
-async def settle(store: Store, at: float, input_tokens: int, output_tokens: int) -> None:
+async def settle(
+    store: Store, at: float, input_tokens: int, output_tokens: int, *, choices: int = 1
+) -> None:
     names = {"surface": "", "route": "/v1", "upstream": "up", "model": "m", "endpoint": "chat"}
     counts = {"cached_tokens": 0, "reasoning_tokens": 0, "cost": 0, "status": 200, "duration": 0.1}
     record = UsageRecord(
@@ -58,6 +55,7 @@ async def settle(store: Store, at: float, input_tokens: int, output_tokens: int)
         certainty="exact",
         outcome="finished",
         first_byte=None,
+        choices=choices,
         **names,
         **counts,
     )
@@ -185,26 +183,37 @@ async def test_against_a_real_backend_nothing_drifts(llama: str, sqlite_url: str
     assert comparison.drift == Tokens(0, 0)
 
 
-async def test_a_prompt_that_vllm_counts_once_for_each_choice_is_no_drift(store: Store, clock: Clock) -> None:
-    """Three choices of one prompt of 10 tokens: 30 there, 10 here, and 20 known to be the same ones again."""
+async def test_a_prompt_that_vllm_counts_once_for_each_choice_is_no_drift(
+    store: Store, clock: Clock
+) -> None:
+    """Three choices of one prompt of 10 tokens: 30 there, 10 here. The record says so, whoever has written it."""
     metrics = iter(["vllm:prompt_tokens_total 0\nvllm:generation_tokens_total 0\n",
-                    "vllm:prompt_tokens_total 30\nvllm:generation_tokens_total 9\n"])  # fmt: skip
+                    "vllm:prompt_tokens_total 37\nvllm:generation_tokens_total 12\n"])  # fmt: skip
     http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, text=next(metrics))))
-    repeated = iter([100.0, 120.0])
 
     async def sleep(seconds: float) -> None:
-        await settle(store, clock.now + 1, 10, 9)
+        await settle(store, clock.now + 1, 10, 9, choices=3)
+        await settle(store, clock.now + 2, 7, 3)
         clock.pass_by(seconds)
 
     comparison = await compare(
-        "up",
-        settings("vllm"),
-        Reports(store),
-        http,
-        window=10,
-        repeated=lambda _: next(repeated),
-        clock=clock,
-        sleep=sleep,
+        "up", settings("vllm"), Reports(store), http, window=10, clock=clock, sleep=sleep
+    )
+    assert comparison.backend == Tokens(37, 12)
+    assert comparison.drift == Tokens(0, 0)
+
+
+async def test_a_prompt_that_a_backend_counts_once_for_all_choices_is_no_drift_either(
+    store: Store, clock: Clock
+) -> None:
+    http = backend(iter([{"one": (0, 0, 0)}, {"one": (10, 0, 9)}]))
+
+    async def sleep(seconds: float) -> None:
+        await settle(store, clock.now + 1, 10, 9, choices=3)
+        clock.pass_by(seconds)
+
+    comparison = await compare(
+        "up", settings("llama_server"), Reports(store), http, window=10, clock=clock, sleep=sleep
     )
     assert comparison.drift == Tokens(0, 0)
 

@@ -66,8 +66,8 @@ _TYPES = MappingProxyType(
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request to a model.
 
-    `choices` counts the answers asked for (copies times prompts), `prompts` the prompts of a completions
-    list, `prompt_tokens` the tokens of each where they are given as ids. `limits` are the bounds of the output
+    `choices` counts the answers that may be made (copies times prompts), `copies` those that are given of each
+    prompt (`n`), `prompts` the prompts of a completions list, `prompt_tokens` the tokens of each where they are given as ids. `limits` are the bounds of the output
     that the body has, in tokens for each choice; `backends.output_limit` says what a dialect makes of them.
 
     `prompt_bound` is at least the number of prompt tokens: the bytes of the body. Every token stands for
@@ -94,6 +94,7 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     wants_timings: bool = False
     form: Form | None = None
     prompt_tokens: tuple[int, ...] = ()
+    copies: int = 1
 
     @property
     def max_output(self) -> int | None:
@@ -148,13 +149,14 @@ def parse_request(
         read_prompts(fields.get("prompt")) if endpoint is Endpoint.COMPLETIONS else (1, ())
     )
     opaque = opaque_input(fields)
+    copies = {} if _COPIES.isdisjoint(fields) else _numbers(fields, _COPIES, 0)
     return ModelRequest(
         endpoint=endpoint,
         model=_get(fields, "model", str),
         stream=bool(_get(fields, "stream", bool)),
         wants_usage=wants_usage,
         wants_continuous=wants_continuous,
-        choices=prompts if _COPIES.isdisjoint(fields) else _copies(fields) * prompts,
+        choices=max([1, *copies.values()]) * prompts,
         prompts=prompts,
         limits=_numbers(fields, LIMITS, UNLIMITED),
         prompt_bound=len(body) - opaque.bytes,
@@ -162,6 +164,7 @@ def parse_request(
         fields=fields,
         wants_timings=bytes(fields.get("timings_per_token", b"")) == b"true",
         prompt_tokens=prompt_tokens,
+        copies=max(1, copies.get("n", 1), copies.get("n_cmpl", 1)),
     )
 
 
@@ -221,10 +224,6 @@ def _get(fields: dict[str, Raw], name: str, kind: type[_T], place: str = "body")
     except msgspec.MsgspecError as error:
         raise BadRequest(f"{place}.{name}: expected {expected}", param=name) from error
     return value  # type: ignore[no-any-return]
-
-
-def _copies(fields: dict[str, Raw]) -> int:
-    return max([1, *_numbers(fields, _COPIES, 0).values()])
 
 
 def _numbers(fields: dict[str, Raw], names: Iterable[str], least: int) -> dict[str, int]:

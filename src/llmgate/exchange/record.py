@@ -121,6 +121,11 @@ class Exchange:
     _asked: int = 0
     """How many of them, from the last on, are being asked now: one that was put in place asks the one before it."""
 
+    @property
+    def copies(self) -> int:
+        """Answers asked for of each prompt."""
+        return 1 if self.model_request is None else self.model_request.copies
+
     async def read(
         self,
         scope: Scope,

@@ -73,6 +73,10 @@ class Billed(Protocol):
     hold: Hold | None
 
     @property
+    def copies(self) -> int:
+        """Answers asked for of each prompt."""
+
+    @property
     def principal(self) -> Payer | None:
         """Who makes it."""
 
@@ -252,6 +256,7 @@ class Charge:
             duration=self._ledger.timer() - request.started,
             first_byte=None,
             booked=self._booked,
+            choices=request.copies,
         )
 
     def _bounded(self, reading: Reading) -> Usage:
@@ -285,4 +290,5 @@ class Charge:
             duration=now - started,
             first_byte=None if first_byte is None else first_byte - started,
             engine_seconds=engine,
+            choices=request.copies,
         )

@@ -217,6 +217,8 @@ class UsageRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """As the engine says, else from its asking to the end of its answer; None where no engine was asked."""
     end_user: str = ""
     """Whom a key that acts for others has named."""
+    choices: int = 1
+    """Answers asked for of each prompt (`n`)."""
 
 
 class Pledge(msgspec.Struct, frozen=True, array_like=True, gc=False):

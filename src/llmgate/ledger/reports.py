@@ -88,6 +88,13 @@ class Reports:
             row = (await db.execute(sa.select(*_SUMS).where(*_where(which)))).one()
         return Totals.of(row)
 
+    async def repeated_tokens(self, which: Filter) -> int:
+        """Tokens of prompts, once for every further answer that was asked for of them (`n` > 1)."""
+        again = sa.func.sum(usage.c.input_tokens * (usage.c.choices - 1))
+        await self._store.flush()
+        async with self._store.connect() as db:
+            return int(await db.scalar(sa.select(again).where(usage.c.choices > 1, *_where(which))) or 0)
+
     async def grouped(self, by: Group, which: Filter, *, limit: int = 1000) -> list[tuple[Any, Totals]]:
         """The sums for each value of `by`, most tokens first; for days, the latest first.
 

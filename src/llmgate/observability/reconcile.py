@@ -77,34 +77,32 @@ async def compare(
     *,
     window: float,
     headers: Mapping[bytes, bytes] = MappingProxyType({}),
-    repeated: Callable[[str], float] = lambda _: 0.0,
     clock: Callable[[], float] = time.time,
     sleep: Sleep = asyncio.sleep,
 ) -> Comparison:
     """Count for `window` seconds on both sides. Raises `UpstreamFailed` where a replica cannot be asked.
 
-    `http` leads to the upstream's replicas, and `headers` are the gate's own there, its key among them.
-    `repeated` says how many tokens of prompts an upstream was sent once and had to answer several times so far:
-    some backends count those again (`Dialect.counts_prompts_per_choice`).
+    `http` leads to the upstream's replicas, and `headers` are the gate's own there, its key among them. Where a
+    backend counts a prompt once for each of its choices (`Dialect.counts_prompts_per_choice`), the ledger's number is
+    what such a backend would have counted.
     """
-    again = repeated if DIALECTS[settings.dialect].counts_prompts_per_choice else lambda _: 0.0
-    before, since, before_again = await _counted(name, settings, http, headers), clock(), again(name)
+    before, since = await _counted(name, settings, http, headers), clock()
     await sleep(window)
-    after, until, after_again = await _counted(name, settings, http, headers), clock(), again(name)
+    after, until = await _counted(name, settings, http, headers), clock()
     if any(
         new < old for was, now in zip(before, after, strict=True) for old, new in zip(was, now, strict=True)
     ):
         raise UpstreamFailed(f'upstream "{name}": its counters fell: a replica was restarted. Compare again.')
     await sleep(SETTLE_FOR)
-    totals = await reports.totals(Filter(upstream=name, since=since, until=until))
+    which = Filter(upstream=name, since=since, until=until)
+    totals = await reports.totals(which)
+    repeats = DIALECTS[settings.dialect].counts_prompts_per_choice
+    again = await reports.repeated_tokens(which) if repeats else 0
     grown = [
         Tokens(now.input - was.input, now.output - was.output) for was, now in zip(before, after, strict=True)
     ]
-    backend = Tokens(
-        sum(each.input for each in grown) - int(after_again - before_again),
-        sum(each.output for each in grown),
-    )
-    return Comparison(name, backend, Tokens(totals.input_tokens, totals.output_tokens))
+    backend = Tokens(sum(each.input for each in grown), sum(each.output for each in grown))
+    return Comparison(name, backend, Tokens(totals.input_tokens + again, totals.output_tokens))
 
 
 @asynccontextmanager
@@ -134,7 +132,6 @@ async def comparing(
                     served[name].http or http,
                     window=counted,
                     headers=served[name].own_headers(),
-                    repeated=instruments.repeated,
                 )
             except (UpstreamFailed, StoreError) as error:
                 log.warning("reconcile: %s", error)

@@ -226,6 +226,7 @@ usage = Table(
     required("asked_model", Text, ""),  # as the caller named it; model is the one that answered
     Column("engine_seconds", Double),  # as the engine says, else from its asking to the end of its answer
     required("end_user", Text, ""),  # whom a key that acts for others has named
+    required("choices", Integer, "1"),  # answers asked for of each prompt
     Index(None, "at"),
     Index(None, "user_id", "at"),
     # Of surfaces' records alone; the first has all that surfaces' own reports read.

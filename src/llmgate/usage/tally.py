@@ -197,7 +197,7 @@ class Tally:
         reports = {index: report for index, raw in self._reports.items() if (report := report_of(raw))}
         if not reports:
             return None
-        copies = max(1, self._request.choices // self._request.prompts)
+        copies = self._request.copies
         by_prompt = {index // copies: report for index, report in reports.items()}
         inputs = [report.input for report in by_prompt.values()]
         outputs = [report.output for report in reports.values()]

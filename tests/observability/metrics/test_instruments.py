@@ -85,18 +85,6 @@ def test_a_replica_that_refuses_the_key_is_shown() -> None:
     assert instruments.registry.get_sample_value("llmgate_upstream_up", labels) == 1
 
 
-def test_prompts_that_were_answered_several_times_are_counted_for_the_comparison_with_backends() -> None:
-    instruments = Instruments()
-    instruments.watch(ledger(), [], set())
-    for body in (b'{"prompt":"a","n":3}', b'{"prompt":"a"}', b'{"prompt":["a","b"],"n":2}'):
-        exchange = Exchange("id", started=0.0, route="v1", upstream="vllm", status=200)
-        exchange.model_request = parse_request(Endpoint.COMPLETIONS, body)
-        exchange.reading = Reading(Usage(10, 5), Certainty.EXACT)
-        instruments.observe(exchange, ended=1.0)
-    assert instruments.repeated("vllm") == 10 * 2 + 0 + 10 * 1
-    assert instruments.repeated("other") == 0
-
-
 def test_a_queue_is_shown_by_class_and_an_empty_one_as_such() -> None:
     instruments, vllm = Instruments(), upstream()
     vllm.admission = SimpleNamespace(lengths=lambda: {5: 2})

@@ -61,12 +61,6 @@ TOKENS = Family(
     "Tokens, by direction and by how the count was come by.",
     ("route", "upstream", "model", "direction", "certainty"),
 )
-REPEATED = Family(
-    "counter",
-    "llmgate_repeated_prompt_tokens",
-    "Tokens of prompts for every further choice of one request (n > 1), which some backends count again.",
-    ("upstream",),
-)
 REFUSED = Family(
     "counter", "llmgate_refused", "Requests that the gate answered itself, by reason.", ("route", "reason")
 )
@@ -143,7 +137,7 @@ LOG_DROPPED = Family(
 )
 
 _ALL = (
-    *(REQUESTS, DURATION, FIRST_BYTE, GAPS, TOKENS, REPEATED, REFUSED, IN_FLIGHT),
+    *(REQUESTS, DURATION, FIRST_BYTE, GAPS, TOKENS, REFUSED, IN_FLIGHT),
     *(LAG, BACKLOG, LEDGER_UP, ACCOUNTS, HELD, DRIFT, LIMITS_UP),
     *(UPSTREAM_UP, KEY_REFUSED, BREAKER, RUNNING),
     *(QUEUED, QUEUE_WAIT, QUEUE_LEFT),

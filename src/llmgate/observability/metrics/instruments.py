@@ -91,7 +91,6 @@ class Instruments:
                 for direction in ("input", "output")
             ]
         )
-        self._repeated = cache(lambda upstream: self.number(f.REPEATED, upstream))
         self._refuse = cache(lambda *labels: self.number(f.REFUSED, *labels))
         self._waits = cache(lambda *labels: self.distribution(f.QUEUE_WAIT, *labels))
         self._turned_away = cache(lambda *labels: self.number(f.QUEUE_LEFT, *labels))
@@ -117,10 +116,6 @@ class Instruments:
             input_tokens, output_tokens = self._used(route, upstream, model, reading.certainty)
             input_tokens.inc(reading.usage.input_tokens)
             output_tokens.inc(reading.usage.output_tokens)
-            request = exchange.model_request
-            if request is not None and request.choices > request.prompts > 0:
-                copies = request.choices // request.prompts
-                self._repeated(upstream).inc(reading.usage.input_tokens * (copies - 1))
 
     def waited(self, upstream: str, priority: int, seconds: float) -> None:
         """See `proxy.admission.Observer`."""
@@ -157,10 +152,6 @@ class Instruments:
     def watch_connections(self, count: Callable[[], int]) -> None:
         """From now on show how many connections `count` says are open."""
         self._connections = count
-
-    def repeated(self, upstream: str) -> float:
-        """Tokens of prompts that were sent once and answered several times, of all workers of this host."""
-        return self.registry.get_sample_value(f"{f.REPEATED.name}_total", {"upstream": upstream}) or 0.0
 
     def drift(self, upstream: str, direction: str, tokens: float) -> None:
         """Show by how much the ledger and an upstream's own counters are apart."""
