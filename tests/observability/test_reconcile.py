@@ -39,9 +39,7 @@ def backend(counters: Iterator[dict[str, tuple[int, int, int]]]) -> httpx.AsyncC
     return httpx.AsyncClient(transport=httpx.MockTransport(answer))
 
 
-async def settle(
-    store: Store, at: float, input_tokens: int, output_tokens: int, *, choices: int = 1
-) -> None:
+async def settle(store: Store, at: float, input_tokens: int, output_tokens: int, *, choices: int = 1) -> None:
     names = {"surface": "", "route": "/v1", "upstream": "up", "model": "m", "endpoint": "chat"}
     counts = {"cached_tokens": 0, "reasoning_tokens": 0, "cost": 0, "status": 200, "duration": 0.1}
     record = UsageRecord(
@@ -183,9 +181,7 @@ async def test_against_a_real_backend_nothing_drifts(llama: str, sqlite_url: str
     assert comparison.drift == Tokens(0, 0)
 
 
-async def test_a_prompt_that_vllm_counts_once_for_each_choice_is_no_drift(
-    store: Store, clock: Clock
-) -> None:
+async def test_a_prompt_that_vllm_counts_once_for_each_choice_is_no_drift(store: Store, clock: Clock) -> None:
     """Three choices of one prompt of 10 tokens: 30 there, 10 here. The record says so, whoever has written it."""
     metrics = iter(["vllm:prompt_tokens_total 0\nvllm:generation_tokens_total 0\n",
                     "vllm:prompt_tokens_total 37\nvllm:generation_tokens_total 12\n"])  # fmt: skip

@@ -67,8 +67,9 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request to a model.
 
     `choices` counts the answers that may be made (copies times prompts), `copies` those that are given of each
-    prompt (`n`), `prompts` the prompts of a completions list, `prompt_tokens` the tokens of each where they are given as ids. `limits` are the bounds of the output
-    that the body has, in tokens for each choice; `backends.output_limit` says what a dialect makes of them.
+    prompt (`n`), `prompts` the prompts of a completions list, `prompt_tokens` the tokens of each where they are
+    given as ids. `limits` are the bounds of the output that the body has, in tokens for each choice;
+    `backends.output_limit` says what a dialect makes of them.
 
     `prompt_bound` is at least the number of prompt tokens: the bytes of the body. Every token stands for
     one byte or more of text, a token given as a number takes two bytes with its comma, and the JSON around

@@ -5,15 +5,12 @@ from typing import Any
 
 import pytest
 
-from llmgate.backends.endpoint import Endpoint
-from llmgate.backends.request import parse_request
 from llmgate.exchange import Exchange
 from llmgate.observability.metrics import Instruments
 from llmgate.proxy.circuit_breaker import BreakerSettings
 from llmgate.proxy.engines.base import Origin
 from llmgate.proxy.replica import Replica, ReplicaState
 from llmgate.proxy.upstreams import Upstream
-from llmgate.usage.model import Certainty, Reading, Usage
 
 
 def upstream(*models: str, replicas: tuple[Replica, ...] = ()) -> Any:
