@@ -41,7 +41,6 @@ def read(
     [
         ({"prompt_tokens": 0, "completion_tokens": 0}, Usage(0, 0)),
         ({"prompt_tokens": 3, "total_tokens": 3}, Usage(3, 0)),
-        ({"total_tokens": 7}, Usage(7, 0)),
         ({"completion_tokens": 2, "total_tokens": 7}, Usage(5, 2)),
         (
             {"input_tokens": 3, "output_tokens": 2, "input_tokens_details": {"cached_tokens": 1}},
@@ -158,3 +157,33 @@ def test_prompts_of_token_ids_are_known() -> None:
         "completion_tokens": 3,
     }  # with a token of its own: not as many as ids
     assert body_reading(LLAMA, request, members_of(json.dumps(body).encode()) or {}).certainty == "estimated"
+
+
+@pytest.mark.parametrize("kind", [b"application/vnd.api+json", b"application/octet-stream", b"multipart/x"])
+def test_json_is_read_under_any_type(kind: bytes) -> None:
+    assert read(b' {"usage": {"prompt_tokens": 3, "completion_tokens": 4}}', kind=kind) == Reading(
+        Usage(3, 4), Certainty.EXACT
+    )
+
+
+def test_a_number_that_is_json_to_some_alone_hides_no_usage() -> None:
+    """Python writes NaN, which logprobs may be."""
+    body = b'{"choices": [{"logprobs": NaN, "text": "a"}], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}'
+    assert read(body) == Reading(Usage(3, 4), Certainty.EXACT)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"tools": [{"usage": {"prompt_tokens": 1, "completion_tokens": 1}}]}, {}),
+        ({}, {"tools": [{"usage": {"prompt_tokens": 1, "completion_tokens": 1}}]}),
+        ({}, {"metadata": {"usage": "none"}}),
+    ],
+)
+def test_of_a_long_answer_its_own_usage_counts(before: dict[str, object], after: dict[str, object]) -> None:
+    """Not what a member has within, which may be the caller's word: responses repeat their tools and metadata."""
+    usage = {"prompt_tokens": 3, "completion_tokens": 20_000}
+    body = json.dumps({"text": "x" * 2_000_000, **before, "usage": usage, **after}).encode()
+    assert read(body) == Reading(Usage(3, 20_000), Certainty.EXACT)
+    body = json.dumps({**after, "usage": usage, **before, "text": "x" * 2_000_000}).encode()
+    assert read(body) == Reading(Usage(3, 20_000), Certainty.EXACT)

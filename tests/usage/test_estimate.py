@@ -6,7 +6,7 @@ import pytest
 
 from llmgate.backends.endpoint import Endpoint
 from llmgate.backends.request import parse_request
-from llmgate.usage.estimate import OPAQUE_TOKENS, estimate, weigh
+from llmgate.usage.estimate import OPAQUE_TOKENS, believed, estimate, weigh
 from llmgate.usage.model import Usage
 from llmgate.usage.report import Report
 
@@ -57,3 +57,33 @@ def test_a_report_is_completed_by_the_estimate(
 ) -> None:
     """Zero is not missing; what is missing is no zero, save where nothing is generated."""
     assert weigh(report, Usage(5, 7), silent=silent) == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "text", "left"),
+    [
+        (Report(0, 0), 40, Report(None, None)),  # a placeholder in place of the count
+        (Report(9, 0), 40, Report(9, None)),
+        (Report(9, 1), 4_000, Report(9, None)),  # each chunk's own count, the last one of them
+        (Report(9, 1), 200, Report(9, 1)),  # a line of dashes is one token
+        (Report(0, 5), 40, Report(None, 5)),  # a template alone has more
+        (Report(0, 0), 0, Report(0, 0)),
+        (Report(50, 0, undivided=True), 40, Report(9, 41, undivided=True, guessed=True)),
+    ],
+)
+def test_a_report_that_the_text_proves_wrong_is_not_believed(told: Report, text: int, left: Report) -> None:
+    request = parse_request(Endpoint.CHAT, b'{"messages":[{"role":"user"}]}     ')
+    assert request.prompt_bound == 35
+    assert believed(told, request, text, finished=True) == left
+
+
+def test_zeros_are_a_placeholder_until_the_answer_has_finished() -> None:
+    request = ask_for(Endpoint.RESPONSES)
+    assert believed(Report(0, 0), request, 0, finished=False) == Report(None, 0)
+
+
+def test_an_echo_is_no_generated_text() -> None:
+    """Nor have embeddings any."""
+    echoing = ask_for(Endpoint.COMPLETIONS, prompt="a b c", echo=True)
+    assert believed(Report(3, 0), echoing, 5, finished=True) == Report(3, 0)
+    assert believed(Report(3, 0), ask_for(Endpoint.EMBEDDINGS), 5, finished=True) == Report(3, 0)

@@ -123,3 +123,35 @@ def test_what_says_that_the_backend_gave_up() -> None:
     assert is_error({"type": b'"response.failed"'})
     assert not is_error({"error": b"null"})
     assert not is_error({"type": b'"message_stop"'})
+
+
+_PLACES = (
+    "cached_tokens",
+    "reasoning_tokens",
+    "cache_read_input_tokens",
+    "prompt_cache_hit_tokens",
+    "tokens",
+)
+
+
+@given(
+    st.integers(0, 9),
+    st.integers(0, 9),
+    st.dictionaries(st.sampled_from(_PLACES), st.integers(-2, 9) | JSON),
+    st.dictionaries(
+        st.sampled_from(["prompt_tokens_details", "completion_tokens_details"]),
+        JSON | st.dictionaries(st.sampled_from(_PLACES), st.integers(-2, 9) | st.none()),
+    ),
+)
+def test_the_short_way_to_the_usual_shape_reads_what_the_long_one_does(
+    taken: int, made: int, beside: dict[str, object], details: dict[str, object]
+) -> None:
+    """SGLang and Perplexity have `reasoning_tokens` beside the counts, LiteLLM what came from the cache."""
+    usage = {
+        "prompt_tokens": taken,
+        "completion_tokens": made,
+        "total_tokens": taken + made,
+        **beside,
+        **details,
+    }
+    assert said(usage) == report_of(members_of(json.dumps(usage).encode()))

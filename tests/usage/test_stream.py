@@ -1,5 +1,7 @@
 """Streams that are only looked at."""
 
+import json
+
 import pytest
 
 from llmgate.backends.dialect import Dialect
@@ -32,6 +34,44 @@ def test_the_rest_of_a_finished_stream_is_its_last_event() -> None:
     assert ended.end() == b""
     assert ended.finished
     assert ended.reading(True) == Reading(Usage(11, 7), Certainty.EXACT)
+
+
+ANSWER = {"choices": [{"index": 0, "message": {"content": "word " * 20}}], "usage": {"prompt_tokens": 7}}
+CHUNKS = [{"choices": [{"index": 0, "delta": {"content": "word "}}]}] * 20
+COUNT = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 20}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps(ANSWER | {"usage": COUNT["usage"]}).encode(),
+        json.dumps(ANSWER | {"usage": COUNT["usage"]}, indent=2).encode(),
+        b"".join(json.dumps(each).encode() + b"\n" for each in (*CHUNKS, COUNT)),
+    ],
+)
+def test_what_is_called_a_stream_of_events_and_is_none(body: bytes) -> None:
+    """An answer or lines of JSON under the events' type: no field `data`, and counted all the same."""
+    for size in (1, 7, len(body)):
+        reader = meter(OPENAI, max_tokens=20)
+        out = b"".join(reader.feed(body[at : at + size]) for at in range(0, len(body), size)) + reader.end()
+        assert out == body
+        assert reader.reading(True) == Reading(Usage(7, 20), Certainty.EXACT)
+
+
+def test_a_placeholder_before_the_text_is_no_count() -> None:
+    """Zeros in the first event of a response: who leaves before the last one pays for what has passed."""
+    zeros = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    left = meter(OPENAI, Endpoint.RESPONSES, input="hello")
+    left.feed(event({"type": "response.created", "response": {"usage": zeros}}))
+    for _ in range(20):
+        left.feed(event({"type": "response.output_text.delta", "delta": "word "}))
+    assert left.awaits_usage
+    for finished in (False, True):
+        reading = left.reading(finished)
+        assert reading is not None
+        assert reading.certainty is Certainty.ESTIMATED
+        assert reading.usage.output_tokens >= 20
+        assert reading.usage.input_tokens > 0
 
 
 @pytest.mark.parametrize(

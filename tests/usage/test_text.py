@@ -35,6 +35,18 @@ def members(**fields: object) -> dict[str, Raw]:
         ({"index": None, "finish_reason": 7, "text": "1234"}, 4),
         ({"delta": {"reasoning_details": [{"type": "reasoning.text", "text": "12"}]}, "index": "0"}, 2),
         ({"delta": {}}, 0),
+        (
+            {
+                "delta": {"role": "assistant", "content": "", "annotations": []},
+                "content_filter_results": {"a": 1},
+            },
+            0,
+        ),
+        ({"delta": {"thought": "hm"}}, 4),  # who knows how its vendor calls it: a token
+        ({"delta": {"images": [{"image_url": {"url": "data:image/png;base64," + "A" * 5_098}}]}}, 20),
+        ({"delta": {"audio": {"id": "a", "data": "A" * 5_120, "transcript": "1234"}}}, 24),
+        ({"delta": {"reasoning_details": [{"type": "reasoning.encrypted", "data": "A" * 80}]}}, 4),
+        ({"delta": {"tool_calls": [{"index": 0, "custom": {"name": "f", "input": "{}"}}]}}, 3),
     ],
 )
 def test_a_choice_of_any_shape(choice: object, size: int) -> None:

@@ -92,7 +92,7 @@ def said(usage: object) -> Report | None:
         ("Moonshot", {"prompt_tokens": 19, "completion_tokens": 13, "cached_tokens": 12}, Report(19, 13, 12)),
         ("llama.cpp's timings", {"prompt_n": 1, "cache_n": 31, "predicted_n": 8}, Report(32, 8, 31)),
         ("Ollama's own API", {"prompt_eval_count": 26, "eval_count": 298}, Report(26, 298)),
-        ("MiniMax", {"total_tokens": 30}, Report(30, 0)),
+        ("MiniMax", {"total_tokens": 30}, Report(30, 0, undivided=True)),
     ],
 )
 def test_each_vendors_words(vendor: str, usage: object, expected: Report) -> None:

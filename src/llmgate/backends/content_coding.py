@@ -24,6 +24,9 @@ MAX_MEMBERS = 16
 _ZSTD_WINDOW = 8 * 1024 * 1024
 """Bytes: what RFC 8878 3.1.1.1.2 wants every decoder to take; more is refused."""
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+_GZIP = b"\x1f\x8b"
+_WRAPPER = 2
+"""Bytes that tell gzip and zlib from neither."""
 
 
 class UndecodableError(Exception):
@@ -59,14 +62,21 @@ def decode_request(body: bytes, coding: bytes, limit: int) -> bytes:
 class AnswerDecoder:
     """Decodes an answer piece by piece, to be looked at; `is_sound` is False once it cannot be followed."""
 
-    __slots__ = ("_inflate", "is_sound")
+    __slots__ = ("_head", "_inflate", "is_sound")
 
     def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
+        self._inflate: zlib._Decompress | None = None
+        self._head = b""
         self.is_sound = True
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """What `data` decodes to, in pieces of at most `PIECE` bytes."""
+        if self._inflate is None:
+            self._head += data
+            if len(self._head) < _WRAPPER:
+                return
+            data, self._head = self._head, b""
+            self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB if _is_wrapped(data) else -zlib.MAX_WBITS)
         while data and self.is_sound:
             try:
                 piece = self._inflate.decompress(data, PIECE)
@@ -83,6 +93,13 @@ class AnswerDecoder:
 def answer_decoder(coding: bytes) -> AnswerDecoder | None:
     """What follows an answer in `coding`; None for one that is not known here."""
     return AnswerDecoder() if coding.strip().lower() in (b"gzip", b"x-gzip", b"deflate") else None
+
+
+def _is_wrapped(data: bytes) -> bool:
+    """Whether `data` begins as gzip or zlib do; some servers send "deflate" without either (RFC 9110 8.4.1.2)."""
+    return data.startswith(_GZIP) or (
+        data[0] & 15 == zlib.DEFLATED and int.from_bytes(data[:_WRAPPER]) % 31 == 0
+    )
 
 
 def _inflate(body: bytes, most: int) -> bytes:

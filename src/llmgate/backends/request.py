@@ -78,7 +78,8 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     `opaque_parts`, and a template that adds a long text of its own (an operator who serves such a model knows
     its length). The bytes of an encoded image are no bound of its tokens and not among them.
 
-    `fields` are the members of the body, or `form` those of an upload, until it has gone upstream.
+    `echoes` says that the prompt may come back as text. `fields` are the members of the body, or `form` those of
+    an upload, until it has gone upstream.
     """
 
     endpoint: Endpoint
@@ -93,6 +94,7 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     opaque_parts: int
     fields: dict[str, Raw]
     wants_timings: bool = False
+    echoes: bool = False
     form: Form | None = None
     prompt_tokens: tuple[int, ...] = ()
     copies: int = 1
@@ -164,6 +166,7 @@ def parse_request(
         opaque_parts=opaque.parts,
         fields=fields,
         wants_timings=bytes(fields.get("timings_per_token", b"")) == b"true",
+        echoes="echo" in fields,
         prompt_tokens=prompt_tokens,
         copies=max(1, copies.get("n", 1), copies.get("n_cmpl", 1)),
     )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .engine_time import engine_seconds, times_of
-from .estimate import SILENT, estimate, tokens_in, weigh
+from .estimate import LONGEST_TOKENS, SILENT, believed, estimate, tokens_in, weigh
 from .model import Certainty, Reading, Usage
-from .report import is_error, members_of, raw_usage, report_of, string_of
-from .text import body_text_bytes, choices_of, fragment_text_bytes
+from .report import is_error, lenient_members, members_of, raw_usage, report_of, string_of
+from .text import answer_bytes, body_text_bytes, choices_of, fragment_text_bytes
 
 if TYPE_CHECKING:
     from msgspec import Raw
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _WHOLE = 1024 * 1024
 _EDGE = 16 * 1024
 _KEY = b'"usage"'
+_SPACE = b" \t\r\n"
+_OPENED = frozenset({b"{", b"["})
+_MAX_KEYS = 32
+"""Keys of the name that are looked at, each of which takes another look at 16 KiB."""
 
 
 class FixedMeter:
@@ -87,7 +91,9 @@ class BodyMeter:
         """Takes note of `data` and gives it back."""
         self._size += len(data)
         if not self._is_text:
-            return data
+            if self._size > len(data) or data.lstrip(_SPACE)[:1] not in _OPENED:
+                return data
+            self._is_text = True  # JSON under another type (of a vendor's own, of bytes)
         if self._size <= _WHOLE:
             self._pieces.append(data)
         else:
@@ -102,13 +108,16 @@ class BodyMeter:
         """What the answer used; from a body that was cut, what its end or beginning still tells."""
         whole = b"".join(self._pieces)
         members = members_of(whole)
+        if members is None and finished and self._pieces:
+            members = lenient_members(whole)
         if members is not None:
             self.failed = is_error(members)
             self.model = string_of(members.get("model"))
             return body_reading(self._dialect, self._request, members)
         tail, head = self._tail or whole, self._head or whole
-        report = _report_at(tail, tail.rfind(_KEY)) or _report_at(head, head.find(_KEY))
+        report = _report_in_tail(tail) or _report_in_head(head)
         if report is not None:
+            report = believed(report, self._request, fragment_text_bytes(whole), finished=finished)
             guess = estimate(self._request, self._size, finished=finished)
             usage, known = weigh(report, guess, silent=self._request.endpoint in SILENT)
             if not known:
@@ -122,10 +131,10 @@ class BodyMeter:
         return Reading(usage, Certainty.ESTIMATED)
 
     def _keep_ends(self, data: bytes) -> None:
-        if self._pieces:
-            whole = b"".join(self._pieces)
+        if not self._head:
+            data = b"".join([*self._pieces, data])
             self._pieces.clear()
-            self._head, self._tail = whole[:_EDGE], whole[-_EDGE:]
+            self._head = data[:_EDGE]
         self._tail = (self._tail + data[-_EDGE:])[-_EDGE:]
 
 
@@ -142,8 +151,14 @@ def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[st
         if is_error(members):
             return Reading(Usage(0, 0), Certainty.PARTIAL)
         return Reading(estimate(model_request, body_text_bytes(members), finished=True), Certainty.ESTIMATED)
-    is_whole = report.input is not None and report.output is not None
-    guess = Usage(0, 0) if is_whole else estimate(model_request, body_text_bytes(members), finished=False)
+    text = None
+    if not is_error(members):
+        if (report.output or 0) * LONGEST_TOKENS < answer_bytes(members):
+            text = body_text_bytes(members)
+        report = believed(report, model_request, text or 0, finished=True)
+    guess = Usage(0, 0)
+    if report.input is None or report.output is None:
+        guess = estimate(model_request, body_text_bytes(members) if text is None else text, finished=False)
     usage, known = weigh(report, guess, silent=model_request.endpoint in SILENT)
     if not dialect.sums_choices and len(choices := choices_of(members)) > 1:
         output_tokens = usage.output_tokens
@@ -167,13 +182,31 @@ def _all_prompts(model_request: ModelRequest, first: int) -> tuple[int, bool]:
     return first * model_request.prompts, model_request.prompts == 1
 
 
-def _report_at(fragment: bytes, at: int) -> Report | None:
-    """The usage object whose key begins at `at` in a piece of JSON; None if there is none, or not all of it."""
-    if at < 0:
-        return None
-    value = fragment[at + len(_KEY) : at + _EDGE].lstrip(b" \t\r\n:").decode("latin-1")
-    try:
-        found, _ = json.JSONDecoder().raw_decode(value)
-    except (ValueError, RecursionError):
-        return None
-    return report_of(msgspec.json.encode(found))
+def _report_in_tail(tail: bytes) -> Report | None:
+    """What `usage` says at the end of a JSON object, or of a line of JSON: its own, of no object within."""
+    at = tail.rfind(_KEY)
+    for _ in range(_MAX_KEYS):
+        if at < 0:
+            break
+        rest = tail[at:].strip(_SPACE)
+        if (members := members_of(b"{" + rest)) is not None and (report := report_of(raw_usage(members))):
+            return report
+        at = tail.rfind(_KEY, 0, at)
+    return None
+
+
+def _report_in_head(head: bytes) -> Report | None:
+    """The same at its beginning, of an answer of which no more is known."""
+    at = head.find(_KEY)
+    for _ in range(_MAX_KEYS):
+        if at < 0:
+            break
+        if members_of(head[:at] + _KEY + b":null}") is not None:
+            value = head[at + len(_KEY) :].lstrip(_SPACE + b":").decode("latin-1")
+            try:
+                found, _ = json.JSONDecoder().raw_decode(value)
+            except (ValueError, RecursionError):
+                return None
+            return report_of(msgspec.json.encode(found))
+        at = head.find(_KEY, at + 1)
+    return None

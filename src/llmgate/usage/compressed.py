@@ -6,14 +6,44 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from .estimate import estimate
 from .model import Certainty, Reading
 
 if TYPE_CHECKING:
     from ..backends.content_coding import AnswerDecoder
+    from ..backends.request import ModelRequest
     from .model import Meter
 
 _RATIO = 4
 """What is taken for compressed text: four times as long as it comes."""
+
+
+class UnreadMeter:
+    """For an answer in a coding that is not known here: it goes on as it came."""
+
+    __slots__ = ("_request", "_size", "streams")
+    model = None
+    strips = finished = failed = False
+    awaits_usage = True
+
+    def __init__(self, model_request: ModelRequest, *, streams: bool) -> None:
+        self.streams = streams
+        self._request = model_request
+        self._size = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes note of how long `data` is."""
+        self._size += len(data)
+        return data
+
+    def end(self) -> bytes:
+        """Nothing is held."""
+        return b""
+
+    def reading(self, finished: bool) -> Reading:
+        """By its length."""
+        usage = estimate(self._request, self._size * _RATIO, finished=finished, generated_bytes=0)
+        return Reading(usage, Certainty.ESTIMATED)
 
 
 class CompressedMeter:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..backends.content_coding import IDENTITY, answer_decoder
 from ..backends.endpoint import Endpoint
 from .body import BodyMeter, FixedMeter
-from .compressed import CompressedMeter
+from .compressed import CompressedMeter, UnreadMeter
 from .estimate import estimate
 from .model import Certainty, Meter, Reading, Usage
 from .report import members_of
@@ -63,7 +63,7 @@ def meter_for(
     if content_encoding.strip().lower() not in IDENTITY:
         decoder = answer_decoder(content_encoding)
         if decoder is None:
-            return BodyMeter(dialect, model_request, is_text=True, streams=is_stream)
+            return UnreadMeter(model_request, streams=is_stream)
         return CompressedMeter(decoder, _plain_meter(dialect, model_request, kind))
     return _plain_meter(dialect, model_request, kind)
 

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from .model import Usage
 from .vendors import (
@@ -42,12 +42,17 @@ _NOTHING = frozenset({NULL, b"{}"})
 
 
 class Report(Struct, frozen=True):
-    """What a backend has said of the tokens of one answer; None where it has not."""
+    """What a backend has said of the tokens of one answer; None where it has not.
+
+    `undivided`: `input` is that of both, as a total is all that was told. `guessed`: a part of it is our guess.
+    """
 
     input: int | None = None
     output: int | None = None
     cached: int = 0
     reasoning: int = 0
+    undivided: bool = False
+    guessed: bool = False
 
     def usage(self, *, input_tokens: int, output_tokens: int) -> Usage:
         """With what is known otherwise in the place of what was not reported."""
@@ -72,22 +77,27 @@ class _Usual(Struct, gc=False):
     total_tokens: int
     prompt_tokens_details: _UsualDetails | None = None
     completion_tokens_details: _UsualDetails | None = None
-    cached_tokens: int | None = None
-    prompt_cache_hit_tokens: int | None = None
+    cached_tokens: UnsetType = UNSET
+    cache_read_input_tokens: UnsetType = UNSET
+    prompt_cache_hit_tokens: UnsetType = UNSET
+    reasoning_tokens: UnsetType = UNSET
+    tokens: UnsetType = UNSET
+    billed_units: UnsetType = UNSET
+    """Another place of a number: it is read number by number then."""
 
     def report(self) -> Report | None:
         """What it says; None if it has to be read number by number."""
         input_tokens, output_tokens = self.prompt_tokens, self.completion_tokens
         cached = (self.prompt_tokens_details or _NO_DETAILS).cached_tokens
         reasoning = (self.completion_tokens_details or _NO_DETAILS).reasoning_tokens
-        if cached is None:
-            cached = self.cached_tokens if self.cached_tokens is not None else self.prompt_cache_hit_tokens
+        if cached is None or reasoning is None:
+            return None
         in_bounds = 0 <= input_tokens <= _MAX_TOKENS and 0 <= output_tokens <= _MAX_TOKENS
         if not in_bounds or self.total_tokens != input_tokens + output_tokens:
             return None
-        if (cached or 0) < 0 or (reasoning or 0) < 0:
+        if cached < 0 or reasoning < 0:
             return None
-        return Report(input_tokens, output_tokens, cached or 0, reasoning or 0)
+        return Report(input_tokens, output_tokens, cached, reasoning)
 
 
 class _Choice(Struct, gc=False):
@@ -96,7 +106,7 @@ class _Choice(Struct, gc=False):
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _usual = msgspec.json.Decoder(_Usual).decode
-_NO_DETAILS = _UsualDetails()
+_NO_DETAILS = _UsualDetails(0, 0)
 _number = msgspec.json.Decoder(int | float | str | None).decode
 _string = msgspec.json.Decoder(str).decode
 _choices = msgspec.json.Decoder(list[_Choice]).decode
@@ -163,6 +173,7 @@ def report_of(raw: Raw | bytes | dict[str, Raw] | None) -> Report | None:
         if name in members and (report := report_of(members[name])) is not None:
             return report
     input_tokens, output_tokens = _input(members), _first(members, OUTPUT)
+    undivided = input_tokens is None and output_tokens is None
     if (total := _first(members, TOTAL)) is not None:
         input_tokens, output_tokens = _completed(input_tokens, output_tokens, total)
     if input_tokens is None and output_tokens is None:
@@ -172,6 +183,7 @@ def report_of(raw: Raw | bytes | dict[str, Raw] | None) -> Report | None:
         output_tokens,
         _in_details(members, INPUT_DETAILS, CACHED),
         _in_details(members, OUTPUT_DETAILS, REASONING),
+        undivided,
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CHUNKED = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS})
 """Endpoints whose streams are of chunks."""
 _DONE = b"[DONE]"
+_OBJECT = b"{"
 _LAST_TYPES = frozenset(
     {b'"message_stop"', b'"response.completed"', b'"response.failed"', b'"response.incomplete"'}
 )
@@ -83,6 +84,8 @@ class StreamMeter:
                 self.finished = True
             elif data:
                 self._see_odd(data)
+            elif data is None:
+                self._see_bare(event)
         elif (kind := members.get("type")) is not None and bytes(kind) in _LAST_TYPES:
             self.finished = True
         return members
@@ -94,6 +97,14 @@ class StreamMeter:
             self._tally.see_unread()
         else:
             self._tally.see(members)
+
+    def _see_bare(self, event: bytes) -> None:
+        """JSON that is no event, or a line of it each: it has been generated all the same."""
+        if _OBJECT not in event:
+            return
+        for text in (event,) if members_of(event) is not None else event.splitlines():
+            if text.lstrip().startswith(_OBJECT):
+                self._see_odd(text)
 
     def end(self) -> bytes:
         """What is still held, once the upstream has finished: the rest is its last event, blank line or not."""

@@ -8,7 +8,7 @@ import msgspec
 
 from ..backends.endpoint import Endpoint
 from .engine_time import engine_seconds, times_of
-from .estimate import BYTES_PER_TOKEN, SILENT, estimate, tokens_in, weigh
+from .estimate import BYTES_PER_TOKEN, SILENT, believed, estimate, tokens_in, weigh
 from .model import Certainty, Reading, Usage
 from .report import NULL, Report, is_error, members_of, number_of, raw_usage, report_of, string_of
 from .text import choices_of, delta_bytes, has_choice
@@ -111,10 +111,10 @@ class Tally:
             self._merge(usage)
             self.complete = self.complete or "message" not in members
             self._times = times_of(inner or members) or times_of(members)
-        elif "delta" in members:
-            if size := delta_bytes(members["delta"]):
+        elif (raw := members.get("delta") or members.get("content_block")) is not None:
+            if size := delta_bytes(raw):
                 self._count(0, size)
-                self._stale = True
+                self.complete, self._stale = False, True
             if (timings := members_of(members.get("timings"))) is not None:
                 self._merge(timings)
                 self._stale = False
@@ -167,6 +167,8 @@ class Tally:
         nothing was processed.
         """
         report = self._add_up()
+        if report is not None and not self.failed:
+            report = believed(report, self._request, sum(self._text.values()), finished=finished)
         if report is None:
             if self.failed and not self._text:
                 return Reading(Usage(0, 0), Certainty.PARTIAL)

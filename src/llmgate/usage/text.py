@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw, Struct
 
+from .estimate import BYTES_PER_TOKEN
 from .report import NO_CHOICES, string_of
 
 if TYPE_CHECKING:
@@ -36,21 +37,42 @@ _STRING_MEMBER = re.compile(
     rb'"(?:%b)"\s*+:\s*+"((?:[^"\\]++|\\.)*+)' % "|".join(sorted(_TEXTS)).encode(), re.DOTALL
 )
 _AROUND = frozenset(
-    {"delta", "message", "tool_calls", "function", "function_call", "custom", "parts", "output"}
+    {"delta", "message", "tool_calls", "function", "function_call", "custom", "parts", "output", "audio"}
 )
 """Members that hold objects with such members."""
 
 
-class _Function(Struct, gc=False):
+_NOT_GENERATED = frozenset(
+    {"role", "type", "id", "index", "call_id", "status", "annotations", "citations", "signature", "logprobs"}
+)
+"""Members of a message that are none of its text. Any other that nobody knows is taken for a token."""
+_ENCODED = re.compile(r"data:|[A-Za-z0-9+/_-]{64}")
+ENCODED_PER_BYTE = 256
+"""Bytes of a picture or a sound, as it is encoded, that weigh as much as one of text: a token is 1 KiB of it."""
+
+
+class _Function(Struct, gc=False, forbid_unknown_fields=True):
     name: str | None = None
     arguments: str | None = None
 
 
-class _ToolCall(Struct, gc=False):
+class _ToolCall(Struct, gc=False, forbid_unknown_fields=True):
     function: _Function | None = None
+    index: int | None = None
+    id: str | None = None
+    type: str | None = None
 
 
-class _Text(Struct, gc=False):
+class _Text(Struct, gc=False, forbid_unknown_fields=True):
+    type: str | None = None
+    role: str | None = None
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    signature: str | None = None
+    name: None = None
+    function_call: None = None
+    audio: None = None
+    annotations: list[Raw] | None = None
     content: str | None = None
     text: str | None = None
     reasoning: str | None = None
@@ -79,6 +101,7 @@ class Choice(Struct, frozen=True, gc=False):
     text_bytes: int = 0
 
 
+_ANSWERS = ("choices", "text", "content", "output", "candidates", "message")
 _NO_CHOICE = frozenset({NO_CHOICES, b"null"})
 _choices = msgspec.json.Decoder(list[_Choice]).decode
 _delta = msgspec.json.Decoder(str | _Text | None).decode
@@ -117,10 +140,15 @@ def has_choice(members: dict[str, Raw]) -> bool:
 def body_text_bytes(members: dict[str, Raw]) -> int:
     """Bytes of generated text in a whole answer: choices, a transcript, a message's content, a response's output."""
     size = sum(choice.text_bytes for choice in choices_of(members)) + _size(string_of(members.get("text")))
-    for name in ("content", "output", "candidates"):
+    for name in _ANSWERS[2:]:
         if name in members:
             size += _loose_bytes(_decoded(members[name]))
     return size
+
+
+def answer_bytes(members: dict[str, Raw]) -> int:
+    """Bytes of the members of a whole answer in which there may be text: more than that is none of it."""
+    return sum([len(memoryview(members[name])) for name in _ANSWERS if name in members])
 
 
 def fragment_text_bytes(fragment: bytes) -> int:
@@ -133,7 +161,7 @@ def delta_bytes(raw: Raw) -> int:
     try:
         delta = _delta(raw)
     except _UNREADABLE:
-        return _loose_bytes(_decoded(raw))
+        return _loose_bytes(_decoded(raw), generated=True)
     return _size(delta) if isinstance(delta, str) else _text_bytes(delta)
 
 
@@ -157,21 +185,37 @@ def _decoded(raw: Raw) -> Any:
         return None
 
 
-def _loose_bytes(value: object) -> int:
-    """Bytes of the text in decoded JSON of any shape: strings, in lists and under the names of text."""
+def _loose_bytes(value: object, *, generated: bool = False) -> int:
+    """Bytes of the text in decoded JSON of any shape: strings, in lists and under the names of text.
+
+    Of an object that is `generated`, a message say, members that nobody knows count, too, as a token each or, where
+    they are encoded, by their length.
+    """
     if isinstance(value, str):
         return _size(value)
     if isinstance(value, list):
-        return sum(map(_loose_bytes, value))
+        return sum(_loose_bytes(item, generated=generated) for item in value)
     if not isinstance(value, dict):
         return 0
     size = 0
     for name, inner in value.items():
         if name in _TEXTS:
-            size += _all_bytes(inner) if name in ("arguments", "input") else _loose_bytes(inner)
+            whole = name in ("arguments", "input")
+            size += _all_bytes(inner) if whole else _loose_bytes(inner, generated=generated)
         elif name in _AROUND and not isinstance(inner, str):
-            size += _loose_bytes(inner)
+            size += _loose_bytes(inner, generated=True)
+        elif generated and inner and name not in _NOT_GENERATED:
+            size += max(BYTES_PER_TOKEN, _encoded_bytes(inner) // ENCODED_PER_BYTE)
     return size
+
+
+def _encoded_bytes(value: object) -> int:
+    """Bytes of the strings in `value` that are a picture or a sound, encoded."""
+    if isinstance(value, str):
+        return len(value) if _ENCODED.match(value) else 0
+    if isinstance(value, dict):
+        return sum(map(_encoded_bytes, value.values()))
+    return sum(map(_encoded_bytes, value)) if isinstance(value, list) else 0
 
 
 def _all_bytes(value: object) -> int:
