@@ -54,6 +54,8 @@ def test_fastapis() -> None:
         ("/v1/chat/completions", False),
         ("/v1/threads/t1/messages", False),
         ("/v1/old_messages", False),
+        ("/v1" + "/messages/batches/" * 3000 + "\n\n", True),
+        ("/v1" + "/messages/count_tokens" * 3000 + "!", False),
     ],
 )
 def test_a_path_of_anthropics_has_its_shape_unless_a_surface_has_one(path: str, anthropic: bool) -> None:

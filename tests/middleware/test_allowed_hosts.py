@@ -41,6 +41,8 @@ async def status_for(layer: AllowedHosts, host: str | None) -> int:
         ("127.0.0.1:8000", 200),
         ("[2001:db8::1]", 200),
         ("127.0.0.1.evil.example", 421),
+        ("[::1].evil.example", 421),
+        ("[::1", 421),
         ("", 421),
         (None, 200),  # HTTP/1.0: whoever says nothing is no browser
     ],

@@ -1,6 +1,7 @@
 """What the bodies of requests may take of a process's memory."""
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -119,4 +120,28 @@ async def test_a_request_that_a_surface_sends_into_a_route_is_counted_once() -> 
     app.begin.set()
     app.end.set()
     await asking
+    assert bodies.total == 0
+
+
+async def test_a_compressed_body_counts_by_what_it_is_decoded_to() -> None:
+    """Else a request of 16 kB takes 16 MB, and hundreds come at once."""
+    app, bodies = Holds(), BodiesInMemory()
+    stack = BodyBudget(ReadBody(app), bodies=bodies, caller_limit=len(BIG))
+    small = zlib.compress(BIG)
+    assert len(small) < UNCOUNTED
+
+    async def compressed(number: str) -> Told:
+        headers = {"content-length": str(len(small)), "content-encoding": "deflate"}
+        return await play(
+            stack, "POST", CHAT, headers=headers, body=small, llmgate=Exchange(number, 0.0, principal=ANN)
+        )
+
+    first = asyncio.create_task(compressed("1"))
+    await app.entered.wait()
+    assert bodies.total == len(BIG)
+    assert (await compressed("2")).status == 429
+    assert bodies.total == len(BIG)
+    app.begin.set()
+    app.end.set()
+    await first
     assert bodies.total == 0

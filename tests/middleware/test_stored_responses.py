@@ -106,6 +106,27 @@ async def test_a_response_is_for_whom_it_was_made(store: Store, pieces: list[byt
     assert (told.status, told.error["param"]) == (404, "previous_response_id")
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/responses/resp_1//",
+        "/v1/responses/resp_1//a",
+        "/v1/responses//resp_1",
+        "/v1" + "/responses/resp_1" * 3000 + "//",
+    ],
+)
+async def test_a_path_that_backends_read_in_different_ways_names_nothing(store: Store, path: str) -> None:
+    ask = Asking(store, PLAIN)
+    await ask(ANN, "POST", "/v1/responses")
+    assert (await ask(ANN, "GET", path)).status == 404
+
+
+async def test_an_answer_in_many_pieces_is_joined_once(store: Store) -> None:
+    ask = Asking(store, [bytes([byte]) for byte in b"".join(PLAIN)])
+    await ask(ANN, "POST", "/v1/responses")
+    assert (await ask(ANN, "GET", "/v1//responses/resp_1/")).status == 200
+
+
 async def test_an_id_is_known_before_its_caller_has_it(store: Store) -> None:
     """Or the next request, to another worker, would not find it."""
     ask = Asking(store, STREAM, b"text/event-stream")

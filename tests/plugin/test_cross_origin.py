@@ -54,6 +54,11 @@ async def test_own_pages_programs_and_trusted_origins_may_write(headers: dict[st
         {"sec_fetch_site": "cross-site"},
         {"origin": HERE, "sec_fetch_site": "same-site"},
         {"origin": "http://gate.test.evil.example.com"},
+        {"origin": "http://["},
+        {"origin": "http://gate.test@evil.example.com"},
+        {"origin": "ftp://gate.test"},
+        {"origin": "null", "host": ""},
+        {"origin": "http://", "host": ""},
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

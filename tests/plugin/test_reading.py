@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from llmgate.errors import BadRequest
+from llmgate.errors import BadRequest, UnsupportedMediaType
 from llmgate.plugin.reading import Unprocessable, media_type_of, read_json, read_pairs
 
 
@@ -92,5 +92,16 @@ def test_a_form_names_its_misfits_too() -> None:
 )
 def test_a_media_type_is_compared_without_case_and_parameters(header: bytes, media_type: str) -> None:
     """RFC 9110, 8.3.1."""
-    assert media_type_of([(b"content-type", header)]) == media_type
-    assert media_type_of([]) == ""
+    assert media_type_of({"headers": [(b"content-type", header)]}) == media_type
+    assert media_type_of({"headers": []}) == ""
+
+
+def test_two_media_types_are_refused_as_readers_differ_in_which_they_believe() -> None:
+    with pytest.raises(BadRequest, match="Content-Type: given more than once"):
+        media_type_of({"headers": [(b"content-type", b"application/json"), (b"content-type", b"text/plain")]})
+
+
+def test_a_compressed_body_is_415() -> None:
+    with pytest.raises(UnsupportedMediaType, match="without a Content-Encoding"):
+        media_type_of({"headers": [(b"content-encoding", b"GZip")]})
+    assert media_type_of({"headers": [(b"content-encoding", b"Identity")]}) == ""

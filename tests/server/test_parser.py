@@ -49,7 +49,6 @@ async def scope_under(wire: bytes, *, uvicorn: bool) -> dict[str, Any]:
         b"POST /a%20b/%c3%bc?x=%20&y=1?2 HTTP/1.1\r\nHost: A\r\nX-Two: 1\r\nx-two: 2\r\ncontent-length: 2\r\n\r\nhi",
         b"GET //a///b?#f HTTP/1.1\r\nhost: a\r\n\r\n",
         b"GET /a#b?c HTTP/1.1\r\nhost: a\r\n\r\n",
-        b"GET http://b/c?d HTTP/1.1\r\nhost: a\r\n\r\n",
         b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n",
         b"GET /%ff HTTP/1.0\r\n\r\n",
         b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2;x=y\r\nhi\r\n1\r\n!\r\n0\r\n\r\n",
@@ -59,6 +58,23 @@ async def test_a_scope_is_what_uvicorn_makes_of_the_request(wire: bytes) -> None
     theirs = await scope_under(wire, uvicorn=True)
     assert theirs.pop("state") == {}  # that of its lifespan, which the gate does not have
     assert await scope_under(wire, uvicorn=False) == theirs
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        (b"http://b/c?d", b"b"),
+        (b"HTTPS://user:pass@[::1]:81?d", b"[::1]:81"),
+        (b"http://evil.example", b"evil.example"),
+    ],
+)
+async def test_a_target_in_absolute_form_says_which_host_is_asked(target: bytes, host: bytes) -> None:
+    """RFC 9112 3.2.2: Host does not count then."""
+    asked = Asked()
+    wire = Wire(asked)
+    wire.feed(b"GET %b HTTP/1.1\r\nx: 1\r\nhost: a\r\n\r\n" % target)
+    await turns()
+    assert asked.scopes[0]["headers"] == [(b"host", host), (b"x", b"1")]
 
 
 async def test_a_target_in_absolute_form_without_a_path_is_that_of_the_root() -> None:

@@ -80,13 +80,13 @@ def anthropic_shape(refusal: Refusal) -> Answer:
     return json_answer(refusal, AnthropicError(AnthropicErrorFields(kind, refusal.message)))
 
 
-_MESSAGES = re.compile(r"(?:^|/)messages(?:/count_tokens|/batches(?:/.*)?)?/?$")
+_MESSAGES = re.compile(r"(?:.*/)?messages(?:/count_tokens|/batches(?:/.*)?)?/?", re.DOTALL)
 """Paths of Anthropic's API; OpenAI's threads have messages, too."""
 
 
 def shape_for(shape: ErrorShape, path: str) -> ErrorShape:
     """The shape of errors at `path` of a route whose own is `shape`: Anthropic's where its API is asked."""
-    is_anthropic = shape is openai_shape and _MESSAGES.search(path) and "/threads/" not in path
+    is_anthropic = shape is openai_shape and _MESSAGES.fullmatch(path) and "/threads/" not in path
     return anthropic_shape if is_anthropic else shape
 
 

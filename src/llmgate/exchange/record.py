@@ -77,7 +77,7 @@ class Exchange:
     middleware of a plugin that reads the body itself, they are written.
 
     `counted_by` are the limits and budgets that have counted the request: each does so once, though a surface sends
-    it into a route that has the same ones.
+    it into a route that has the same ones. `takes_memory` is told how many bytes more a body has once it is decoded.
     """
 
     id: str
@@ -111,6 +111,7 @@ class Exchange:
     client_left: bool = False
     broke_off: bool = False
     counted_by: frozenset[object] = frozenset()
+    takes_memory: Callable[[int], None] | None = None
     _body: bytes = field(default=b"", repr=False)
     _body_waits: bool = False
     _bounds_output: bool = False
@@ -139,14 +140,17 @@ class Exchange:
         `receive` is what the layer was given: where a foreign middleware above has put its own there, the body that
         it sends counts from here on. `endpoint` tells from the body's fields which endpoint they are for, where the
         path does not. A compressed body is decoded, and `scope` changed to say so. Raises `PayloadTooLarge` over
-        `limit` bytes, `BadRequest`, and `ClientGone` if the client leaves.
+        `limit` bytes, `BadRequest`, what `takes_memory` raises, and `ClientGone` if the client leaves.
         """
         if self.model_request is not None and self.has_read(receive):
             return self.model_request
         content_type, coding = about_body(scope)
         body = await read_body(receive, limit)
         if coding:
-            body = decode_request(body, coding, limit)
+            decoded = decode_request(body, coding, limit)
+            if self.takes_memory is not None:
+                self.takes_memory(len(decoded) - len(body))
+            body = decoded
             replace_body_headers(scope, len(body))
         request = parse_request(endpoint or endpoint_of(scope["method"], scope["path"]), body, content_type)
         if self.model_request is None or (request.model and request.model != self.model_request.model):

@@ -17,6 +17,10 @@ from .turns import Turns
 MAX_PASSWORD_BYTES = 4096
 """Bytes over which a password is refused whatever the rules say: argon2 would have to digest all of it."""
 
+MAX_MARKS = 30
+"""Accents on one letter: no writing has more (UAX #15, D3), and to bring marks into their order takes as long as the
+square of how many there are."""
+
 LANES = 4
 """Threads of one hash (argon2's parallelism)."""
 AT_ONCE = max(1, (os.cpu_count() or 1) // (2 * LANES))
@@ -38,9 +42,9 @@ class PasswordRules:
                 f"The password must have at least {max(self.min_length, 1)} characters.", param="password"
             )
         encoded = encode(password)
-        if encoded is None:
+        if encoded is None and len(password) <= MAX_PASSWORD_BYTES:
             raise BadRequest("The password holds characters that are not text.", param="password")
-        if len(encoded) > limit:
+        if encoded is None or len(encoded) > limit:
             raise BadRequest(f"The password must have at most {limit} bytes.", param="password")
 
 
@@ -108,8 +112,22 @@ class Passwords:
 
 
 def encode(password: str) -> bytes | None:
-    """What is hashed: UTF-8 of Unicode's NFC, as keyboards differ (RFC 8265, 4.2); None if it is not text."""
+    """What is hashed: UTF-8 of Unicode's NFC, as keyboards differ (RFC 8265, 4.2).
+
+    None if it is not text, or has too many characters or marks to be looked at.
+    """
+    if len(password) > MAX_PASSWORD_BYTES or _piles_marks(password):
+        return None
     try:
         return unicodedata.normalize("NFC", password).encode()
     except UnicodeEncodeError:
         return None
+
+
+def _piles_marks(text: str) -> bool:
+    marks = 0
+    for combining in () if text.isascii() else map(unicodedata.combining, text):
+        marks = marks + 1 if combining else 0
+        if marks > MAX_MARKS:
+            return True
+    return False

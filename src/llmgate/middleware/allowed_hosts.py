@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ LOCAL_NAMES = ("*.localhost",)
 
 A page on `evil.example` whose name turns into 127.0.0.1 (DNS rebinding) still says `Host: evil.example`.
 """
+_BARE = re.compile(r"[a-z0-9_-]+")
 REMEMBERED = 100
 """Hosts whose verdict is kept: a gate is asked by a few, and somebody may send many."""
 
@@ -59,7 +61,7 @@ class AllowedHosts:
     def _allows(self, host: str) -> bool:
         if "*" in self._hosts or host in self._hosts or host.endswith(self._suffixes):
             return True
-        if self._bare and "." not in host:
+        if self._bare and _BARE.fullmatch(host):
             return True
         try:
             ipaddress.ip_address(host)
@@ -71,8 +73,9 @@ class AllowedHosts:
 def name_of(value: bytes) -> str:
     """The host of a Host header, without its port, brackets, and the dot that ends an absolute name."""
     text = value.decode("latin-1").strip().lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
+    bracketed, bracket, rest = text.partition("]")
+    if bracketed.startswith("[") and bracket and (not rest or rest.startswith(":")):
+        return bracketed[1:]
     return text.partition(":")[0].removesuffix(".")
 
 

@@ -49,7 +49,8 @@ class BodiesInMemory:
 
 
 class BodyBudget:
-    """Counts bodies over 64 kB from their announcement until their answer begins, each request's once.
+    """Counts bodies over 64 kB from their announcement until their answer begins, each request's once; compressed ones
+    by what they are decoded to.
 
     Over `caller_limit` bytes of one key (or user, or address) `receive` raises `RateLimited` for the next one, over
     `limit` of all `Unavailable`. Bodies over `max_body` bytes are not counted, as who reads them refuses them, nor
@@ -77,8 +78,8 @@ class BodyBudget:
         """ASGI."""
         if scope["type"] != "http":
             return self.app(scope, receive, send)
-        announced = _announced(scope)
-        small = announced is not None and announced <= UNCOUNTED  # most are, and pay for no budget
+        announced, compressed = _announced(scope)
+        small = announced is not None and announced <= UNCOUNTED and not compressed  # most pay for no budget
         if small or not self._is_counted(scope):
             return self.app(scope, receive, send)
         return self._counted(scope, receive, send, announced)
@@ -90,6 +91,7 @@ class BodyBudget:
             return
         exchange.counted_by |= {self._bodies}
         body = _Body(self._bodies, self._limits, _caller(exchange, scope))
+        exchange.takes_memory = body.take
         whole = announced if announced is not None and announced <= self._max_body else None
         try:
             await self.app(scope, body.receive_of(receive, announced, whole), body.send_of(send))
@@ -140,11 +142,15 @@ class _Body:
         return releasing
 
 
-def _announced(scope: Scope) -> int | None:
+def _announced(scope: Scope) -> tuple[int | None, bool]:
+    """How long the body is, and whether it is another length that counts, once it is decoded."""
+    length, compressed = None, False
     for name, value in scope["headers"]:
         if name == b"content-length":
-            return int(value) if value.isdigit() else None
-    return None
+            length = int(value) if value.isdigit() else None
+        elif name == b"content-encoding":
+            compressed = True
+    return length, compressed
 
 
 def _caller(exchange: Exchange, scope: Scope) -> str:

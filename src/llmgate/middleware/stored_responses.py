@@ -29,7 +29,7 @@ REMEDY: Final = (
 REMEDY_OTHERS: Final = (
     "the gate knows whose a response is, and nothing else that is stored: send the input itself"
 )
-_ID = re.compile(r"/responses/([^/]+)(?:/[^/]+)*/?$", re.IGNORECASE)
+_ID = re.compile(r"/responses/([^/]+)", re.IGNORECASE)
 MAX_ID = 256
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """A plain answer of more is not looked at: nobody can go on with it."""
@@ -75,10 +75,9 @@ class StoredResponses:
             return None
         named, endpoint = None, endpoint_of(scope["method"], scope["path"])
         if endpoint is not Endpoint.RESPONSES:
-            found = _ID.search(scope["path"])
-            if found is None:
+            named = _named_by(scope["path"])
+            if named is None:
                 raise NotFound(f"{scope['method']} {scope['path']}: {REMEDY_OTHERS}")
-            named = found[1]
         elif request is not None:
             named = _previous(request)
         try:
@@ -100,7 +99,7 @@ class _Remembering:
         self._send = send
         self._looks = False
         self._events: EventSplitter | None = None
-        self._body = b""
+        self._body = bytearray()
 
     async def send(self, message: Message) -> None:
         """ASGI's. Raises `AnswerCut` where it cannot be remembered."""
@@ -123,11 +122,18 @@ class _Remembering:
             return next(filter(None, (_id_in(data_of(event)) for event in self._events.feed(body))), None)
         self._body += body
         if len(self._body) > MAX_ANSWER_BYTES:
-            self._looks, self._body = False, b""
+            self._looks, self._body = False, bytearray()
         return None if more else _id_in(self._body)
 
 
-def _id_in(data: bytes | None) -> str | None:
+def _named_by(path: str) -> str | None:
+    """The response that `path` is about; None where it has an empty segment behind, which backends read differently."""
+    segments = path.rpartition("//")[2]
+    found = _ID.search(f"/{segments}")
+    return None if found is None else found[1]
+
+
+def _id_in(data: bytes | bytearray | None) -> str | None:
     try:
         named = msgspec.json.decode(data or b"", type=_Named)
     except msgspec.DecodeError:  # an event of another kind

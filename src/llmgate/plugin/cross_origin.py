@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110, 9.2.1)."""
 
+OWN_SITES = frozenset({"same-origin", "none"})
+"""Of `Sec-Fetch-Site`; "none": its user has typed the address."""
+
 PREFLIGHT_MAX_AGE_S = 600
 
 
@@ -95,12 +98,14 @@ class SameOrigin:
             await self.app(scope, receive, send)
 
     def _is_foreign(self, headers: Headers) -> bool:
-        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-        if origin in self._trusted:
+        origins, sites = set(headers.getlist("origin")), set(headers.getlist("sec-fetch-site"))
+        if origins and origins <= self._trusted:
             return False
-        if site is not None:
-            return site not in ("same-origin", "none")
-        return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+        if sites:
+            return not sites <= OWN_SITES
+        host = headers.get("host", "").lower()
+        own = {f"http://{host}", f"https://{host}"} if host else set()
+        return not {origin.lower() for origin in origins} <= own
 
 
 def _origin(text: str) -> str:

@@ -75,9 +75,9 @@ class OperationApp:
         return call
 
     def _media_type(self, scope: Scope) -> str:
-        """As what the body is read. Raises `UnsupportedMediaType`. Who says nothing means the first."""
+        """As what the body is read. Raises `UnsupportedMediaType`, `BadRequest`. Who says nothing means the first."""
         taken = self._operation.media_types
-        given = media_type_of(scope["headers"])
+        given = media_type_of(scope)
         if given in taken:
             return given
         if not given or ANY in taken:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 
+from ..backends.content_coding import IDENTITY
 from ..backends.json_body import read_fields
-from ..errors import BadRequest
+from ..errors import BadRequest, UnsupportedMediaType
+from ..exchange.body import about_body
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
 
 MAX_FIELDS = 100
 """Fields in one form or query."""
@@ -84,8 +89,13 @@ def _parts(message: str) -> tuple[str, str, bool]:
     return "", message, False
 
 
-def media_type_of(headers: Any) -> str:
-    """The media type that a request's headers give its body, without parameters; "" where they give none."""
-    value = next((value for name, value in headers if name == b"content-type"), b"")
-    essence: bytes = value.partition(b";")[0].strip().lower()
-    return essence.decode("latin-1")
+def media_type_of(scope: Scope) -> str:
+    """The media type that a request says its body has, without parameters; "" where it says none.
+
+    Raises `BadRequest` where it says two, and `UnsupportedMediaType` for a body that is compressed: operations are
+    small.
+    """
+    content_type, coding = about_body(scope)
+    if coding.strip().lower() not in IDENTITY:
+        raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
+    return content_type.partition(b";")[0].strip().lower().decode("latin-1")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 VERSIONS = frozenset({"1.0", "1.1"})
 VERSION = re.compile(rb" HTTP/(?!1\.[01]$)\d\.\d$")
+_AUTHORITY_END = re.compile(rb"[/?#]")
 OTHER_PROTOCOLS = (b"RTSP/1.0", b"ICE/1.0")
 FRAMING_PER_BYTE = 16
 """Bytes of chunk framing allowed for each byte of a body, beyond `max_header` of them: chunks of one byte have six."""
@@ -223,7 +224,9 @@ class RequestParser:
         return any(b" ".join((method.encode(), self._url, other)) in came for other in OTHER_PROTOCOLS)
 
     def _scope(self, method: str, version: str, headers: list[Header]) -> Scope:
-        raw_path, query = _target(self._url)
+        raw_path, query, authority = _target(self._url)
+        if authority is not None:
+            headers = [(b"host", authority), *(pair for pair in headers if pair[0] != b"host")]
         path = raw_path.decode("ascii")
         if "%" in path:
             path = unquote(path)
@@ -252,13 +255,17 @@ def _unsupported() -> Refusal:
     return BadRequest(message, status=505, code="http_version_not_supported")
 
 
-def _target(url: bytes) -> tuple[bytes, bytes]:
-    """Path and query. A target in absolute form is read as RFC 9112 3.2.2 wants it."""
+def _target(url: bytes) -> tuple[bytes, bytes, bytes | None]:
+    """Path, query and, of a target in absolute form, the host that counts instead of Host's (RFC 9112 3.2.2)."""
     if url.startswith(b"/") and b"#" not in url:
         path, _, query = url.partition(b"?")
-        return path, query
+        return path, query, None
     parsed = httptools.parse_url(url)
-    return parsed.path or b"/", parsed.query or b""
+    authority = None
+    if parsed.schema is not None:
+        rest = url.partition(b"://")[2]
+        authority = _AUTHORITY_END.split(rest, 1)[0].rpartition(b"@")[2]
+    return parsed.path or b"/", parsed.query or b"", authority
 
 
 def _expects(headers: list[Header]) -> bool:
