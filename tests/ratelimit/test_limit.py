@@ -3,7 +3,7 @@
 import pytest
 from stores import Clock
 
-from llmgate.ratelimit.limit import Limit, Stand, Tightest, TokenWindow, window_of
+from llmgate.ratelimit.limit import Limit, Stand, TokenWindow, told, window_of
 from llmgate.ratelimit.memory import MemoryStorage
 
 REQUESTS, TOKENS = Limit("key", "requests", 2), Limit("key", "tokens", 10)
@@ -45,15 +45,12 @@ def stand(limit: Limit, remaining: int) -> Stand:
 
 
 def test_the_tightest_of_each_kind_is_told_and_the_tightest_of_all_without_a_kind() -> None:
-    tightest = Tightest()
-    for each in (stand(REQUESTS, 2), stand(REQUESTS, 1), stand(TOKENS, 0)):
-        tightest.note(each)
-    told = dict(tightest.headers(1000.0))
-    assert told[b"x-ratelimit-remaining"] == b"0"
-    assert told[b"x-ratelimit-remaining-requests"] == b"1"
-    assert told[b"x-ratelimit-remaining-tokens"] == b"0"
-    assert told[b"x-ratelimit-reset"] == b"1030"
+    headers = told([stand(REQUESTS, 2), stand(REQUESTS, 1), stand(TOKENS, 0)], 1000.0)
+    assert headers[b"x-ratelimit-remaining"] == b"0"
+    assert headers[b"x-ratelimit-remaining-requests"] == b"1"
+    assert headers[b"x-ratelimit-remaining-tokens"] == b"0"
+    assert headers[b"x-ratelimit-reset"] == b"1030"
 
 
 def test_who_has_passed_no_limit_is_told_of_none() -> None:
-    assert Tightest().headers(0.0) == []
+    assert told([], 0.0) == {}

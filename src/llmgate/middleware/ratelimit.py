@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import RateLimited, Refusal, StoreError, Unavailable, answer
 from ..exchange import exchange_of, sending
-from ..ratelimit.limit import Limit, Tightest, TokenWindow, enter_all, window_of
+from ..ratelimit.limit import Limit, TokenWindow, enter_all, told, window_of
 from ..ratelimit.memory import LocalSlots, MemoryStorage
+from ..ratelimit.strategies import WindowsAtHand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..exchange import Exchange, Principal
-    from ..ratelimit.limit import RequestWindow, Stand
+    from ..ratelimit.limit import Per, RequestWindow, Stand, What
     from ..ratelimit.memory import Slots
     from ..ratelimit.strategies import Windows
 
@@ -76,7 +77,8 @@ class RateLimit:
         self.collects_edits = getattr(app, "collects_edits", False)
         windows = MemoryStorage() if storage is None else storage
         self._window_of = partial(window_of, windows=windows) if of_keys else None
-        self._of_keys: dict[Limit, RequestWindow] = {}
+        self._of_keys: dict[tuple[int | None, ...], tuple[RequestWindow, ...]] = {}
+        self._at_hand = windows if isinstance(windows, WindowsAtHand) else None
         self._slots = slots or LocalSlots()
         self._ipv6_prefix = ipv6_prefix
         self._fail_open = fail_open
@@ -93,22 +95,28 @@ class RateLimit:
             return
         exchange = exchange_of(scope)
         counted = exchange.counted_by
-        exchange.counted_by = counted | self._limits if counted else self._limits
         taken: list[str] = []
-        tightest = Tightest()
-        own = self._own_windows(exchange)
         try:
-            await self._admit(scope, exchange, counted, taken, tightest, own=own)
+            own = self._own_windows(exchange)
+            windows = self._windows_of(exchange, counted, own)
+            if self._at_hand is not None:
+                stands = self._enter_at_hand(self._at_hand, windows, scope, exchange)
+            else:
+                stands = await self._enter(windows, scope, exchange)
+            if self._concurrent:
+                await self._take_slots(scope, exchange, counted, taken)
         except Refusal as refusal:
             await self._release(taken)
             await answer(scope, send, refusal)
             return
+        if stands:
+            send = self._telling(stands, exchange, send)
         try:
-            await self.app(scope, receive, self._telling(tightest, exchange, send))
+            await self.app(scope, receive, send)
         finally:
             if taken:
                 await self._release(taken)
-            if self._tokens or own:
+            if (self._tokens or own) and exchange.reading is not None:
                 await self._count_tokens(scope, exchange, counted, own)
 
     async def count(self, scope: Scope) -> None:
@@ -118,50 +126,68 @@ class RateLimit:
         """
         exchange = exchange_of(scope)
         counted = exchange.counted_by
-        exchange.counted_by = counted | self._limits
         taken: list[str] = []
         try:
-            own = self._own_windows(exchange)
-            await self._admit(scope, exchange, counted, taken, Tightest(), own=own)
+            windows = self._windows_of(exchange, counted, self._own_windows(exchange))
+            await self._enter(windows, scope, exchange)
+            await self._take_slots(scope, exchange, counted, taken)
         finally:
             await self._release(taken)
 
-    async def _admit(
-        self,
-        scope: Scope,
-        exchange: Exchange,
-        counted: Collection[object],
-        taken: list[str],
-        tightest: Tightest,
-        *,
-        own: Sequence[RequestWindow],
-    ) -> None:
-        """Count the request, but not on the limits that have `counted` it already; the slots go to `taken`."""
-        try:
-            asked = [
-                (window, who)
-                for window in ((*own, *self._windows) if own else self._windows)
-                if not (counted and window.limit in counted)
-                and (who := self._who(window.limit, scope, exchange)) is not None
-            ]
-            for stand in await enter_all(asked):
+    def _windows_of(
+        self, exchange: Exchange, counted: frozenset[object], own: Sequence[RequestWindow]
+    ) -> Sequence[RequestWindow]:
+        """The windows that count this request now; none that have `counted` it already."""
+        exchange.counted_by = counted | self._limits if counted else self._limits
+        windows: Sequence[RequestWindow] = self._windows
+        if own:
+            exchange.counted_by |= {window.limit for window in own}
+            windows = [*own, *windows]
+        return [window for window in windows if window.limit not in counted] if counted else windows
+
+    def _enter_at_hand(
+        self, at_hand: WindowsAtHand, windows: Sequence[RequestWindow], scope: Scope, exchange: Exchange
+    ) -> list[Stand]:
+        """Count the request where nobody waits for it. Raises `RateLimited`."""
+        stands = []
+        for window in windows:
+            who = self._who(window.limit, scope, exchange)
+            if who is not None:
+                stand = window.enter_at_hand(at_hand, who)
                 if not stand.good:
                     raise self._too_fast(stand)
-                tightest.note(stand)
-            if self._concurrent:
-                await self._take_slots(scope, exchange, counted, taken)
-        except StoreError as error:
-            if not self._fail_open:
-                raise Unavailable("Rate limits cannot be checked at the moment. Try again later.") from error
+                stands.append(stand)
+        return stands
 
-    def _telling(self, tightest: Tightest, exchange: Exchange, send: Send) -> Send:
+    async def _enter(self, windows: Sequence[RequestWindow], scope: Scope, exchange: Exchange) -> list[Stand]:
+        """Count the request in all of these. Raises `RateLimited`, and `Unavailable` unless it fails open."""
+        each = ((window, self._who(window.limit, scope, exchange)) for window in windows)
+        asked = [(window, who) for window, who in each if who is not None]
+        try:
+            stands = await enter_all(asked)
+        except StoreError as error:
+            self._fail(error)
+            return []
+        if stands and not stands[-1].good:
+            raise self._too_fast(stands[-1])
+        return stands
+
+    def _fail(self, error: StoreError) -> None:
+        """The limits cannot be asked. Raises `Unavailable`, unless they fail open."""
+        if not self._fail_open:
+            raise Unavailable("Rate limits cannot be checked at the moment. Try again later.") from error
+
+    def _telling(self, stands: Sequence[Stand], exchange: Exchange, send: Send) -> Send:
         """`send` that tells on the head of an answer where the limits stood when the request came."""
-        if tightest.requests is None and tightest.tokens is None:
-            return send
-        if tightest.tokens is not None:
-            exchange.tokens_left = tightest.tokens.remaining
+        for stand in stands:
+            if stand.limit.what == "tokens":
+                left = exchange.tokens_left
+                exchange.tokens_left = stand.remaining if left is None else min(left, stand.remaining)
         sent = sending(send)
-        sent.put = {**dict(tightest.headers(self._clock())), **(sent.put or {})}
+        headers = told(stands, self._clock())
+        if sent.put:
+            headers.update(sent.put)
+        sent.put = headers
         return sent
 
     def _own_windows(self, exchange: Exchange) -> Sequence[RequestWindow]:
@@ -175,30 +201,36 @@ class RateLimit:
             and principal.organization_id is None
         ):
             return ()
-        windows = []
-        for limit in _own_limits(principal):
-            window = self._of_keys.get(limit)
-            if window is None:
-                window = self._of_keys[limit] = self._window_of(limit)
-            windows.append(window)
-        if windows:
-            exchange.counted_by |= {window.limit for window in windows}
+        what = (
+            principal.requests_per_minute,
+            None if principal.key_may is None else principal.key_may.tokens_per_minute,
+            principal.organization_requests_per_minute,
+            None if principal.organization_may is None else principal.organization_may.tokens_per_minute,
+        )
+        windows = self._of_keys.get(what)
+        if windows is None:
+            windows = self._of_keys[what] = tuple(map(self._window_of, _own_limits(*what)))
         return windows
 
     async def _take_slots(
         self, scope: Scope, exchange: Exchange, counted: Collection[object], taken: list[str]
     ) -> None:
-        for limit in self._concurrent:
-            if counted and limit in counted:
-                continue
-            who = self._who(limit, scope, exchange)
-            if who is not None:
-                slot = f"{limit.name}:{limit.per}:{limit.amount}:{who}"
-                if not await self._slots.acquire(slot, limit.amount):
-                    raise RateLimited(
-                        f"Too many requests at once: this {limit.per} may run {limit.amount}.", retry_after=1
-                    )
-                taken.append(slot)
+        """Those that it gets go to `taken`. Raises as `_enter` does."""
+        try:
+            for limit in self._concurrent:
+                if counted and limit in counted:
+                    continue
+                who = self._who(limit, scope, exchange)
+                if who is not None:
+                    slot = f"{limit.name}:{limit.per}:{limit.amount}:{who}"
+                    if not await self._slots.acquire(slot, limit.amount):
+                        raise RateLimited(
+                            f"Too many requests at once: this {limit.per} may run {limit.amount}.",
+                            retry_after=1,
+                        )
+                    taken.append(slot)
+        except StoreError as error:
+            self._fail(error)
 
     def _too_fast(self, stand: Stand) -> RateLimited:
         limit = stand.limit
@@ -217,7 +249,8 @@ class RateLimit:
     async def _count_tokens(
         self, scope: Scope, exchange: Exchange, counted: Collection[object], own: Sequence[RequestWindow]
     ) -> None:
-        if exchange.reading is None or not (tokens := exchange.reading.usage.total):
+        tokens = 0 if exchange.reading is None else exchange.reading.usage.total
+        if not tokens:
             return
         try:
             for window in (*self._tokens, *(each for each in own if isinstance(each, TokenWindow))):
@@ -229,19 +262,13 @@ class RateLimit:
         except StoreError as error:  # the answer is out: there is nobody left to refuse
             log.warning("request %s: its tokens do not count on rate limits: %s", exchange.id, error)
 
-    def _who(self, limit: Limit, scope: Scope, exchange: Exchange) -> str | None:
+    def _who(self, limit: Limit, scope: Scope, exchange: Exchange) -> str | int | None:
         principal = exchange.principal
         if limit.exempt and principal is not None and principal.key_id in limit.exempt:
             return None
         match limit.per:
-            case "key":
-                number = principal.key_id if principal else None
-            case "user":
-                number = principal.user_id if principal else None
-            case "organization":
-                number = principal.organization_id if principal else None
-            case "end_user":
-                return None if principal is None else _end_user(principal, exchange.end_user)
+            case "key" | "user" | "organization" | "end_user":
+                return None if principal is None else _who_of(limit.per, principal, exchange)
             case "ip":
                 client = scope.get("client")
                 return network_of(client[0], self._ipv6_prefix) if client else "-"
@@ -249,24 +276,33 @@ class RateLimit:
                 return exchange.route
             case "gate":
                 return "-"
-        return None if number is None else str(number)
 
 
-def _own_limits(principal: Principal) -> list[Limit]:
-    """What the key and its organization may do in a minute."""
-    key, organization = principal.key_may, principal.organization_may
-    found: list[Limit] = []
-    if principal.requests_per_minute is not None:
-        found.append(Limit("key", "requests", principal.requests_per_minute, name=OF_KEYS))
-    if key is not None and key.tokens_per_minute is not None:
-        found.append(Limit("key", "tokens", key.tokens_per_minute, name=OF_KEYS))
-    if principal.organization_requests_per_minute is not None:
-        found.append(
-            Limit("organization", "requests", principal.organization_requests_per_minute, name=OF_KEYS)
-        )
-    if organization is not None and organization.tokens_per_minute is not None:
-        found.append(Limit("organization", "tokens", organization.tokens_per_minute, name=OF_KEYS))
-    return found
+def _who_of(per: Per, principal: Principal, exchange: Exchange) -> str | int | None:
+    match per:
+        case "key":
+            return principal.key_id
+        case "user":
+            return principal.user_id
+        case "organization":
+            return principal.organization_id
+    return _end_user(principal, exchange.end_user)
+
+
+def _own_limits(
+    requests: int | None,
+    tokens: int | None,
+    organization_requests: int | None,
+    organization_tokens: int | None,
+) -> list[Limit]:
+    """What a key and its organization may do in a minute."""
+    found: list[tuple[Per, What, int | None]] = [
+        ("key", "requests", requests),
+        ("key", "tokens", tokens),
+        ("organization", "requests", organization_requests),
+        ("organization", "tokens", organization_tokens),
+    ]
+    return [Limit(per, what, amount, name=OF_KEYS) for per, what, amount in found if amount is not None]
 
 
 def _end_user(principal: Principal, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -15,8 +16,11 @@ PAIRS: Final = tuple(f"{name}-{what}" for what in ("requests", "tokens") for nam
 LIMIT_HEADERS: Final = (*TIGHTEST, *PAIRS)
 """Every header that the gate tells of limits in."""
 
-_NAMES: Final = {
-    suffix: tuple(f"{name}{suffix}".encode() for name in TIGHTEST) for suffix in ("", "-requests", "-tokens")
+_TIGHTEST: Final = tuple(name.encode() for name in TIGHTEST)
+_digits: Final = lru_cache(4096)(b"%d".__mod__)
+"""Of what stands on many answers: limits, and the second in which a window ends."""
+_PAIR: Final = {
+    what: tuple(f"{name}-{what}".encode() for name in TIGHTEST) for what in ("requests", "tokens")
 }
 
 
@@ -30,7 +34,7 @@ class Standing(msgspec.Struct, frozen=True):
 
     def pair(self) -> list[Header]:
         """As OpenAI tells it: `x-ratelimit-limit-tokens` and so on; the reset is a duration (`6m0s`)."""
-        limit, remaining, reset = _NAMES[f"-{self.what}"]
+        limit, remaining, reset = _PAIR[self.what]
         told = [(limit, b"%d" % self.limit), (remaining, b"%d" % self.remaining)]
         if self.left < math.inf:
             told.append((reset, duration(self.left)))
@@ -38,7 +42,7 @@ class Standing(msgspec.Struct, frozen=True):
 
     def tightest(self, now: float) -> list[Header]:
         """As the tightest of all: the reset is in seconds since the epoch."""
-        limit, remaining, reset = _NAMES[""]
+        limit, remaining, reset = _TIGHTEST
         return [
             (limit, b"%d" % self.limit),
             (remaining, b"%d" % self.remaining),
@@ -46,9 +50,28 @@ class Standing(msgspec.Struct, frozen=True):
         ]
 
 
+def told(what: str, limit: int, remaining: int, left: float, now: float) -> dict[bytes, bytes]:
+    """Both ways of telling where a window stands (see `Standing`), as every answer of a limited route has them."""
+    limit_of_kind, remaining_of_kind, reset_of_kind = _PAIR[what]
+    most, least = _digits(limit), b"%d" % remaining
+    return {
+        b"x-ratelimit-limit": most,
+        b"x-ratelimit-remaining": least,
+        b"x-ratelimit-reset": _digits(math.ceil(now + left)),
+        limit_of_kind: most,
+        remaining_of_kind: least,
+        reset_of_kind: _duration(math.ceil(left)),
+    }
+
+
 def duration(seconds: float) -> bytes:
     """In Go's words, which OpenAI's resets have: 0s, 59s, 1m0s, 1h0m1s; rounded up to whole seconds."""
-    minutes, whole = divmod(max(0, math.ceil(seconds)), 60)
+    return _duration(math.ceil(seconds))
+
+
+@lru_cache(4096)
+def _duration(seconds: int) -> bytes:
+    minutes, whole = divmod(max(0, seconds), 60)
     if not minutes:
         return b"%ds" % whole
     hours, minutes = divmod(minutes, 60)

@@ -7,20 +7,30 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from . import headers
 from .headers import Standing
-from .strategies import FixedWindow, MovingWindow, Step, Window, WindowItem, WindowsTogether
+from .strategies import (
+    FixedWindow,
+    MovingWindow,
+    Step,
+    Window,
+    WindowItem,
+    WindowsAtHand,
+    WindowsTogether,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limits.aio.storage import Storage
 
-    from ..errors import Header
     from .strategies import Windows
 
 Per = Literal["key", "user", "organization", "end_user", "ip", "route", "gate"]
 What = Literal["requests", "tokens", "concurrent"]
 WHAT: tuple[What, ...] = ("requests", "tokens", "concurrent")
+KEPT_STEPS = 4096
+"""Callers for whom a limit keeps what it asks its window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +70,31 @@ class Stand(msgspec.Struct, frozen=True):
         """The same as answers tell it."""
         return Standing(self.limit.what, self.limit.amount, self.remaining, self.left)
 
+    def told(self, now: float) -> dict[bytes, bytes]:
+        """The headers of an answer where this one is the tightest of all."""
+        limit = self.limit
+        return headers.told(limit.what, limit.amount, self.remaining, self.left, now)
 
-class Tightest:
-    """Of the limits that a request has passed, those that leave least: of requests, and of tokens."""
 
-    __slots__ = ("requests", "tokens")
+def told(stands: Sequence[Stand], now: float) -> dict[bytes, bytes]:
+    """What an answer is told of the limits that its request has passed.
 
-    def __init__(self) -> None:
-        self.requests: Stand | None = None
-        self.tokens: Stand | None = None
-
-    def note(self, stand: Stand) -> None:
-        """The request has passed one more."""
+    Of those of requests and those of tokens each the one that leaves least, and the lesser of both as the tightest.
+    """
+    if len(stands) == 1:
+        return stands[0].told(now)
+    requests = tokens = None
+    for stand in stands:
         if stand.limit.what == "tokens":
-            if self.tokens is None or stand.remaining < self.tokens.remaining:
-                self.tokens = stand
-        elif self.requests is None or stand.remaining < self.requests.remaining:
-            self.requests = stand
-
-    def headers(self, now: float) -> list[Header]:
-        """What is told of them."""
-        standings = [stand.standing() for stand in (self.requests, self.tokens) if stand is not None]
-        if not standings:
-            return []
-        least = standings[0] if len(standings) == 1 else min(standings, key=lambda one: one.remaining)
-        told = least.tightest(now)
-        for one in standings:
-            told += one.pair()
-        return told
+            if tokens is None or stand.remaining < tokens.remaining:
+                tokens = stand
+        elif requests is None or stand.remaining < requests.remaining:
+            requests = stand
+    if requests is None or tokens is None:
+        only = requests or tokens
+        return {} if only is None else only.told(now)
+    least, other = (requests, tokens) if requests.remaining <= tokens.remaining else (tokens, requests)
+    return least.told(now) | dict(other.standing().pair())
 
 
 class RequestWindow:
@@ -99,17 +106,30 @@ class RequestWindow:
         self.limit = limit
         self.together = windows if isinstance(windows, WindowsTogether) else None
         """Where it is counted, if several windows are asked about there in one look."""
+        self._steps: dict[str | int, Step] = {}
         self._item = WindowItem(limit.amount, limit.window, limit.name, limit.what, limit.per)
         self._fixed = FixedWindow(windows)
 
-    async def enter(self, who: str) -> Stand:
+    async def enter(self, who: str | int) -> Stand:
         """Count one request of `who`."""
         window = await self._fixed.count(self._item, who)
         return Stand.of(self.limit, window, good=window.used <= self.limit.amount)
 
-    def step(self, who: str) -> Step:
+    def enter_at_hand(self, windows: WindowsAtHand, who: str | int) -> Stand:
+        """What `enter` does, without waiting."""
+        limit = self.limit
+        good, used, left = windows.take(self.step(who))
+        return Stand(limit, good, limit.amount - used if used < limit.amount else 0, left)
+
+    def step(self, who: str | int) -> Step:
         """What `enter` does, for who does it together with others."""
-        return Step(self.verb, self._item.key_for(who), self.limit.amount, self.limit.window)
+        step = self._steps.get(who)
+        if step is None:
+            if len(self._steps) >= KEPT_STEPS:
+                self._steps.clear()
+            step = Step(self.verb, self._item.key_for(who), self.limit.amount, self.limit.window)
+            self._steps[who] = step
+        return step
 
 
 class TokenWindow(RequestWindow):
@@ -117,12 +137,12 @@ class TokenWindow(RequestWindow):
 
     verb = "peek"
 
-    async def enter(self, who: str) -> Stand:
+    async def enter(self, who: str | int) -> Stand:
         """See whether any are left."""
         window = await self._fixed.peek(self._item, who)
         return Stand.of(self.limit, window, good=window.used < self.limit.amount)
 
-    async def count(self, who: str, tokens: int) -> None:
+    async def count(self, who: str | int, tokens: int) -> None:
         """Count what a request of `who` has used."""
         await self._fixed.count(self._item, who, cost=tokens)
 
@@ -136,13 +156,13 @@ class MovingRequestWindow(RequestWindow):
         super().__init__(limit, windows)
         self._moving = MovingWindow(windows)
 
-    async def enter(self, who: str) -> Stand:
+    async def enter(self, who: str | int) -> Stand:
         """Count one request of `who`, unless that is one too many."""
         good, window = await self._moving.enter(self._item, who)
         return Stand.of(self.limit, window, good=good)
 
 
-async def enter_all(asked: Sequence[tuple[RequestWindow, str]]) -> list[Stand]:
+async def enter_all(asked: Sequence[tuple[RequestWindow, str | int]]) -> list[Stand]:
     """Where each of these windows stands for its caller, up to the first that refuses; in one look where that can be.
 
     A request counts on the limits before the one that refuses it, and on no other.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from .leaky_bucket import Level
 from .strategies import Window, WindowStorage
@@ -13,10 +15,12 @@ from .strategies import Window, WindowStorage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .strategies import Step
+
 SWEEP_INTERVAL_S = 60.0
 
 
-class _Count(NamedTuple):
+class _Count(msgspec.Struct):
     used: int
     ends: float
 
@@ -34,7 +38,7 @@ class MemoryStorage(WindowStorage):
         super().__init__(uri)
         self._timer = timer
         self._counts: dict[str, _Count] = {}
-        self._entries: dict[str, tuple[list[float], int]] = {}
+        self._entries: dict[str, tuple[list[float], float]] = {}
         self._empty_at: dict[str, float] = {}
         self._sweep_at = 0.0
 
@@ -44,22 +48,47 @@ class MemoryStorage(WindowStorage):
 
     async def count(self, key: str, seconds: float, amount: int = 1) -> Window:
         """See `Windows`."""
-        now = self._now()
-        before = self._counts.get(key)
-        if before is None or now >= before.ends:
-            self._counts[key] = _Count(amount, now + seconds)
-            return Window(amount, seconds)
-        self._counts[key] = _Count(before.used + amount, before.ends)
-        return Window(before.used + amount, before.ends - now)
+        return Window(*self._count(key, seconds, amount))
 
     async def peek(self, key: str) -> Window:
         """See `Windows`."""
-        now = self._now()
-        count = self._counts.get(key)
-        return Window(0, 0.0) if count is None or now >= count.ends else Window(count.used, count.ends - now)
+        return Window(*self._peek(key))
 
     async def enter(self, key: str, limit: int, seconds: int, amount: int = 1) -> tuple[bool, Window]:
         """See `Windows`."""
+        return self._enter(key, limit, seconds, amount)
+
+    def take(self, step: Step) -> tuple[bool, int, float]:
+        """See `WindowsAtHand`."""
+        verb, key, limit, seconds = step
+        if verb == "count":  # nearly always, and of a window that is open
+            now, count = self._now(), self._counts.get(key)
+            if count is not None and now < count.ends:
+                used = count.used = count.used + 1
+                return used <= limit, used, count.ends - now
+            used, left = self._count(key, seconds, 1)
+            return used <= limit, used, left
+        if verb == "peek":
+            used, left = self._peek(key)
+            return used < limit, used, left
+        good, (used, left) = self._enter(key, limit, seconds, 1)
+        return good, used, left
+
+    def _count(self, key: str, seconds: float, amount: int) -> tuple[int, float]:
+        now = self._now()
+        count = self._counts.get(key)
+        if count is None or now >= count.ends:
+            self._counts[key] = _Count(amount, now + seconds)
+            return amount, seconds
+        count.used += amount
+        return count.used, count.ends - now
+
+    def _peek(self, key: str) -> tuple[int, float]:
+        now = self._now()
+        count = self._counts.get(key)
+        return (0, 0.0) if count is None or now >= count.ends else (count.used, count.ends - now)
+
+    def _enter(self, key: str, limit: int, seconds: float, amount: int) -> tuple[bool, Window]:
         now = self._now()
         entries, _ = self._entries.setdefault(key, ([], seconds))
         del entries[: bisect_left(entries, now - seconds)]

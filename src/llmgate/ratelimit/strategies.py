@@ -67,6 +67,14 @@ class WindowsTogether(Protocol):
         """Take `steps` in their order up to the first that a limit refuses: whether it did, and how it stands."""
 
 
+@runtime_checkable
+class WindowsAtHand(Protocol):
+    """Windows in this process's own memory: nobody waits for a look at them."""
+
+    def take(self, step: Step) -> tuple[bool, int, float]:
+        """Take one step: whether its limit has let it, and the window's `used` and `left`."""
+
+
 class WindowStorage(Storage, MovingWindowSupport):
     """A storage of the `limits` library that also is `Windows`; its base class's verbs stand on theirs."""
 
@@ -199,11 +207,11 @@ class _Windowed(RateLimiter):
 class FixedWindow(_Windowed):
     """A window opens with its first count."""
 
-    def count(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> Awaitable[Window]:
+    def count(self, item: RateLimitItem, *identifiers: str | int, cost: int = 1) -> Awaitable[Window]:
         """Count `cost`, whether or not it is over the limit."""
         return self._windows.count(item.key_for(*identifiers), item.get_expiry(), cost)
 
-    def peek(self, item: RateLimitItem, *identifiers: str) -> Awaitable[Window]:
+    def peek(self, item: RateLimitItem, *identifiers: str | int) -> Awaitable[Window]:
         """The window as it stands."""
         return self._windows.peek(item.key_for(*identifiers))
 
@@ -231,7 +239,9 @@ class MovingWindow(_Windowed):
                 f"{name} keeps no moving windows: take fixed ones, or another storage"
             )
 
-    def enter(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> Awaitable[tuple[bool, Window]]:
+    def enter(
+        self, item: RateLimitItem, *identifiers: str | int, cost: int = 1
+    ) -> Awaitable[tuple[bool, Window]]:
         """Count `cost` unless it would be over the limit; whether, and the window as it stands."""
         return self._windows.enter(item.key_for(*identifiers), item.amount, item.get_expiry(), cost)
 
