@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -249,13 +250,118 @@ async def test_inside_vllm_a_plain_request_that_is_left_was_aborted_and_made_not
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"null", "more_body": False})
 
-    books = Books()
-    inner = AsgiUpstream(app, Upstream("vllm", ["http://app.invalid"], engine=None))  # type: ignore[arg-type]
-    layer = Accounting(inner, ledger=books, dialect=DIALECTS["vllm"])  # type: ignore[arg-type]
-    body = json.dumps({**CHAT, "stream": False}).encode()
-    told = Told()
-    await play(Leaving(layer), "POST", "/v1/chat/completions", body=body, told=told)
-    assert [(reading.usage.output_tokens, outcome) for reading, outcome in books.ends] == [(0, "aborted")]
+    assert await made_when_left(app, Clock(1000.0)) == (0, "aborted")
+
+
+@pytest.mark.parametrize(
+    ("fields", "made"),
+    [({}, 9000), ({"max_tokens": 50}, 50), ({"max_tokens": 50, "n": 2}, 100), ({"max_tokens": -1}, 9000)],
+)
+async def test_a_plain_answer_that_its_client_leaves_costs_what_may_have_been_made_of_it(
+    fields: dict[str, object], made: int
+) -> None:
+    """Thirty seconds of an engine's work, of which nothing was seen: leaving is no cheaper than staying."""
+    clock = Clock(1000.0)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        clock.pass_by(30)
+
+    assert await made_when_left(app, clock, **fields) == (made, "aborted")
+
+
+async def test_a_plain_answer_that_comes_a_moment_after_its_client_has_left_costs_what_it_says() -> None:
+    clock = Clock(1000.0)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        clock.pass_by(30)
+        body = json.dumps({"choices": [], **usage(11, 7)}).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    assert await made_when_left(app, clock) == (7, "aborted")
+
+
+async def made_when_left(app: Any, clock: Clock, **fields: object) -> tuple[int, Outcome]:
+    """The output that a plain request is charged whose client leaves at once, and how it ended."""
+    books, dialect = Books(), replace(DIALECTS["vllm"], plain_drain=0.0)  # no test waits
+    upstream = Upstream("vllm", ["http://app.invalid"], engine=None)  # type: ignore[arg-type]
+    inner = AsgiUpstream(app, upstream, timer=clock)
+    layer = Accounting(inner, ledger=books, dialect=dialect, timer=clock)  # type: ignore[arg-type]
+    body = json.dumps({**CHAT, "stream": False, **fields}).encode()
+    await play(Leaving(layer), "POST", "/v1/chat/completions", body=body, told=Told())
+    ((reading, outcome),) = books.ends
+    return reading.usage.output_tokens, outcome
+
+
+class Waiting:
+    """A backend that answers whole, once its client has left the gate; never where it has no `answer`."""
+
+    def __init__(self, answer: bytes | None) -> None:
+        self.answer = answer
+        self.asked, self.left, self.aborted = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, peer: Peer) -> None:
+        await peer.request()
+        self.asked.set()
+        if self.answer is None:
+            await peer.gone()
+            self.aborted.set()
+        else:
+            await self.left.wait()
+            await peer.answer(self.answer, headers=b"content-type: application/json\r\n")
+
+
+async def leave_plain(served: Running, backend: Waiting, noticed: asyncio.Event) -> None:
+    async with connect(served.url) as client:
+        await client.send(served.request(json.dumps({**CHAT, "stream": False, "max_tokens": 2}).encode()))
+        await backend.asked.wait()
+        client.close()
+    async with asyncio.timeout(PATIENCE):
+        await noticed.wait()
+    backend.left.set()
+    await served.quiet()
+
+
+async def test_a_plain_answer_that_has_not_begun_is_waited_for_when_its_client_leaves(
+    of_gate: tuple[Path, Path], noticed: asyncio.Event
+) -> None:
+    """To its count, for a moment."""
+    backend = Waiting(json.dumps({"choices": [], **usage(11, 900)}).encode())
+    async with gate(*of_gate, backend, "vllm") as served:
+        await leave_plain(served, backend, noticed)
+        assert await served.records() == [("aborted", 11, 900, "exact")]
+
+
+async def test_a_backend_that_breaks_off_after_its_client_has_left_has_failed_and_costs_nothing(
+    of_gate: tuple[Path, Path], noticed: asyncio.Event
+) -> None:
+    backend = Waiting(None)
+
+    async def hangs_up(peer: Peer) -> None:
+        await peer.request()
+        backend.asked.set()
+        await backend.left.wait()
+
+    async with running(*of_gate, hangs_up, settings={"dialect": "vllm"}) as served:
+        await leave_plain(served, backend, noticed)
+        assert [(outcome, output) for outcome, _, output, _ in await served.records()] == [("failed", 0)]
+
+
+async def test_a_runner_that_is_stopped_by_nothing_else_is_stopped_at_once(
+    of_gate: tuple[Path, Path], noticed: asyncio.Event
+) -> None:
+    """Its text is charged by the time that has passed, up to the request's limit."""
+    backend = Waiting(None)
+    async with gate(*of_gate, backend, "ollama") as served:  # type: ignore[arg-type]
+        await leave_plain(served, backend, noticed)
+        async with asyncio.timeout(DIALECTS["openai"].plain_drain):
+            await backend.aborted.wait()
+        ((outcome, _, output, certainty),) = await served.records()
+        assert (outcome, output, certainty) == ("aborted", 2, "estimated")
 
 
 class Leaving:
@@ -316,7 +422,8 @@ async def test_who_leaves_while_a_model_thinks_unseen_pays_for_the_time(dialect:
 
     books = Books()
     inner = AsgiUpstream(app, Upstream("u", ["http://app.invalid"], engine=None))  # type: ignore[arg-type]
-    layer = Accounting(inner, ledger=books, dialect=DIALECTS[dialect], timer=clock)  # type: ignore[arg-type]
+    stopped = replace(DIALECTS[dialect], drain=0.0)  # no test waits
+    layer = Accounting(inner, ledger=books, dialect=stopped, timer=clock)  # type: ignore[arg-type]
     await play(Leaving(layer), "POST", "/v1/chat/completions", body=json.dumps(CHAT).encode())
     ((reading, outcome),) = books.ends
     assert (reading.usage.output_tokens, outcome) == (output, "aborted")

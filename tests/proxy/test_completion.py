@@ -34,8 +34,8 @@ async def stays() -> dict[str, object]:
     raise AssertionError
 
 
-def upstream(url: str, engine: HttptoolsEngine) -> Upstream:
-    return Upstream("openai", [url], engine=engine, api_key="sk-own", dialect=DIALECTS["openai"])
+def upstream(url: str, engine: HttptoolsEngine, dialect: str = "openai") -> Upstream:
+    return Upstream("openai", [url], engine=engine, api_key="sk-own", dialect=DIALECTS[dialect])
 
 
 async def ask(
@@ -93,7 +93,7 @@ async def test_an_error_of_the_upstream_is_an_answer_that_used_nothing(engine: H
 
 
 async def test_a_client_that_leaves_ends_the_request_upstream(engine: HttptoolsEngine) -> None:
-    """The backend sees its connection close, and stops generating."""
+    """The backend sees its connection close, and stops generating; charged is what it may have made by then."""
     asked, left = asyncio.Event(), asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -109,11 +109,32 @@ async def test_a_client_that_leaves_ends_the_request_upstream(engine: HttptoolsE
     one = exchange()
     async with ScriptedUpstream(script) as backend:
         with pytest.raises(ClientGone):
-            await ask(backend.url, engine, one, leaves)
+            await upstream(backend.url, engine, "ollama").complete(one, leaves, "/v1/chat/completions", BODY)  # type: ignore[arg-type]
         await asyncio.wait_for(left.wait(), 5)
     assert one.reading is not None
-    assert one.reading.certainty is Certainty.ESTIMATED, "its prompt, as nothing had come yet"
+    assert one.reading.certainty is Certainty.ESTIMATED
     assert one.reading.usage.input_tokens > 0
+
+
+async def test_an_answer_that_comes_a_moment_after_its_client_has_left_is_counted(
+    engine: HttptoolsEngine,
+) -> None:
+    left = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await left.wait()
+        await peer.answer(ANSWER, headers=JSON)
+
+    async def leaves() -> dict[str, object]:
+        left.set()
+        return {"type": "http.disconnect"}
+
+    one = exchange()
+    async with ScriptedUpstream(script) as backend:
+        with pytest.raises(ClientGone):
+            await ask(backend.url, engine, one, leaves)
+    assert one.reading == Reading(Usage(5, 7), Certainty.EXACT)
 
 
 async def test_an_answer_that_breaks_off_is_none(engine: HttptoolsEngine) -> None:

@@ -7,7 +7,7 @@ import pytest
 from llmgate.backends.dialect import DIALECTS
 from llmgate.backends.endpoint import Endpoint
 from llmgate.backends.request import ModelRequest, parse_request
-from llmgate.usage.hidden import PAUSE_S, Silence, with_hidden
+from llmgate.usage.hidden import PAUSE_S, Silence, with_hidden, with_unseen
 from llmgate.usage.model import Certainty, Reading, Usage
 
 READING = Reading(Usage(11, 4), Certainty.PARTIAL)
@@ -57,3 +57,25 @@ def test_thoughts_count_by_the_second_within_the_limit(
 @pytest.mark.parametrize("dialect", ["vllm", "llama_server", "llama_cpp_python", "ollama"])
 def test_backends_that_show_their_thoughts_are_believed(dialect: str) -> None:
     assert with_hidden(DIALECTS[dialect], asked(), READING, 60.0) is READING
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds", "output"),
+    [
+        ({}, 3.0, 900),
+        ({}, 0.01, 4),
+        ({"max_tokens": 50}, 3.0, 50),
+        ({"max_tokens": 50, "n": 2}, 3.0, 100),
+        ({"n": 2}, 3.0, 1800),
+    ],
+)
+def test_a_plain_answer_that_never_came_counts_by_the_second_within_the_limit(
+    fields: dict[str, object], seconds: float, output: int
+) -> None:
+    found = with_unseen(DIALECTS["vllm"], asked(**fields), READING, seconds)
+    assert (found.usage.input_tokens, found.usage.output_tokens) == (11, output)
+
+
+def test_who_waits_for_embeddings_waits_for_no_text() -> None:
+    request = parse_request(Endpoint.EMBEDDINGS, b'{"model":"m","input":"a"}')
+    assert with_unseen(DIALECTS["vllm"], request, READING, 60.0) is READING

@@ -39,7 +39,9 @@ class Dialect:
     counts_running: frozenset[Endpoint] = _NOWHERE
     """Endpoints whose streams, asked so, have a count at any time; of others only the end tells."""
     drain: float = 2.0
-    """Seconds for which an answer that its client has left is read on, if its count is still to come."""
+    """Seconds for which a stream that its client has left is read on, if its count is still to come."""
+    plain_drain: float = 2.0
+    """The same of an answer that is no stream, whether it has begun or not."""
     hidden_rate: int = 0
     """Tokens a second that its models may think where no chunk shows it; 0: thoughts are in chunks, or counted."""
     moves_to_usage: tuple[str, ...] = ()
@@ -113,6 +115,7 @@ _LLAMA_CPP_PYTHON = Dialect(
     # the request id "my-id-123".
     name="llama_cpp_python",
     drain=0.0,  # nothing is to come, and a chunk is a token
+    plain_drain=60.0,  # disconnect.txt: it makes a plain answer to its end, whoever has left
     request_id_must_be_uuid=True,
 )
 _OPENAI = Dialect(
@@ -127,6 +130,7 @@ _OLLAMA = Dialect(
     # Ollama's openai/openai.go reads `max_tokens` alone; its runners apply a limit only if it is over 0.
     name="ollama",
     drain=0.0,  # a chunk is a token, thoughts are chunks, and its runner is stopped by nothing else
+    plain_drain=0.0,
     include_usage=_CHAT_AND_COMPLETIONS,
     health_path="/",
 )

@@ -14,8 +14,9 @@ from ..exchange import MAX_BODY, BodyLayer
 from ..ledger.charge import NOTHING
 from ..ledger.model import Outcome
 from ..ledger.prices import Prices
-from ..usage.hidden import Silence, with_hidden
+from ..usage.hidden import Silence, with_hidden, with_unseen
 from ..usage.meter import inject, meter_for, unanswered
+from ..usage.model import Certainty
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -92,6 +93,8 @@ class Accounting(BodyLayer):
         except Unavailable as refusal:
             await answer(scope, send, refusal)
             return
+        if not model_request.stream:
+            exchange.drain = self.dialect_of(exchange.upstream).plain_drain
         metered = _Metered(self, exchange, model_request, send, charge)
         async with charge:
             try:
@@ -155,7 +158,7 @@ class _Metered:
             content_type=kind,
             content_encoding=coding,
         )
-        self._drain = dialect.drain
+        self._drain = dialect.drain if self._request.stream else dialect.plain_drain
         if meter.strips:
             message = {**message, "headers": [pair for pair in headers if pair[0].lower() not in OF_LENGTH]}
         self._start = message
@@ -232,6 +235,8 @@ class _Metered:
             reading = meter.reading(finished=finished and (meter.streams or not exchange.client_left))
             if reading is not None and not finished:
                 reading = self._with_thoughts(reading, meter)
+        if reading is not None:
+            reading = self._with_unseen(reading, finished=finished)
         if meter is not None and meter.model and not exchange.model:
             exchange.model = meter.model
         exchange.reading = reading
@@ -247,6 +252,17 @@ class _Metered:
         silence.note(reading.usage.output_tokens, now)
         request = _limited(self._request, exchange.output_limit)
         return with_hidden(self._layer.dialect_of(exchange.upstream), request, reading, silence.seconds(now))
+
+    def _with_unseen(self, reading: Reading, *, finished: bool) -> Reading:
+        """Who leaves a plain answer before it has come is charged for what may have been made of it."""
+        exchange, request = self._exchange, self._request
+        if not exchange.client_left or request.stream or exchange.sent is None:
+            return reading
+        if reading.certainty is not Certainty.ESTIMATED or (finished and reading.usage.output_tokens):
+            return reading
+        dialect = self._layer.dialect_of(exchange.upstream)
+        seconds = self._layer.timer() - exchange.sent
+        return with_unseen(dialect, _limited(request, exchange.output_limit), reading, seconds)
 
     def _outcome(self, reading: Reading | None, *, finished: bool) -> Outcome:
         exchange, meter = self._exchange, self._meter

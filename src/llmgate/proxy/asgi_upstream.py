@@ -16,6 +16,8 @@ from .engine_control import REFUSED, controls_engine
 from .headers import request_headers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from .upstreams import Upstream
@@ -32,15 +34,22 @@ class AsgiUpstream:
     """Hands requests to `app` by the relay's rules: the caller's credentials go, `upstream`'s own key comes in.
 
     `strip_prefix` is taken off the path and `upstream_path` put in its place. The answer passes untouched, and
-    the app itself hears from its server when the client leaves. An error that it lets out is 500, or cuts the
-    answer that has begun; that it refuses the gate's own key is 502. It finds who is asking, as far as the gate
-    knows, in `scope["llmgate"]`: an `Exchange`.
+    the app itself hears from its server when the client leaves, or a moment later (`Exchange.drain`). An error that
+    it lets out is 500, or cuts the answer that has begun; that it refuses the gate's own key is 502. It finds who is
+    asking, as far as the gate knows, in `scope["llmgate"]`: an `Exchange`.
     """
 
     def __init__(
-        self, app: ASGIApp, upstream: Upstream, *, strip_prefix: str = "", upstream_path: str = ""
+        self,
+        app: ASGIApp,
+        upstream: Upstream,
+        *,
+        strip_prefix: str = "",
+        upstream_path: str = "",
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.app = app
+        self._timer = timer
         self._upstream = upstream
         self._strip_prefix = strip_prefix.rstrip("/")
         self._upstream_path = upstream_path.rstrip("/")
@@ -52,7 +61,7 @@ class AsgiUpstream:
             await answer(scope, send, NotFound(REFUSED))
             return
         exchange = exchange_of(scope)
-        exchange.upstream, exchange.sent = self._upstream.name, time.monotonic()
+        exchange.upstream, exchange.sent = self._upstream.name, self._timer()
         replica = self._upstream.replicas[0]
         begun, key_refused = False, 0
 
@@ -69,6 +78,7 @@ class AsgiUpstream:
             message = await receive()
             if message["type"] == "http.disconnect":
                 exchange.client_left = True
+                await asyncio.sleep(exchange.drain)  # its count may come in a moment
             return message
 
         replica.in_flight += 1

@@ -12,7 +12,9 @@ import msgspec
 from ..backends.endpoint import Endpoint
 from ..backends.request import parse_request
 from ..errors import ClientGone, UpstreamFailed
+from ..usage.hidden import with_unseen
 from ..usage.meter import meter_for, unanswered
+from ..usage.model import Certainty
 from .engines.base import UpstreamError, UpstreamRequest
 
 if TYPE_CHECKING:
@@ -81,7 +83,17 @@ async def complete(
     exchange.model_request = exchange.model_request or asked
     request = UpstreamRequest("POST", path.encode("ascii"), _headers(upstream, exchange), raw)
     answer = _Answer(exchange, asked, dialect, largest, timer)
-    return await unless_gone(answer.of(upstream, request), receive)
+
+    def drain() -> float:
+        return dialect.plain_drain if exchange.sent is not None and not exchange.queued else 0.0
+
+    try:
+        return await unless_gone(answer.of(upstream, request), receive, drain=drain)
+    except ClientGone:
+        reading = exchange.reading
+        if exchange.sent is not None and reading is not None and reading.certainty is Certainty.ESTIMATED:
+            exchange.reading = with_unseen(dialect, asked, reading, timer() - exchange.sent)
+        raise
 
 
 class _Answer:
@@ -134,10 +146,11 @@ class _Answer:
         return Completion(response.status, response.headers, b"".join(pieces), reading, exchange.model)
 
 
-async def unless_gone(work: Awaitable[T], receive: Receive) -> T:
+async def unless_gone(work: Awaitable[T], receive: Receive, *, drain: Callable[[], float] = lambda: 0.0) -> T:
     """The result of `work`, which is cancelled when the client leaves; then `ClientGone` is raised.
 
-    To be called once the request's body has been read: whatever else comes is not kept.
+    `drain` says, asked when the client has left, for how many seconds the work may go on then. To be called once the
+    request's body has been read: whatever else comes is not kept.
     """
     working: asyncio.Future[T] = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_disconnected(receive))
@@ -145,6 +158,8 @@ async def unless_gone(work: Awaitable[T], receive: Receive) -> T:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
+        if (seconds := drain()) > 0:
+            await asyncio.wait((working,), timeout=seconds)
         raise ClientGone
     finally:
         working.cancel()

@@ -131,7 +131,7 @@ class ProxiedRequest:
     async def run(self, attempts: Attempts, watch: DisconnectWatcher) -> None:
         """Make the attempts, forward the answer; returns early if the client leaves.
 
-        An answer whose count is still to come (`Exchange.drain`) is read on for a moment.
+        An answer whose count is still to come (`Exchange.drain`) is waited for and read on for a moment.
         Raises `Refusal` before the answer has begun, `AnswerCut` after.
         """
         watch.add(self)
@@ -231,11 +231,15 @@ class ProxiedRequest:
     async def _await_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._disconnected = self._exchange.client_left = True
-        if self._lease is not None and self._exchange.drain > 0:
-            loop = asyncio.get_running_loop()
-            self._drained = loop.call_later(self._exchange.drain, self._lease.close)
-        elif self._lease is not None:
+        exchange = self._exchange
+        self._disconnected = exchange.client_left = True
+        if exchange.drain > 0 and exchange.sent is not None and not exchange.queued:
+            self._drained = asyncio.get_running_loop().call_later(exchange.drain, self._stop)
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._lease is not None:
             self._lease.close()
         elif self._task is not None:
             self._task.cancel()

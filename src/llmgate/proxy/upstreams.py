@@ -246,6 +246,8 @@ class Upstream:
                     failure = error
                     if error.sent or (isinstance(error, KeyRefused) and not _repeatable(request)):
                         break
+                    if exchange is not None and exchange.client_left:
+                        break
                     continue
                 if lease.response.status not in self._retry_statuses or not _repeatable(request):
                     return lease

@@ -1,4 +1,4 @@
-"""Thoughts that are in no chunk: what a stream may have cost while it said nothing, where its count never came."""
+"""What nobody saw and nobody counted, where a client has left: thoughts of a stream, and a plain answer's text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ..backends.endpoint import Endpoint
 from ..backends.output_limit import output_bound
 from .model import Certainty, Reading
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 PAUSE_S = 1.0
 """Seconds without text that are no pause for thought."""
+
+UNSEEN_RATE = 300
+"""Tokens a second that are taken to have been made for each choice of a plain answer that never came: few engines make
+more of one, so that nobody saves by leaving."""
+_GENERATED = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
 
 
 class Silence:
@@ -60,3 +66,20 @@ def with_hidden(dialect: Dialect, model_request: ModelRequest, reading: Reading,
         reasoning_tokens=usage.reasoning_tokens + thought,
     )
     return Reading(usage, Certainty.ESTIMATED)
+
+
+def with_unseen(dialect: Dialect, model_request: ModelRequest, reading: Reading, seconds: float) -> Reading:
+    """`reading` of a plain answer that was left `seconds` after it was asked for, before its count came.
+
+    Such an answer is made in silence and comes all at once: as much as may have been made meanwhile is charged, within
+    the limit that the request went up with, so that leaving is no cheaper than staying.
+    """
+    if model_request.endpoint not in _GENERATED:
+        return reading
+    made = int(seconds * UNSEEN_RATE)
+    if (bound := output_bound(dialect, model_request)) is not None:
+        made = min(made, bound)
+    made *= model_request.choices
+    if made <= reading.usage.output_tokens:
+        return reading
+    return Reading(msgspec.structs.replace(reading.usage, output_tokens=made), Certainty.ESTIMATED)
