@@ -40,6 +40,8 @@ def says(content: object, **more: object) -> list[object]:
         {"messages": [], "tools": [{"type": "web_search"}]},
         {"messages": [], "image_data": [{"data": PICTURE, "id": 1}]},
         {"messages": [], "conversation": "conv_1"},
+        {"messages": [], "tools": [{"google_search": {}}]},
+        {"messages": [], "extra_body": {"google": {"cached_content": "cachedContents/1"}}},
     ],
 )
 def test_a_part_is_text_only_if_all_its_members_are(fields: dict[str, object]) -> None:
@@ -103,3 +105,18 @@ def test_a_picture_is_found_in_any_company(
     """Next to whatever else a message has, without a type and with any value."""
     assert opaque(messages=says([*before, {"image_url": picture}, *after])).parts >= 1
     assert opaque(messages=[*before, {"content": "?", "image_url": picture}, *after]).parts >= 1
+
+
+@pytest.mark.parametrize("space", [b"", b" "])
+def test_a_member_given_twice_hides_no_picture(space: bytes) -> None:
+    """Readers of the first one see the picture, though the last one is a text."""
+    picture = json.dumps([{"image_url": {"url": PICTURE}}]).encode()
+    twice = b'{"messages":[{"role":"user","content":%b,"content":%b"hello"}]}' % (picture, space)
+    assert opaque_input(read_fields(twice)).parts >= 1
+    nested = b'{"messages":[{"content":[{"type":"text","text":"a","type":%b"text"}]}]}' % space
+    assert opaque_input(read_fields(nested)).parts == 1
+    good = (
+        b'{"messages":[{"content":[{"type":"text","text":%b"a \\u00e9 \\/"},{"type":"text","text":"b"}]}]}'
+        % space
+    )
+    assert opaque_input(read_fields(good)) == Opaque(0, 0)

@@ -30,6 +30,9 @@ def ask_for(endpoint: Endpoint = Endpoint.CHAT, **fields: object) -> ModelReques
         (LLAMA_CPP, Endpoint.CHAT, {"max_completion_tokens": 4}, {"max_tokens": 10}),
         (LLAMA_CPP, Endpoint.CHAT, {"max_tokens": 0}, {"max_tokens": 10}),
         (VLLM, Endpoint.COMPLETIONS, {"max_tokens": 0}, {}),
+        (LLAMA, Endpoint.MESSAGES, {"n_predict": 5}, {"max_tokens": 10}),  # 313 tokens, seen of its server
+        (LLAMA, Endpoint.RESPONSES, {"n_predict": 5}, {}),
+        (VLLM, Endpoint.CHAT, {"max_tokens": 1, "max_new_tokens": 4_000}, {"max_new_tokens": 10}),
     ],
 )
 def test_a_limit_holds_in_the_field_that_the_backend_obeys(

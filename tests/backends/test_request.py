@@ -178,7 +178,7 @@ def test_an_uploaded_form_is_opaque_but_names_its_model() -> None:
     model_request = parse_request(Endpoint.AUDIO, body, b"multipart/form-data; boundary=x")
     assert (model_request.model, model_request.opaque_input, model_request.prompt_bound) == (
         "whisper",
-        False,
+        True,
         7,
     )
     assert rewrite(model_request, body, model="other") == body.replace(b"whisper", b"other")
@@ -274,3 +274,54 @@ def test_input_that_bytes_do_not_bound_is_told(endpoint: Endpoint, fields: dict,
     """Images, sounds, files, references and whatever is not known to be text, at any depth."""
     body = json.dumps(fields).encode()
     assert parse_request(endpoint, body).opaque_input is opaque
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "message"),
+    [
+        (
+            b'{"extra_body": {"Max_Tokens": 9}}',
+            b"",
+            "body.extra_body.Max_Tokens: write max_tokens into the body",
+        ),
+        (
+            b'{"extra_body": {"model": "dear"}}',
+            b"",
+            "body.extra_body.model: write model into the body itself",
+        ),
+        (b'{"extra_body": []}', b"", "body.extra_body: expected a JSON object"),
+        (b"{}", b"application/json; charset=utf-16", "Content-Type: JSON is UTF-8"),
+        (b"{}", b'application/json;Charset="gbk"', "Content-Type: JSON is UTF-8"),
+    ],
+)
+def test_what_some_servers_read_otherwise_is_refused(body: bytes, kind: bytes, message: str) -> None:
+    """Fields that Python clients mix into the body, and texts in another charset."""
+    with pytest.raises(BadRequest) as caught:
+        parse_request(Endpoint.CHAT, body, kind)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "kind", [b"", b"application/json", b"application/json; charset=UTF-8", b"text/plain"]
+)
+def test_what_is_utf_8_anyhow_passes(kind: bytes) -> None:
+    body = b'{"extra_body": {"google": {"thinking_config": {}}}}'
+    assert parse_request(Endpoint.CHAT, body, kind).opaque_input
+
+
+def test_a_text_that_normalizing_makes_longer_has_its_bound_by_that() -> None:
+    """U+1D160 is 4 bytes, and 12 by NFC, each of which may be a token; other languages stay as they are."""
+    plain = json.dumps({"messages": [{"content": "你好世界"}]}, ensure_ascii=False).encode()
+    assert parse_request(Endpoint.CHAT, plain).prompt_bound == len(plain)
+    notes = json.dumps({"messages": [{"content": "\U0001d160" * 100}]}, ensure_ascii=False).encode()
+    assert parse_request(Endpoint.CHAT, notes).prompt_bound >= 1_200
+    long = json.dumps({"messages": [{"content": "é" * 2_200_000}]}, ensure_ascii=False).encode()
+    assert parse_request(Endpoint.CHAT, long).prompt_bound >= 3 * 4_400_000
+
+
+def test_a_recording_may_be_a_link() -> None:
+    """Mistral and Groq fetch it; speech is made of a text."""
+    form = b'--x\r\nContent-Disposition: form-data; name="url"\r\n\r\nhttp://a/b\r\n--x--'
+    assert parse_request(Endpoint.AUDIO, form, b"multipart/form-data; boundary=x").opaque_input
+    assert parse_request(Endpoint.AUDIO, b'{"file_url": "http://a/b"}').opaque_input
+    assert not parse_request(Endpoint.AUDIO, b'{"input": "hello"}').opaque_input

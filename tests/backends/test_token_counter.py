@@ -98,3 +98,21 @@ async def test_who_cannot_say_now_may_be_asked_again(
 async def test_without_a_replica_nobody_can_say_now() -> None:
     with pytest.raises(Unavailable):
         await count(ready=False)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"suffix": "x" * 100},
+        {"documents": [{"text": "x" * 100}]},
+        {"chat_template_kwargs": {}, "response_format": {"type": "json_schema", "json_schema": "x" * 100}},
+    ],
+)
+async def test_what_the_tokenizer_is_not_shown_counts_by_its_bytes(
+    backend: respx.MockRouter, more: dict[str, object]
+) -> None:
+    """A template may show it to the model; what is a number, or of a known other use, is none of the prompt."""
+    backend.post("/tokenize").respond(json={"count": 12})
+    counted = await count({**CHAT, "temperature": 0.5, "user": "u" * 50, "stop": ["a" * 50], **more})
+    assert counted is not None
+    assert 112 <= counted < 180

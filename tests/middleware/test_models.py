@@ -58,6 +58,19 @@ async def test_allowed_are_the_names_that_clients_use() -> None:
     assert app.bodies == []
 
 
+@pytest.mark.parametrize("field", ["models", "fallbacks"])
+async def test_where_names_count_one_model_is_named(field: str) -> None:
+    """OpenRouter and LiteLLM ask others where the first one fails, and nobody had allowed or priced those."""
+    body = msgspec.json.encode({"model": "gpt", field: ["dear"]})
+    for settings in ({"allowed": ["gpt"]}, {"by_name": True}, {"billable": lambda *_: True}):
+        told, app = await model_request(body, **settings)
+        assert (told.status, told.error["param"], app.bodies) == (400, field, [])
+    told, _ = await model_request(body)
+    assert told.status == 200
+    told, _ = await model_request(b'{"model":"gpt","models":null}', by_name=True)
+    assert told.status == 200
+
+
 @pytest.mark.parametrize(
     ("path", "kind", "body"),
     [

@@ -43,11 +43,43 @@ async def test_an_id_opens_nothing(method: str, path: str) -> None:
         ({"conversation": "conv_1"}, "conversation"),
         ({"conversation": {"id": "conv_1"}}, "conversation"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input"),
+        ({"input": [{"id": "msg_1"}]}, "input"),
+        ({"input": [{"type": None, "id": "msg_1"}]}, "input"),
+        ({"input": [{"Type": "item_reference", "ID": "msg_1"}]}, "input"),
     ],
 )
 async def test_nobody_goes_on_with_what_is_stored(fields: dict[str, object], param: str) -> None:
     told, app = await asked("POST", "/v1/responses", **fields)
     assert (told.status, told.error["param"], app.scopes) == (400, param, [])
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        b'{"type":"item\\u005freference","id":"msg_1"}',
+        b'{"i\\u0064":"msg_1"}',
+        b'{"type":"item_reference","id":"msg_1","type":"message"}',
+    ],
+)
+async def test_a_reference_is_found_however_it_is_written(item: bytes) -> None:
+    """By escapes, and where its type is given twice."""
+    app = Answers()
+    body = b'{"input":[%b]}' % item
+    told = await play(Models(StoredResponses(app)), "POST", "/v1/responses", body=body)
+    assert (told.status, told.error["param"], app.scopes) == (400, "input", [])
+
+
+async def test_what_an_answer_has_brought_may_be_sent_back() -> None:
+    """Its items have ids and say what they are; a text may speak of references."""
+    items = [
+        {"type": "reasoning", "id": "rs_1", "summary": []},
+        {"type": "message", "role": "assistant", "id": "msg_1", "content": []},
+        {"role": "user", "content": "what is an item_reference?", "id": "x"},
+    ]
+    told, _ = await asked("POST", "/v1/responses", input=items)
+    assert told.status == 200
+    told, _ = await asked("POST", "/v1/responses", input="an item_reference")
+    assert told.status == 200
 
 
 @pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/"])

@@ -95,8 +95,11 @@ def test_connection_cannot_take_away_the_length_of_an_answer() -> None:
     assert response_headers(answer, 200) == [(b"content-length", b"3")]
 
 
-@pytest.mark.parametrize("name", [b"host", b"content-length", b"expect"])
+@pytest.mark.parametrize(
+    "name", [b"host", b"content-length", b"expect", b"x-http-method-override", b"x-http-method"]
+)
 def test_what_the_engine_writes_or_the_server_answered_is_left_out(name: bytes) -> None:
+    """And what would make another method of the one that was let through."""
     assert up((name, b"x")) == []
 
 

@@ -187,3 +187,15 @@ def test_of_a_long_answer_its_own_usage_counts(before: dict[str, object], after:
     assert read(body) == Reading(Usage(3, 20_000), Certainty.EXACT)
     body = json.dumps({**after, "usage": usage, **before, "text": "x" * 2_000_000}).encode()
     assert read(body) == Reading(Usage(3, 20_000), Certainty.EXACT)
+
+
+def test_several_answers_in_a_list_add_up() -> None:
+    """llama.cpp's server, asked for a response three times by `n`."""
+    one = {"object": "response", "output": [], "usage": {"input_tokens": 31, "output_tokens": 5}}
+    request = ask_for(Endpoint.RESPONSES, n=3, max_output_tokens=5)
+    body = json.dumps([one] * 3).encode()
+    assert read(body, dialect=LLAMA, model_request=request) == Reading(Usage(93, 15), Certainty.EXACT)
+    unsure = json.dumps([one, {"output": []}]).encode()
+    reading = read(unsure, dialect=LLAMA, model_request=request)
+    assert reading is not None
+    assert reading.certainty is Certainty.ESTIMATED

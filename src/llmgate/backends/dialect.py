@@ -51,7 +51,7 @@ class Dialect:
     chat_limits: tuple[str, ...] = ("max_tokens",)
     """Fields that bound the output of a chat here; the first is the one to add where none was given."""
     own_limits: tuple[str, ...] = ()
-    """Fields that bound any output here and nowhere else."""
+    """Fields that bound any output here but that of messages, and nowhere else."""
     no_limit: frozenset[int] = frozenset({0, -1})
     """Values of an output limit that mean none; of a backend nobody knows, all that do somewhere."""
     models_path: str = "/v1/models"

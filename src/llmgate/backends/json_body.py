@@ -7,6 +7,7 @@ such a body is refused, with the place in the message.
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -69,6 +70,29 @@ def read_fields(body: bytes, *, place: str = "body") -> dict[str, Raw]:
     _refuse_excess(body, place)
     _refuse_duplicates(body, fields, place)
     return fields
+
+
+def has_duplicates(raw: bytes | Raw, decoded: object) -> bool:
+    """Whether an object anywhere within `raw` has a key twice; `decoded` is what it was decoded to.
+
+    Of two equal keys readers take the last (most), or the first (RapidJSON's, in OpenVINO's model server).
+    """
+    if msgspec.json.encode(decoded) == bytes(raw):
+        return False
+    try:
+        json.loads(bytes(raw), object_pairs_hook=_once)
+    except _TwiceError:
+        return True
+    return False
+
+
+def _once(pairs: list[tuple[str, object]]) -> None:
+    if len(pairs) > 1 and len({name for name, _ in pairs}) < len(pairs):
+        raise _TwiceError
+
+
+class _TwiceError(Exception):
+    pass
 
 
 def refuse_look_alikes(fields: Collection[str], counted: Collection[str], place: str = "body") -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
+from .json_body import has_duplicates
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -28,7 +30,7 @@ TEXTS = _words("prompt query queries documents texts text_1 text_2 data data_1 d
 ELSEWHERE = _words(
     "previous_response_id conversation container mcp_servers prompt_embeds input_embeds "
     "multimodal_data mm_processor_kwargs image_data images image audio_data videos files file_ids "
-    "attachments context chat_template web_search_options"
+    "attachments context chat_template web_search_options cached_content extra_body plugins"
 )
 """Fields whose input lies elsewhere, is no text, or may be repeated at will."""
 _KINDS = _words(
@@ -50,8 +52,9 @@ _TEXTS_OF = MappingProxyType(
 """Members that are so in items of one type only."""
 _PARTS = frozenset({"content", "output", "summary"})
 """Members that hold text or a list of parts."""
-_HOSTED = frozenset({"function", "custom", None})
-"""Types of tools whose results the client itself brings; those of all others come from elsewhere."""
+_CLIENTS = frozenset({"function", "custom", None})
+"""Types of tools whose results the client itself brings; those of all others come from elsewhere, and so do those of
+one that is not named (Gemini's `{"google_search": {}}`)."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{256}")
 
 
@@ -66,6 +69,15 @@ class _Message(Struct, forbid_unknown_fields=True, gc=False):
 
 class _Tool(Struct, gc=False):
     type: str | None = None
+    name: str | None = None
+    function: Raw = Raw()
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether the server has to bring what it gives back."""
+        return self.type not in _CLIENTS or (
+            self.type is None and self.name is None and not bytes(self.function)
+        )
 
 
 class _Document(Struct, forbid_unknown_fields=True, gc=False):
@@ -118,6 +130,8 @@ def _opaque_in(name: str, raw: Raw) -> Opaque:
     else:
         return _NOTHING
     found, value = _Finder(), _anything(raw)
+    if has_duplicates(raw, value):
+        found.parts += 1  # the value that is not kept here may be the one that counts there
     if name in CONVERSATIONS:
         found.look(value)
     else:
@@ -130,7 +144,7 @@ def _hosted(_: str, raw: Raw) -> Opaque:
         tools = _tools(raw)
     except (msgspec.MsgspecError, RecursionError):
         return Opaque(1)
-    return Opaque(sum(tool.type not in _HOSTED for tool in tools or ()))
+    return Opaque(sum(tool.is_hosted for tool in tools or ()))
 
 
 _LOOKS: Mapping[str, Callable[[str, Raw], Opaque]] = MappingProxyType(

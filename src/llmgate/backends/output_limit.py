@@ -56,4 +56,5 @@ def _obeyed(dialect: Dialect, endpoint: Endpoint) -> tuple[str, ...]:
     if endpoint is Endpoint.CHAT:
         return dialect.chat_limits + dialect.own_limits
     common = _OBEYED.get(endpoint, ())
-    return common and common + dialect.own_limits
+    # llama.cpp's server makes a chat of a message, and of its limits takes only that of the API over.
+    return common if not common or endpoint is Endpoint.MESSAGES else common + dialect.own_limits

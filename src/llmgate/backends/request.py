@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
+from unicodedata import is_normalized
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -21,20 +23,29 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict")
-"""Fields that bound the output; `n_predict` is llama.cpp's own and overrules the others there."""
+LIMITS = (
+    "max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict",
+    "max_new_tokens", "num_predict", "max_gen_len", "max_tokens_to_sample",
+)  # fmt: skip
+"""Fields that bound the output; `n_predict` is llama.cpp's own and overrules the others there. The last four are those
+of other APIs, which a server that speaks several may obey here, too."""
 UNLIMITED = -1
 """How llama.cpp and LM Studio write that there is no limit."""
-_COPIES = frozenset({"n", "best_of", "n_cmpl"})
+_COPIES = frozenset({"n", "best_of", "n_cmpl", "num_return_sequences", "candidate_count", "num_generations"})
 _MOST = 2**31
+_ASCII = bytes(range(128))
+_MAX_LOOKED_AT = 4 * 1024 * 1024
 _OPTIONS = frozenset({"include_usage", "continuous_usage_stats"})
 _COUNTED = frozenset(
     {"model", "stream", "stream_options", "timings_per_token", "background", "tools", *LIMITS, *_COPIES}
     | CONVERSATIONS
     | TEXTS
     | ELSEWHERE
+    | {"models", "fallbacks"}
 )
 """Fields on which counting and limiting depend: nobody may read another for one of them."""
+_CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii"})
+_charset = re.compile(rb";\s*charset\s*=\s*[\"']?([^\"';\s]*)", re.IGNORECASE).findall
 _FORM_FIELDS = frozenset({"model", "stream"})
 _ENDPOINTS = MappingProxyType(
     {
@@ -137,8 +148,12 @@ def parse_request(
     """
     if endpoint is Endpoint.AUDIO and is_form(content_type):
         return _parse_form(body, content_type)
+    if content_type and any(name.lower() not in _CHARSETS for name in _charset(content_type)):
+        raise BadRequest("Content-Type: JSON is UTF-8 (RFC 8259 8.1); leave the charset out", status=415)
     fields = read_fields(body)
     refuse_look_alikes(fields, _COUNTED)
+    if "extra_body" in fields:
+        _refuse_hidden(fields["extra_body"])
     if not isinstance(endpoint, Endpoint):
         endpoint = endpoint(fields)
     if endpoint is Endpoint.RESPONSES and _get(fields, "background", bool):
@@ -162,8 +177,8 @@ def parse_request(
         choices=max([1, *copies.values()]) * prompts,
         prompts=prompts,
         limits=_numbers(fields, LIMITS, UNLIMITED),
-        prompt_bound=len(body) - opaque.bytes,
-        opaque_parts=opaque.parts,
+        prompt_bound=len(body) - opaque.bytes + _growth(body),
+        opaque_parts=opaque.parts + (endpoint is Endpoint.AUDIO and not _is_text(fields.get("input"))),
         fields=fields,
         wants_timings=bytes(fields.get("timings_per_token", b"")) == b"true",
         echoes="echo" in fields,
@@ -200,10 +215,40 @@ def _parse_form(body: bytes, content_type: bytes) -> ModelRequest:
         prompts=1,
         limits={},
         prompt_bound=form.text_bytes,
-        opaque_parts=sum(field.is_file for field in form.fields),
+        opaque_parts=max(1, sum(field.is_file for field in form.fields)),  # a recording may be a link
         fields={},
         form=form,
     )
+
+
+def _refuse_hidden(raw: Raw) -> None:
+    """Raise `BadRequest` for what counts where some servers take it for members of the body.
+
+    Those that call OpenAI's Python client with the fields they were sent do; Gemini has one of its own.
+    """
+    if bytes(raw) == b"null":
+        return
+    hidden = read_fields(bytes(raw), place="body.extra_body")
+    for name in hidden:
+        if (meant := name.casefold()) in _COUNTED:
+            raise BadRequest(
+                f"body.extra_body.{name}: write {meant} into the body itself", param="extra_body"
+            )
+
+
+def _is_text(raw: Raw | None) -> bool:
+    return raw is not None and bytes(memoryview(raw)[:1]) == b'"'
+
+
+def _growth(body: bytes) -> int:
+    """Bytes that a text may have more once a tokenizer has normalized it, as Qwen's do by NFC: at the most three for
+    one (U+1D160). A very long text is not looked at, and taken for one that grows.
+    """
+    if body.isascii():
+        return 0
+    if len(body) <= _MAX_LOOKED_AT and is_normalized("NFC", body.decode()):
+        return 0
+    return 2 * len(body.translate(None, _ASCII))
 
 
 def _read_options(fields: dict[str, Raw]) -> tuple[bool, bool]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("llmgate.proxy")
 
 TIMEOUT = 2.0
+_NO_INPUT = frozenset({"model", "stream_options", "stop", "stop_sequences", "user", "metadata", "logit_bias"})
+"""Fields that no template shows to a model."""
+_HAS_TEXT = frozenset({b'"', b"[", b"{"})
 
 
 class _Counted(msgspec.Struct):
@@ -42,6 +45,14 @@ def _not_now(upstream: str) -> Unavailable:
     )
 
 
+def _uncounted_bytes(model_request: ModelRequest, counted: tuple[str, ...]) -> int:
+    """Bytes of the texts, lists and objects of a request that were not `counted`."""
+    others = [
+        raw for name, raw in model_request.fields.items() if name not in counted and name not in _NO_INPUT
+    ]
+    return sum([len(memoryview(raw)) for raw in others if bytes(memoryview(raw)[:1]) in _HAS_TEXT])
+
+
 class TokenCounter:
     """Counts prompts with the tokenizer of `upstream`, as far as its dialect has an endpoint for that."""
 
@@ -53,7 +64,9 @@ class TokenCounter:
     async def __call__(self, model_request: ModelRequest, model: str = "") -> int | None:
         """The tokens of the prompt for `model`, or the one that the request names, chat template included.
 
-        None where the backend cannot or does not say. Raises `Unavailable` where it could, but not now.
+        What else of the request may get into the prompt (a suffix, documents, arguments of the template) and is not
+        counted with it has no more tokens than bytes. None where the backend cannot or does not say. Raises
+        `Unavailable` where it could, but not now.
         """
         path, names = self._endpoint(model_request)
         if path is None:
@@ -78,7 +91,8 @@ class TokenCounter:
             if _may_pass(error):
                 raise _not_now(self._upstream.name) from error
             return None
-        return counted.count if counted.count is not None else counted.input_tokens
+        tokens = counted.count if counted.count is not None else counted.input_tokens
+        return None if tokens is None else tokens + _uncounted_bytes(model_request, names)
 
     def _endpoint(self, model_request: ModelRequest) -> tuple[str | None, tuple[str, ...]]:
         dialect = self._dialect

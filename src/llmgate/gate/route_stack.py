@@ -141,6 +141,7 @@ def route_middleware(
             busy=lambda name: served[name].busy,
             charges_asked=route.charge == "asked",
             billable=billable_by(config, [served[name] for name in route.served_by]),
+            by_name=bool(config.prices),
             end_user_header=route.end_user_header,
             max_body=config.gate.max_body,
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..backends.catalog import order, unknown_model
 from ..errors import BadRequest, NotFound, Refusal, answer
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Scope, Send
 
     from ..backends.catalog import Catalog
+    from ..backends.request import ModelRequest
     from ..exchange import Exchange, Principal
+
+
+OTHERS: Final = ("models", "fallbacks")
+"""Fields in which OpenRouter and LiteLLM take other models."""
+_NONE = frozenset({b"null", b"[]"})
 
 
 class Models(BodyLayer):
@@ -29,7 +35,8 @@ class Models(BodyLayer):
 
     With `allowed`, any other name is refused with OpenAI's 404 `model_not_found`; the names in `allowed` are those
     that clients use. So is a model that is not `billable`, where that is given: of the charged name and the one
-    that was asked for it says whether there is a price, or a quota, that could not be evaded by another name.
+    that was asked for it says whether there is a price, or a quota, that could not be evaded by another name. Where
+    names count (`by_name`: they have prices, say), a request names one model alone.
 
     Who is held to some models is told of these alone. A key that names end users does so in `end_user_header`, which
     goes no further, or in OpenAI's field `user`.
@@ -46,6 +53,7 @@ class Models(BodyLayer):
         busy: Callable[[str], float] = lambda _: 0.0,
         charges_asked: bool = False,
         billable: Callable[[str, str], bool] | None = None,
+        by_name: bool = False,
         draw: Callable[[], float] = random.random,
         end_user_header: str | None = None,
         max_body: int = MAX_BODY,
@@ -58,6 +66,7 @@ class Models(BodyLayer):
         self._busy = busy
         self._charges_asked = charges_asked
         self._billable = billable
+        self._by_name = by_name or billable is not None or allowed is not None or catalog is not None
         self._draw = draw
         self._end_user_header = None if end_user_header is None else end_user_header.lower().encode()
 
@@ -66,6 +75,8 @@ class Models(BodyLayer):
         assert exchange.model_request is not None, "it is read by now"
         try:
             principal = exchange.principal
+            if self._by_name or _held(principal):
+                _refuse_others(exchange.model_request)
             name = self._name(exchange.model_request.model, principal if _held(principal) else None)
             if self._catalog is None:
                 self._rename(exchange, name)
@@ -153,6 +164,13 @@ class Models(BodyLayer):
     def _refuse_unbillable(self, asked: str, charged: str) -> None:
         if self._billable is not None and not self._billable(charged, asked):
             raise unknown_model(asked, ())
+
+
+def _refuse_others(request: ModelRequest) -> None:
+    """Raise `BadRequest` for models that are named beside `model`: some upstreams ask those where it fails."""
+    for name in OTHERS:
+        if bytes(request.fields.get(name, b"null")) not in _NONE:
+            raise BadRequest(f"body.{name}: name one model, in `model`", param=name)
 
 
 def _held(principal: Principal | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,9 @@ REMEDY_OTHERS: Final = (
     "the gate knows whose a response is, and nothing else that is stored: send the input itself"
 )
 _ID = re.compile(r"/responses/([^/]+)", re.IGNORECASE)
+_HAS_ID = re.compile(rb'"id"|\\u', re.IGNORECASE)
+"""An item that refers to another names it; a key may be written with escapes."""
+REFERENCE: Final = "item_reference"
 MAX_ID = 256
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 """A plain answer of more is not looked at: nobody can go on with it."""
@@ -157,6 +161,24 @@ def _previous(request: ModelRequest) -> str | None:
         raise BadRequest("body.previous_response_id: expected text", param=REFERENCES[0]) from error
 
 
+def _has_reference(raw: bytes) -> bool:
+    """Whether an item of the input is one that is stored: it has an id, and a type that says so or none (OpenAI)."""
+    if _HAS_ID.search(raw) is None:
+        return False
+    items = json.loads(raw, object_pairs_hook=_Pairs)
+    return isinstance(items, list) and any(isinstance(item, _Pairs) and item.refers for item in items)
+
+
+class _Pairs(list[tuple[str, object]]):
+    """The members of an object, those that it has twice, too: which of them counts differs."""
+
+    @property
+    def refers(self) -> bool:
+        types = [value for name, value in self if name.casefold() == "type"]
+        names = {name.casefold() for name, _ in self}
+        return REFERENCE in types or ("id" in names and "role" not in names and not any(types))
+
+
 def _refuse_stored(scope: Scope, request: ModelRequest | None) -> None:
     if endpoint_of(scope["method"], scope["path"]) is not Endpoint.RESPONSES:
         raise NotFound(f"{scope['method']} {scope['path']}: {REMEDY}")
@@ -171,5 +193,5 @@ def refuse_references(
     for name in names:
         if bytes(request.fields.get(name, b"null")) not in (b"null", b'""'):
             raise BadRequest(f"body.{name}: {remedy}", param=name)
-    if b"item_reference" in bytes(request.fields.get("input", b"")):
+    if _has_reference(bytes(request.fields.get("input", b""))):
         raise BadRequest(f"body.input: an item_reference: {remedy}", param="input")

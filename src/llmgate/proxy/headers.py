@@ -31,7 +31,9 @@ HOP_BY_HOP = frozenset(
 )
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key"})
 CREDENTIAL_COOKIE = b"access_token"
-NOT_FORWARDED = HOP_BY_HOP | CREDENTIALS | {b"host", b"content-length", b"expect"}
+OTHER_METHODS = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override"})
+"""By which some frameworks take a GET for a POST."""
+NOT_FORWARDED = HOP_BY_HOP | CREDENTIALS | OTHER_METHODS | {b"host", b"content-length", b"expect"}
 """Host and Content-Length are the engine's to write; Expect was answered by the gate's own server."""
 
 LOOKED_AT = frozenset({b"connection", b"cookie", b"x-request-id", b"via"})

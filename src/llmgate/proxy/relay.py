@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..exchange import Exchange
     from .upstreams import Upstream
 
-AMBIGUOUS = re.compile(rb"%2f|%5c|%00|[\\\x00]|/(?:\.|%2e){1,2}(?:[/;]|$)", re.IGNORECASE)
+AMBIGUOUS = re.compile(rb"%(?:2f|5c|00|3f|23)|[\\\x00]|/(?:\.|%2e){1,2}(?:[/;]|$)", re.IGNORECASE)
 """Paths that servers read in different ways: what a route names must be what the upstream serves."""
 
 NOT_RELAYED = frozenset({"CONNECT", "TRACE"})
@@ -173,7 +173,8 @@ class Relay:
         """What `path` is upstream."""
         if AMBIGUOUS.search(path):
             raise BadRequest(
-                "The path has dot segments, encoded slashes, backslashes or NUL; write it without them."
+                "The path has dot segments, backslashes, NUL, or an encoded slash, question mark or hash; "
+                "write it without them."
             )
         prefix = self._strip_prefix
         rest = path[len(prefix) :]

@@ -6,16 +6,15 @@ import json
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Raw
 
 from .engine_time import engine_seconds, times_of
 from .estimate import LONGEST_TOKENS, SILENT, believed, estimate, tokens_in, weigh
 from .model import Certainty, Reading, Usage
-from .report import is_error, lenient_members, members_of, raw_usage, report_of, string_of
+from .report import UNREADABLE, is_error, lenient_members, members_of, raw_usage, report_of, string_of
 from .text import answer_bytes, body_text_bytes, choices_of, fragment_text_bytes
 
 if TYPE_CHECKING:
-    from msgspec import Raw
-
     from ..backends.dialect import Dialect
     from ..backends.request import ModelRequest
     from .report import Report
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 _WHOLE = 1024 * 1024
 _EDGE = 16 * 1024
 _KEY = b'"usage"'
+_list = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _SPACE = b" \t\r\n"
 _OPENED = frozenset({b"{", b"["})
 _MAX_KEYS = 32
@@ -110,6 +110,8 @@ class BodyMeter:
         members = members_of(whole)
         if members is None and finished and self._pieces:
             members = lenient_members(whole)
+        if members is None and whole.lstrip(_SPACE)[:1] == b"[" and (answers := _answers_in(whole)):
+            return _sum([body_reading(self._dialect, self._request, answer) for answer in answers])
         if members is not None:
             self.failed = is_error(members)
             self.model = string_of(members.get("model"))
@@ -172,6 +174,29 @@ def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[st
         usage = Usage(input_tokens, output_tokens, usage.cached_tokens, usage.reasoning_tokens)
     seconds = engine_seconds(times_of(members)) if model_request.choices == 1 else None
     return Reading(usage, Certainty.EXACT if known else Certainty.ESTIMATED, seconds)
+
+
+def _answers_in(whole: bytes) -> list[dict[str, Raw]]:
+    """The answers of a list of them (llama.cpp's server, asked for several responses); none where it is none."""
+    try:
+        return _list(whole)
+    except UNREADABLE:
+        return []
+
+
+def _sum(readings: list[Reading]) -> Reading:
+    """Of several answers together: as sure as the least sure of them."""
+    usages = [reading.usage for reading in readings]
+    certainties = {reading.certainty for reading in readings}
+    return Reading(
+        Usage(
+            sum(usage.input_tokens for usage in usages),
+            sum(usage.output_tokens for usage in usages),
+            sum(usage.cached_tokens for usage in usages),
+            sum(usage.reasoning_tokens for usage in usages),
+        ),
+        Certainty.EXACT if certainties == {Certainty.EXACT} else Certainty.ESTIMATED,
+    )
 
 
 def _all_prompts(model_request: ModelRequest, first: int) -> tuple[int, bool]:
