@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Scope
 
     from llmgate.errors import Header
+    from llmgate.exchange import Push
 
 STACKS: Mapping[str, tuple[Sequence[str], bool, bool]] = MappingProxyType(
     {
@@ -74,6 +75,9 @@ class _Answer:
     async def read(self) -> bytes:
         self.ended = True
         return self._content
+
+    async def pump(self, _: Push) -> None:
+        """All of it is there: `read` has it."""
 
     def abort(self) -> None:
         """It is complete."""

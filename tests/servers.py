@@ -112,8 +112,10 @@ class Peer:
         self.writer.close()
 
     def reset(self) -> None:
-        """Drop the connection without a goodbye."""
-        self.writer.transport.abort()
+        """Drop the connection without a goodbye. One that has closed in order stays as it is."""
+        transport = self.writer.transport
+        if not transport.is_closing() or transport.get_write_buffer_size():
+            transport.abort()
 
 
 class ScriptedUpstream:

@@ -45,14 +45,50 @@ async def test_a_default_gives_way_to_what_the_app_says_in_whatever_case() -> No
     assert await sent(shared, went, [(b"X-Request-ID", b"2")]) == [(b"X-Request-ID", b"2")]
 
 
+class Observed:
+    """An observer, and what it saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    def begins(self, status: int) -> None:
+        self.seen.append(status)
+
+    def piece(self, body: bytes, *, more: bool) -> None:
+        self.seen.append((body, more))
+
+
 async def test_every_message_is_seen_once_it_has_begun_and_pieces_pass_as_they_are() -> None:
     shared, went = collecting()
-    seen: list[Message] = []
-    shared.seen = seen.append
+    shared.observer = observed = Observed()
     assert not shared.begun
     piece: Message = {"type": "http.response.body", "body": b"x"}
     await shared(START)
     await shared(piece)
     assert shared.begun
-    assert seen == went
+    assert observed.seen == [200, (b"x", False)]
     assert went[1] is piece
+
+
+async def test_a_piece_is_pushed_to_a_send_that_takes_it_at_once_and_awaited_by_all_others() -> None:
+    class Taking:
+        def __init__(self) -> None:
+            self.pushed: list[bytes] = []
+
+        async def __call__(self, message: Message) -> None:
+            raise AssertionError("not asked for a piece")
+
+        def push(self, body: bytes) -> None:
+            self.pushed.append(body)
+
+    taking = Taking()
+    shared = sending(taking)
+    shared.observer = observed = Observed()
+    assert shared.push(b"x") is None
+    assert (taking.pushed, observed.seen) == ([b"x"], [(b"x", True)])
+
+    foreign, went = collecting()
+    left = foreign.push(b"x")
+    assert left is not None
+    await left
+    assert went == [{"type": "http.response.body", "body": b"x", "more_body": True}]

@@ -134,7 +134,7 @@ async def test_what_is_compressed_cannot_follow() -> None:
     await began.wait()
     headers = [(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")]
     with pytest.raises(AnswerCut):
-        await early.send({"type": "http.response.start", "status": 200, "headers": headers})
+        await early({"type": "http.response.start", "status": 200, "headers": headers})
     assert sent[0]["status"] == 200
 
 

@@ -79,6 +79,31 @@ async def test_each_piece_is_one_write_and_a_large_one_too() -> None:
     assert [piece for piece in rest if piece] == [b"186a0\r\n" + large + b"\r\n", b"1\r\nb\r\n0\r\n\r\n"]
 
 
+async def test_a_piece_that_is_pushed_is_written_before_that_returns() -> None:
+    cycle: Any = None
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal cycle
+        cycle = send
+        await send(start())
+        await receive()
+        await receive()
+
+    wire = await answer(app)
+    assert cycle.push(b"hi") is None
+    assert wire.writes[-1] == b"2\r\nhi\r\n"
+    wire.connection.pause_writing()
+    left = asyncio.ensure_future(cycle.push(b"slow"))
+    await turns()
+    assert wire.writes[-1] == b"2\r\nhi\r\n"
+    wire.connection.resume_writing()
+    await left
+    assert wire.writes[-1] == b"4\r\nslow\r\n"
+    await wire.close_by_peer()
+    await cycle.push(b"gone")
+    assert wire.writes[-1] == b"4\r\nslow\r\n"
+
+
 async def test_a_head_does_not_wait_for_the_first_piece_of_a_stream() -> None:
     later = asyncio.Event()
 

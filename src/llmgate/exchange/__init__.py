@@ -4,16 +4,18 @@ from .body import read_body, too_large
 from .layer import MAX_BODY, BodyLayer
 from .principal import Principal
 from .record import Exchange, exchange_of, new_id
-from .sending import Sending, sending
+from .sending import Push, Sending, push_of, sending
 
 __all__ = [
     "MAX_BODY",
     "BodyLayer",
     "Exchange",
     "Principal",
+    "Push",
     "Sending",
     "exchange_of",
     "new_id",
+    "push_of",
     "read_body",
     "sending",
     "too_large",

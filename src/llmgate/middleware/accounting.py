@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ..errors import AnswerCut, StoreError, Unavailable, answer
-from ..exchange import MAX_BODY, BodyLayer
+from ..exchange import MAX_BODY, BodyLayer, push_of
 from ..ledger.charge import NOTHING
 from ..ledger.model import Outcome
 from ..ledger.prices import Prices
@@ -98,7 +98,7 @@ class Accounting(BodyLayer):
         metered = _Metered(self, exchange, model_request, send, charge)
         async with charge:
             try:
-                await self.app({**scope, "headers": headers}, exchange.receive, metered.send)
+                await self.app({**scope, "headers": headers}, exchange.receive, metered)
             except StoreError:
                 await metered.fail(scope)
             finally:
@@ -115,8 +115,8 @@ class _Metered:
     """
 
     __slots__ = (
-        "_charge", "_drain", "_exchange", "_held", "_layer", "_meter", "_noted", "_request", "_send", "_silence",
-        "_start",
+        "_charge", "_drain", "_exchange", "_held", "_layer", "_meter", "_noted", "_push", "_request", "_send",
+        "_silence", "_start",
     )  # fmt: skip
 
     def __init__(
@@ -131,6 +131,7 @@ class _Metered:
         self._exchange = exchange
         self._request = model_request
         self._send = send
+        self._push = push_of(send)
         self._meter: Meter | None = None
         self._start: Message | None = None
         self._held = b""
@@ -139,7 +140,7 @@ class _Metered:
         self._silence: Silence | None = None
         self._charge = charge
 
-    def send(self, message: Message) -> Awaitable[None]:
+    def __call__(self, message: Message) -> Awaitable[None]:
         """ASGI's `send`; not a coroutine of its own, as one more would be paid for every chunk."""
         kind = message["type"]
         if kind == "http.response.body":
@@ -158,13 +159,14 @@ class _Metered:
             content_type=kind,
             content_encoding=coding,
         )
-        self._drain = dialect.drain if self._request.stream else dialect.plain_drain
+        drain = dialect.drain if self._request.stream else dialect.plain_drain
+        self._drain = drain if meter.awaits_usage else 0.0
         if meter.strips:
             message = {**message, "headers": [pair for pair in headers if pair[0].lower() not in OF_LENGTH]}
         self._start = message
         if meter.streams and dialect.hidden_rate:
             self._silence = Silence(self._layer.timer())
-        self._look_ahead(meter)
+        exchange.drain = self._drain
         if meter.streams:
             await self._send_start()
 
@@ -188,12 +190,20 @@ class _Metered:
         self._look_ahead(meter)
         if not meter.streams:
             return self._piece(out, more=more)
-        if not more or meter.finished or not out or self._start is not None:
-            return self._chunk(out, meter, more=more)
+        return self._chunk(out, meter, more=more)
+
+    def push(self, body: bytes) -> Awaitable[None] | None:
+        """A piece of a stream that has begun, and is not its last, at once; see `push_of`."""
+        meter = self._meter
+        if meter is None or not meter.streams or self._start is not None or self._exchange.first_byte is None:
+            return self._body({"type": "http.response.body", "body": body, "more_body": True})
+        out = meter.feed(body) if body else body
+        if self._drain:
+            self._look_ahead(meter)
+        if meter.finished or not out:
+            return self._chunk(out, meter, more=True)
         self._note_now_and_then(meter)
-        if out is not body:
-            message = {"type": "http.response.body", "body": out, "more_body": True}
-        return self._send(message)
+        return self._push(out)
 
     async def _chunk(self, out: bytes, meter: Meter, *, more: bool) -> None:
         """Of a stream: it goes on at once, unless it tells the client that nothing more is to come."""

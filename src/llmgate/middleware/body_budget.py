@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..errors import RateLimited, Unavailable
-from ..exchange import exchange_of
+from ..exchange import exchange_of, push_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -94,7 +94,7 @@ class BodyBudget:
         exchange.takes_memory = body.take
         whole = announced if announced is not None and announced <= self._max_body else None
         try:
-            await self.app(scope, body.receive_of(receive, announced, whole), body.send_of(send))
+            await self.app(scope, body.receive_of(receive, announced, whole), _Releasing(body, send))
         finally:
             body.release()
 
@@ -132,14 +132,20 @@ class _Body:
 
         return counted
 
-    def send_of(self, send: Send) -> Send:
-        """Once the answer begins, the body has been read and passed on."""
 
-        async def releasing(message: Message) -> None:
-            self.release()
-            await send(message)
+class _Releasing:
+    """A `send`: once the answer begins, the body has been read and passed on."""
 
-        return releasing
+    __slots__ = ("_body", "_send", "push")
+
+    def __init__(self, body: _Body, send: Send) -> None:
+        self._body = body
+        self._send = send
+        self.push = push_of(send)  # a head went before any piece
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        self._body.release()
+        return self._send(message)
 
 
 def _announced(scope: Scope) -> tuple[int | None, bool]:

@@ -10,10 +10,12 @@ from ..exchange import exchange_of, sending
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from ..exchange import Exchange
     from ..observability.access_log import AccessLog
     from ..observability.metrics import Instruments
+    from ..observability.metrics.instruments import Distribution
 
 
 class Metrics:
@@ -38,26 +40,8 @@ class Metrics:
             await self.app(scope, receive, send)
             return
         exchange, timer = exchange_of(scope), self._timer
-        gaps = self._instruments.gaps(exchange.route)
-        last: float | None = None
-
-        def measure(message: Message) -> None:
-            nonlocal last
-            if message["type"] == "http.response.body":
-                if message.get("body"):
-                    now = timer()
-                    if last is not None:
-                        gaps.observe(now - last)
-                    elif exchange.first_byte is None:
-                        exchange.first_byte = now
-                    last = now
-                exchange.complete = not message.get("more_body", False)
-            elif message["type"] == "http.response.start":
-                exchange.status = message["status"]
-
         sent = sending(send)
-        sent.seen = measure
-
+        sent.observer = _Measured(exchange, self._instruments.gaps(exchange.route), timer)
         in_flight = self._instruments.in_flight(exchange.route)
         in_flight.inc()
         try:
@@ -68,3 +52,29 @@ class Metrics:
             self._instruments.observe(exchange, ended)
             if self._access_log is not None:
                 self._access_log.write(scope, exchange, ended)
+
+
+class _Measured:
+    """One answer on its way out: notes its status, its first byte, its end, and the gaps between its pieces."""
+
+    __slots__ = ("_exchange", "_gaps", "_last", "_timer")
+
+    def __init__(self, exchange: Exchange, gaps: Distribution, timer: Callable[[], float]) -> None:
+        self._exchange = exchange
+        self._gaps = gaps
+        self._timer = timer
+        self._last: float | None = None
+
+    def begins(self, status: int) -> None:
+        self._exchange.status = status
+
+    def piece(self, body: bytes, *, more: bool) -> None:
+        if body:
+            now, last = self._timer(), self._last
+            if last is not None:
+                self._gaps.observe(now - last)
+            elif self._exchange.first_byte is None:
+                self._exchange.first_byte = now
+            self._last = now
+        if not more:
+            self._exchange.complete = True

@@ -11,11 +11,13 @@ import msgspec
 from ..backends.endpoint import Endpoint
 from ..backends.request import endpoint_of
 from ..errors import AnswerCut, BadRequest, NotFound, Refusal, StoreError, Unavailable, answer
-from ..exchange import exchange_of
+from ..exchange import exchange_of, push_of
 from ..identity.response_owners import tenant_of
 from ..usage.sse import EventSplitter, data_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from ..backends.request import ModelRequest
@@ -67,7 +69,7 @@ class StoredResponses:
             except Refusal as refusal:
                 await answer(scope, send, refusal)
                 return
-            send = send if remembering is None else remembering.send
+            send = remembering or send
         await self.app(scope, receive, send)
 
     async def _judged(self, scope: Scope, send: Send) -> _Remembering | None:
@@ -101,12 +103,19 @@ class _Remembering:
         self._owners = owners
         self._tenant = tenant
         self._send = send
+        self._push = push_of(send)
         self._looks = False
         self._events: EventSplitter | None = None
         self._body = bytearray()
 
-    async def send(self, message: Message) -> None:
-        """ASGI's. Raises `AnswerCut` where it cannot be remembered."""
+    def push(self, body: bytes) -> Awaitable[None] | None:
+        """See `push_of`."""
+        if self._looks:
+            return self({"type": "http.response.body", "body": body, "more_body": True})
+        return self._push(body)
+
+    async def __call__(self, message: Message) -> None:
+        """ASGI's `send`. Raises `AnswerCut` where it cannot be remembered."""
         if message["type"] == "http.response.start":
             kind = next((value for name, value in message["headers"] if name == b"content-type"), b"")
             self._looks = 200 <= message["status"] < 300

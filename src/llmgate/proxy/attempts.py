@@ -10,11 +10,11 @@ from ..backends.refusals import MAX_READ, TOO_LONG, is_too_long
 from ..errors import Unavailable, UpstreamFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from ..backends.catalog import Target
     from ..errors import Header
-    from ..exchange import Exchange
+    from ..exchange import Exchange, Push
     from .engines.base import UpstreamRequest, UpstreamResponse
     from .upstreams import Lease, Upstream
 
@@ -137,6 +137,10 @@ class LookedAt:
         if self._pieces:
             return self._pieces.pop(0)
         return await self._response.read()
+
+    async def pump(self, push: Push) -> Awaitable[None] | None:
+        """See `UpstreamResponse.pump`."""
+        return None if self._pieces else await self._response.pump(push)
 
     def abort(self) -> None:
         """Give it up."""

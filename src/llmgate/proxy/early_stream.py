@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import AnswerCut
+from ..exchange import push_of
 from .event_stream import DO_NOT_BUFFER, HEARTBEAT, is_event_stream
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import Message, Send
 
 LARGEST_ERROR = 64 * 1024
@@ -33,6 +36,7 @@ class EarlyStream:
 
     def __init__(self, send: Send, seconds: float) -> None:
         self._send = send
+        self._push = push_of(send)
         self._seconds = seconds
         self._began = False
         self._sending = asyncio.Lock()
@@ -41,8 +45,14 @@ class EarlyStream:
         )
         self._error: bytes | None = None
 
-    async def send(self, message: Message) -> None:
-        """ASGI's."""
+    def push(self, body: bytes) -> Awaitable[None] | None:
+        """See `push_of`."""
+        if self._beating is not None or self._error is not None:
+            return self({"type": "http.response.body", "body": body, "more_body": True})
+        return self._push(body)
+
+    async def __call__(self, message: Message) -> None:
+        """ASGI's `send`."""
         if self._beating is not None:
             async with self._sending:  # a heartbeat that is on its way arrives
                 self.close()

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from .engines.base import UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable
 
     from ..errors import Header
+    from ..exchange import Push
     from .engines.base import UpstreamResponse
 
 HEARTBEAT = b": heartbeat\n\n"
@@ -48,7 +49,9 @@ class EventStream:
     event, or breaks off there, has ended.
     """
 
-    __slots__ = ("_ends_at", "_first", "_heartbeat", "_response", "_tail", "ended")
+    __slots__ = ("_ends_at", "_first", "_heartbeat", "_push", "_response", "_tail", "ended")
+
+    _push: Push
 
     def __init__(self, response: UpstreamResponse, heartbeat: float | None) -> None:
         self.ended = False
@@ -70,15 +73,36 @@ class EventStream:
         else:
             piece = await response.read()
         self.ended = response.ended
-        self._tail = piece if len(piece) >= LONGEST_DONE else (self._tail + piece)[-LONGEST_DONE:]
-        if self._tail.endswith(DONE):
-            self._ends_at = asyncio.get_running_loop().time() + END_AFTER_DONE_S
+        if self._is_last(piece):
+            self._end_soon()
         return piece
+
+    async def pump(self, push: Push) -> Awaitable[None] | None:
+        """See `UpstreamResponse.pump`: not while there are heartbeats, nor behind the last event."""
+        if self._heartbeat is not None or self._ends_at is not None:
+            return None
+        self._push = push
+        return await self._response.pump(self._pass)
 
     def close(self) -> None:
         """Nobody reads on."""
         if self._first is not None:
             self._first.cancel()
+
+    def _pass(self, piece: bytes) -> Awaitable[None] | None:
+        rest = self._push(piece)
+        if self._is_last(piece):
+            self._end_soon()
+            return rest or _nothing()  # who pumps has to look
+        return rest
+
+    def _is_last(self, piece: bytes) -> bool:
+        """Whether the last event ends with this piece, or one that came before has begun it."""
+        tail = self._tail = piece if len(piece) >= LONGEST_DONE else (self._tail + piece)[-LONGEST_DONE:]
+        return tail.endswith(DONE)
+
+    def _end_soon(self) -> None:
+        self._ends_at = asyncio.get_running_loop().time() + END_AFTER_DONE_S
 
     async def _first_or_heartbeat(self, seconds: float) -> bytes:
         if self._first is None:
@@ -99,3 +123,7 @@ class EventStream:
             return b""
         self.ended = self._response.ended
         return piece
+
+
+async def _nothing() -> None:
+    """Nothing is left to be done."""

@@ -97,7 +97,7 @@ class Relay:
         exchange = exchange_of(scope)
         early = self._early(exchange, send)
         if early is not None:
-            send = early.send
+            send = early
         try:
             # No variable here holds the request or its body: this call lasts as long as the answer.
             await ProxiedRequest(exchange, receive, send).run(

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ..backends.json_body import read_fields
 from ..errors import AnswerCut, ClientGone
-from ..exchange import too_large
+from ..exchange import push_of, too_large
 from .engines.base import UpstreamError
 from .event_stream import EventStream, is_event_stream, unbuffered
 from .headers import response_headers
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Send
 
-    from ..exchange import Exchange
+    from ..exchange import Exchange, Push
     from .attempts import Attempts
     from .engines.base import UpstreamRequest, UpstreamResponse
     from .upstreams import Lease, Upstream
@@ -205,8 +205,12 @@ class ProxiedRequest:
         if self._exchange.targets:
             headers.append((b"x-gate-model", _in_header(self._exchange.answering)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
+        push = push_of(send) if masker is None else _masked(push_of(send), masker)
         more = True
         while more and (not self._disconnected or self._exchange.drain > 0):
+            if (rest := await reader.pump(push)) is not None:
+                await rest
+                continue
             try:
                 piece = await reader.read()
             except UpstreamError as error:
@@ -243,6 +247,10 @@ class ProxiedRequest:
             self._lease.close()
         elif self._task is not None:
             self._task.cancel()
+
+
+def _masked(push: Push, masker: Masker) -> Push:
+    return lambda piece: push(masker.feed(piece))
 
 
 @lru_cache(1024)

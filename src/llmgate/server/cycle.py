@@ -1,4 +1,4 @@
-"""One request and its answer: the `receive` and `send` that its app is given."""
+"""One request and its answer: the `receive` that its app is given, and as its `send` the cycle itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable
 
     from starlette.types import Message, Scope
     from uvicorn.server import ServerState
@@ -177,8 +177,10 @@ class Cycle:
             await self._connection.changed()
         return {"type": "http.disconnect"}
 
-    async def send(self, message: Message) -> None:
-        """Write the next of the answer; waits while the client is slow to take it. Nothing once it is gone.
+    async def __call__(self, message: Message) -> None:
+        """ASGI's `send`.
+
+        Write the next of the answer; waits while the client is slow to take it. Nothing once it is gone.
 
         Raises `RuntimeError` for what is out of turn, `ValueError` for what HTTP cannot say.
         """
@@ -188,11 +190,18 @@ class Cycle:
             return
         kind = message["type"]
         if kind == "http.response.body" and self.started and not self.complete:
-            self._continue(message.get("body", b""), message.get("more_body", False))
+            self._continue(message.get("body", b""), more=message.get("more_body", False))
         elif kind == "http.response.start" and not self.started:
             self._start(message["status"], message.get("headers", ()))
         else:
             raise RuntimeError(f"{kind}: not when started={self.started}, complete={self.complete}")
+
+    def push(self, body: bytes) -> Awaitable[None] | None:
+        """Write a piece of the answer that is not its last, now (None), or by what is returned where that cannot be."""
+        if self._connection.congested or self.disconnected or self.complete or not self.started:
+            return self({"type": "http.response.body", "body": body, "more_body": True})
+        self._continue(body, more=True)
+        return None
 
     def flush(self) -> None:
         """Send a head that no piece has come for: its client need not wait to know the status."""
@@ -232,7 +241,7 @@ class Cycle:
             self._connection.answer_begins(status)
         self._connection.loop.call_soon(self.flush)
 
-    def _continue(self, body: bytes, more: bool) -> None:
+    def _continue(self, body: bytes, *, more: bool) -> None:
         size = len(body)
         before, after = b"", b""
         if self._without_body:

@@ -246,7 +246,7 @@ class HttpProtocol(ClientConnection):
         state = self.server_state
         state.total_requests += 1
         # An ASGI app is a coroutine function, though its type only says awaitable.
-        task: asyncio.Task[None] = self.loop.create_task(self._app(scope, cycle.receive, cycle.send))
+        task: asyncio.Task[None] = self.loop.create_task(self._app(scope, cycle.receive, cycle))
         state.tasks.add(task)
         task.add_done_callback(cycle.app_returned)
 

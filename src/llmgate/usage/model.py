@@ -69,7 +69,10 @@ class Meter(Protocol):
 
     @property
     def awaits_usage(self) -> bool:
-        """Whether what was used so far will be known only from what is still to come."""
+        """Whether what was used so far will be known only from what is still to come.
+
+        If it is not so before the first piece, it never is.
+        """
 
     @property
     def model(self) -> str | None:

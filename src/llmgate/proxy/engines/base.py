@@ -22,9 +22,10 @@ import msgspec
 from ...errors import ConfigError, GateError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from ...errors import Header
+    from ...exchange import Push
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 CONTENT_METHODS = frozenset({"POST", "PUT", "PATCH"})
@@ -179,6 +180,13 @@ class UpstreamResponse(Protocol):
         """What has arrived since the last call, as soon as there is something; b"" at the end.
 
         Raises `IdleTimedOut` and `UpstreamBroke`, after everything that did arrive was given.
+        """
+
+    async def pump(self, push: Push) -> Awaitable[None] | None:
+        """Give each piece to `push` when it comes, until one leaves something to be done, which is returned.
+
+        None is returned when only `read` can tell what is next: at the end, and where the answer breaks off.
+        What `push` raises is raised by what is returned.
         """
 
     def abort(self) -> None:

@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
             deadline = self.time() + self._timeouts.idle
             # A head may come early (a queue, a long prompt): what the first byte may take still holds.
             self.deadline = deadline if parser.body_begun else max(deadline, self.deadline)
-            if not response.notify():
+            if not response.arrived():
                 self._hold_back(response, len(data))
 
     def _hold_back(self, response: Response, size: int) -> None:

@@ -18,10 +18,11 @@ from .base import (
 from .trust import trusting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
     from pathlib import Path
 
     from ...errors import Header
+    from ...exchange import Push
     from .base import Origin, Timeouts, UpstreamRequest
 
 ERRORS: dict[type[httpx.TransportError], type[UpstreamError]] = {
@@ -155,6 +156,10 @@ class _Response:
             raise translate(error) from error
         self._first_byte_by = None
         return piece
+
+    async def pump(self, push: Push) -> Awaitable[None] | None:
+        """See `UpstreamResponse.pump`: `read` says everything."""
+        return None
 
     def abort(self) -> None:
         """See `UpstreamResponse.abort`."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Protocol
 
 from .base import UpstreamBroke
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Awaitable
 
     from ...errors import Header
+    from ...exchange import Push
 
 
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
@@ -34,7 +37,8 @@ class Response:
     """
 
     __slots__ = (
-        "_loop", "_waiter", "backlog", "complete", "ended", "error", "headers", "pieces", "source", "status",
+        "_loop", "_push", "_rest", "_waiter", "backlog", "complete", "ended", "error", "headers", "pieces", "source",
+        "status",
     )  # fmt: skip
 
     headers: list[Header]
@@ -49,6 +53,8 @@ class Response:
         self.ended = False
         self.error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._push: Push | None = None  # who is given what comes, while somebody waits in `pump`
+        self._rest: Awaitable[None] | None = None  # what it has left to be done
 
     @property
     def framed(self) -> bool:
@@ -63,12 +69,47 @@ class Response:
                 self.ended = True
                 return b""
             await self.changed()
+        self.ended = self.complete
+        return self._take()
+
+    async def pump(self, push: Push) -> Awaitable[None] | None:
+        """See `UpstreamResponse.pump`. One future for all that passes: nobody is woken for a piece."""
+        while self.source is not None:
+            if self.pieces:
+                rest = push(self._take())
+            else:
+                waiter, self._push = self.changed(), push
+                try:
+                    await waiter
+                except BaseException:
+                    if isinstance(self._rest, Coroutine):
+                        self._rest.close()  # nobody will await it
+                    raise
+                finally:
+                    self._push, rest, self._rest = None, self._rest, None
+            if rest is not None:
+                return rest
+        return None
+
+    def arrived(self) -> bool:
+        """More of it is there, and not its end; returns whether somebody waited for that."""
+        if self._push is not None and self.pieces and self._waiter is not None:
+            try:
+                self._rest = self._push(self._take())
+            except Exception as error:  # whoever has given us `push` gets it
+                self._rest = _raising(error)
+            if self._rest is None:
+                return True
+        return self.notify()
+
+    def _take(self) -> bytes:
+        """What has come. Its source may go on if it was held back."""
+        pieces = self.pieces
         if len(pieces) == 1:
             data = pieces.pop()
         else:
             data = b"".join(pieces)
             pieces.clear()
-        self.ended = self.complete
         if self.backlog:
             self.backlog = 0
             if self.source is not None:
@@ -103,3 +144,7 @@ class Response:
         self.error = error
         self.complete = error is None
         self.notify()
+
+
+async def _raising(error: Exception) -> None:
+    raise error
