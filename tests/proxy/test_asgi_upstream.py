@@ -134,3 +134,47 @@ async def test_an_app_that_breaks_is_an_answer_to_the_gate() -> None:
 
     async with httpx.AsyncClient(transport=AsgiTransport(breaks)) as http:
         assert (await http.get(ORIGIN)).status_code == 500
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_the_gates_own_key_is_masked_in_what_the_app_answers(status: int) -> None:
+    """Wherever its pieces are cut, in headers and in the middle of a stream."""
+    key = "sk-its-own-key"
+
+    async def quotes(scope: Scope, receive: Receive, send: Send) -> None:
+        bearer = dict(scope["headers"])[b"authorization"]
+        await send({"type": "http.response.start", "status": status, "headers": [(b"x-debug", bearer)]})
+        for piece in (b"data: bad " + bearer[:12], bearer[12:] + b"\n\ndata: s"):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    told = await play(AsgiUpstream(quotes, upstream(api_key=key)), "GET", "/v1/x")
+    stars = b"*" * len(key)
+    assert (told.status, told.body) == (status, b"data: bad Bearer " + stars + b"\n\ndata: s")
+    assert told.messages[0]["headers"] == [(b"x-debug", b"Bearer " + stars)]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_that_the_app_refuses_the_gates_own_key_is_not_the_callers_fault(status: int) -> None:
+    async def refuses(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b'{"error":"bad key sk-its-own-key"}'})
+
+    told = await play(AsgiUpstream(refuses, upstream(api_key="sk-its-own-key")), "GET", "/v1/x")
+    assert told.status == 502
+    assert b"upstream_unauthorized" in told.body
+    assert b"sk-its" not in told.body
+
+
+async def test_no_answer_goes_past_the_gate() -> None:
+    """By the extensions of ASGI that send files, trailers, or words for tests; hints may go."""
+    app = App()
+    names = ("pathsend", "zerocopysend", "trailers", "debug", "early_hint")
+    extensions: dict[str, dict[str, object]] = {f"http.response.{name}": {} for name in names}
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        await AsgiUpstream(app, upstream())({**scope, "extensions": extensions}, receive, send)
+
+    await play(outer, "GET", "/v1/x")
+    assert list(app.scope["extensions"]) == ["http.response.early_hint"]
+    assert len(extensions) == len(names), "the server's own table is as it was"

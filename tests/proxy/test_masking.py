@@ -1,6 +1,7 @@
 """A key in what a backend answers, wherever the pieces are cut."""
 
 import asyncio
+import gzip
 from urllib.parse import quote
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers import Peer, ScriptedUpstream, connect, serve
 
+from llmgate.errors import AnswerCut
 from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
 from llmgate.proxy.masking import Masker, Secrets
 from llmgate.proxy.relay import Relay
@@ -93,3 +95,35 @@ async def test_an_error_that_quotes_the_gates_key_keeps_its_length() -> None:
     await engine.aclose()
     assert head.startswith(b"HTTP/1.1 400")
     assert shown == body.replace(SECRET, b"*" * len(SECRET))
+
+
+async def test_an_error_that_comes_compressed_is_masked_and_goes_out_as_it_reads() -> None:
+    """Backends are asked not to compress where something may have to be masked, whatever the caller takes."""
+    body = b'{"error":"bad request from Bearer ' + SECRET + b'"}'
+    heads: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        heads.append((await peer.request())[0])
+        packed = gzip.compress(body)
+        await peer.answer(packed, status=b"400 Bad Request", headers=b"content-encoding: gzip\r\netag: a\r\n")
+
+    engine = HttptoolsEngine()
+    async with ScriptedUpstream(script) as scripted:
+        upstream = Upstream("u", [scripted.url], engine=engine, api_key=SECRET.decode())
+        async with serve(Relay(upstream)) as url, connect(url) as client:
+            await client.send(b"GET /v1/x HTTP/1.1\r\nhost: a\r\naccept-encoding: gzip\r\n\r\n")
+            shown = await client.until(b"\r\n0\r\n\r\n")
+    await engine.aclose()
+    assert heads[0].lower().count(b"accept-encoding") == 1
+    assert b"accept-encoding: identity\r\n" in heads[0].lower()
+    assert body.replace(SECRET, b"*" * len(SECRET)) in shown
+    assert b"content-encoding" not in shown.lower()
+    assert b"etag" not in shown.lower()
+
+
+def test_what_cannot_be_decoded_is_cut() -> None:
+    headers, masker = Masker.of_answer(SECRETS, [(b"Content-Encoding", b"gzip")])
+    assert headers == []
+    assert masker is not None
+    with pytest.raises(AnswerCut):
+        masker.feed(b"no gzip at all")

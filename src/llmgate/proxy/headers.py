@@ -41,6 +41,8 @@ NOT_AS_IT_IS = NOT_FORWARDED | LOOKED_AT
 DROPPED = NOT_FORWARDED - LOOKED_AT
 """Request headers of which it is enough to know the name; and so it is for all that are not `LOOKED_AT`."""
 
+PLAIN_ANSWERS = (b"accept-encoding", b"identity")
+"""Put in place of what the caller takes, where an answer may have to be masked: no header would mean anything."""
 PERSISTENCE = frozenset({b"keep-alive", b"close"})
 WITHOUT_LENGTH = frozenset({204, 304})
 

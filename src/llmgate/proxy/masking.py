@@ -6,10 +6,15 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from ..backends.content_coding import IDENTITY, AnswerDecoder, answer_decoder
+from ..errors import AnswerCut
+
 if TYPE_CHECKING:
     from ..errors import Header
 
 MASK = b"*"
+_OF_CODING = frozenset({b"content-encoding", b"content-length", b"etag"})
+"""Headers of a compressed answer that are not true of it decoded."""
 
 
 class Secrets:
@@ -41,19 +46,40 @@ class Secrets:
 
 
 class Masker:
-    """Masks what is fed to it piece by piece, wherever the pieces are cut."""
+    """Masks what is fed to it piece by piece, wherever the pieces are cut; a `decoder` decodes it first."""
 
-    __slots__ = ("_kept", "_secrets")
+    __slots__ = ("_decoder", "_kept", "_secrets")
 
-    def __init__(self, secrets: Secrets) -> None:
+    def __init__(self, secrets: Secrets, decoder: AnswerDecoder | None = None) -> None:
         self._secrets = secrets
+        self._decoder = decoder
         self._kept = b""
+
+    @classmethod
+    def of_answer(cls, secrets: Secrets, headers: list[Header]) -> tuple[list[Header], Masker | None]:
+        """The headers as callers may see them, and what masks the body; None where there is nothing to hide.
+
+        Backends are asked for plain answers where there is. What one compresses all the same goes out decoded.
+        """
+        if not secrets:
+            return headers, None
+        headers = secrets.masked_headers(headers)
+        coding = next((value for name, value in headers if name.lower() == b"content-encoding"), b"")
+        decoder = None if coding.strip().lower() in IDENTITY else answer_decoder(coding)
+        if decoder is not None:
+            headers = [pair for pair in headers if pair[0].lower() not in _OF_CODING]
+        return headers, cls(secrets, decoder)
 
     def feed(self, data: bytes) -> bytes:
         """`data`, and what was kept before, without the end that may begin a secret.
 
-        A piece that ends as events do, and has no secret in it, comes back as it is.
+        A piece that ends as events do, and has no secret in it, comes back as it is. Raises `AnswerCut` where it
+        cannot be decoded.
         """
+        if self._decoder is not None:
+            data = b"".join(self._decoder.feed(data))
+            if not self._decoder.is_sound:
+                raise AnswerCut("it is not in the coding that it says")
         if self._kept:
             data = self._kept + data
             self._kept = b""

@@ -106,7 +106,7 @@ async def ask_models(upstream: Upstream, replica: Replica, path: str, *, http: h
         return Listed(None, False, found)
     replica.takes_key(upstream.name)
     try:
-        cards = cards_of(answer.content)
+        cards = cards_of(upstream.secrets.masked(answer.content))
     except ValueError:
         return Listed(None, True, found)
     return Listed({card["id"]: card for card in cards if _is_usable(card["id"], card)}, True, found)

@@ -16,7 +16,7 @@ from .attempts import Attempts
 from .early_stream import EarlyStream
 from .engine_control import REFUSED, controls_engine
 from .engines.base import UpstreamRequest
-from .headers import forwarded_headers, request_headers
+from .headers import PLAIN_ANSWERS, forwarded_headers, request_headers
 from .streaming import DisconnectWatcher, ProxiedRequest, Upload
 
 if TYPE_CHECKING:
@@ -189,6 +189,8 @@ class Relay:
 def _put(scope: Scope, exchange: Exchange, outlet: Outlet) -> list[Header]:
     """What goes up in place of whatever the client has sent under these names."""
     put: list[Header] = [*outlet.upstream.headers]
+    if outlet.upstream.secrets:
+        put.append(PLAIN_ANSWERS)
     if outlet.forwarded:
         client = scope.get("client")
         put += forwarded_headers(scope["headers"], client=client and client[0], scheme=scope["scheme"])

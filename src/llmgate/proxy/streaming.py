@@ -196,8 +196,7 @@ class ProxiedRequest:
 
     async def _forward(self, response: UpstreamResponse, upstream: Upstream) -> None:
         send, status = self._send, response.status
-        headers = upstream.secrets.masked_headers(response_headers(response.headers, status))
-        masker = Masker(upstream.secrets) if upstream.secrets else None
+        headers, masker = Masker.of_answer(upstream.secrets, response_headers(response.headers, status))
         reader: UpstreamResponse | EventStream = response
         if is_event_stream(headers):
             headers = unbuffered(headers)
