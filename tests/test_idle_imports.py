@@ -22,18 +22,31 @@ upstream = "backend"
 middleware = ["ratelimit", "quota", "accounting"]
 """
 NOT_NEEDED = {
-    "sqlalchemy.orm": "8 MB, and no object is mapped",
-    "sqlalchemy.ext.asyncio": "imports the ORM (see store.async_core)",
-    "alembic": "for `llmgate migrate`",
-    "mako": "alembic's",
+    "alembic": "nothing is to be migrated",
+    "argparse": "the command line is click's",
     "asyncpg": "for PostgreSQL",
-    "hiredis": "for Redis",
-    "redis": "for Redis",
-    "jwt": "for sessions and foreign credentials",
+    "certifi": "nobody is asked over https",
     "cryptography": "for sessions, foreign credentials and sealed secrets",
+    "hiredis": "for Redis",
+    "httpx": "9 MB: for plugins, proxies, and the app that a gate is put around",
     "jinja2": "for pages of plugins",
+    "jwt": "for sessions and foreign credentials",
+    "llmgate.gate.embed": "the gate is a server",
+    "llmgate.ledger.postgres": "for PostgreSQL",
+    "llmgate.plugin.openapi": "there are no surfaces",
+    "llmgate.store.pg_notify": "for PostgreSQL",
+    "llmgate.tools.conformance": "another command",
+    "llmgate.tools.demo": "another command",
+    "mako": "alembic's",
+    "prometheus_client.parser": "nobody compares counters",
+    "pygments": "httpx's command line",
+    "redis": "for Redis",
+    "rich": "httpx's command line",
+    "sqlalchemy.ext.asyncio": "imports the ORM (see store.async_core)",
+    "sqlalchemy.orm": "8 MB, and no object is mapped",
     "swagger_ui_bundle": "shown by /docs",
 }
+"""What a plain gate (SQLite, keys, limits, quotas, accounting) does without, and why: each takes memory and time."""
 
 
 def loaded_by_a_gate(folder: Path) -> set[str]:

@@ -8,6 +8,7 @@ import respx
 
 from llmgate.backends.context_length import GOOD_FOR, RETRY_AFTER, ContextLengths
 from llmgate.backends.dialect import DIALECTS
+from llmgate.proxy.engines.httpx_engine import HttpxEngine
 from llmgate.proxy.upstreams import Upstream
 
 
@@ -26,11 +27,10 @@ def cards(*data: dict[str, object]) -> httpx.Response:
 async def asked():
     """`ContextLengths` of an upstream, the route of its list, and the clock."""
     clock = Clock()
-    async with httpx.AsyncClient() as http:
-        with respx.mock:
-            route = respx.get("http://a/v1/models")
-            vllm = Upstream("vllm", ["http://a"], engine=None, api_key="k")
-            yield ContextLengths(vllm, DIALECTS["vllm"], http, clock=clock), route, clock
+    with respx.mock:
+        route = respx.get("http://a/v1/models")
+        vllm = Upstream("vllm", ["http://a"], engine=HttpxEngine(), api_key="k")
+        yield ContextLengths(vllm, DIALECTS["vllm"], clock=clock), route, clock
 
 
 @pytest.mark.parametrize(

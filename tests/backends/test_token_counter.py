@@ -12,30 +12,17 @@ from llmgate.backends.endpoint import Endpoint
 from llmgate.backends.request import parse_request
 from llmgate.backends.token_counter import TokenCounter
 from llmgate.errors import Unavailable
+from llmgate.proxy.engines.httpx_engine import HttpxEngine
+from llmgate.proxy.upstreams import Upstream
 
 URL = "http://backend"
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}
 
 
-class Origin:
-    url = URL
-
-
-class Replica:
-    origin = Origin()
-
-
-class Upstream:
-    name = "vllm"
-
-    def __init__(self, *, ready: bool = True) -> None:
-        self.ready = ready
-
-    def any_ready(self) -> Replica | None:
-        return Replica() if self.ready else None
-
-    def own_headers(self) -> dict[bytes, bytes]:
-        return {b"authorization": b"Bearer sk-own"}
+def upstream(*, ready: bool = True) -> Upstream:
+    vllm = Upstream("vllm", [URL], engine=HttpxEngine(), api_key="sk-own")
+    vllm.replicas[0].healthy = ready
+    return vllm
 
 
 @pytest.fixture
@@ -51,9 +38,8 @@ async def count(
     dialect: str = "vllm",
     ready: bool = True,
 ) -> int | None:
-    async with httpx.AsyncClient() as http:
-        counter = TokenCounter(Upstream(ready=ready), DIALECTS[dialect], http)
-        return await counter(parse_request(endpoint, msgspec.json.encode(body)))
+    counter = TokenCounter(upstream(ready=ready), DIALECTS[dialect])
+    return await counter(parse_request(endpoint, msgspec.json.encode(body)))
 
 
 async def test_vllm_counts_a_chat_with_its_template(backend: respx.MockRouter) -> None:

@@ -40,7 +40,7 @@ async def test_upstreams_are_asked_with_their_own_key_only_when_told_to(
     assert asked == [("/v1/models", b"Bearer sk-own")]
     assert f"upstreams.good: {url}/v1/models: status 200" in found["good"]
     [problem] = found["problems"]
-    assert "upstreams.local: http://127.0.0.1:9/health: ConnectError" in problem
+    assert "upstreams.local: http://127.0.0.1:9/health: ConnectFailed" in problem
 
 
 def test_live_says_that_a_key_is_wrong_and_which_models_are_not_there(unmigrated: Cli, folder: Path) -> None:

@@ -158,10 +158,7 @@ async def test_all_that_is_asked_of_an_upstream_goes_its_way_with_its_key(
                 await ask(served)
 
         reports = served.gate.services.reports
-        settings = config.upstreams["vllm"]
-        own = upstream.own_headers()
-        assert upstream.http is not None
-        found = await compare("vllm", settings, reports, upstream.http, window=1, headers=own, sleep=use)
+        found = await compare(upstream, reports, window=1, sleep=use)
         assert (found.backend, found.drift) == (Tokens(11, 7), Tokens(0, 0))
         assert at.backend.refused == []
         assert {b"/v1/chat/completions", b"/v1/models", b"/health", b"/metrics"} <= {*at.backend.seen}

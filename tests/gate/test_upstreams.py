@@ -1,7 +1,6 @@
 """Upstreams of gate.toml in the words of the proxy."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,7 +70,7 @@ def test_who_has_no_health_or_shall_not_be_asked_is_not_probed(settings: dict[st
 
 async def test_what_layers_have_to_know_of_it() -> None:
     settings = settings_of(dialect="vllm", context_length=4096, max_output_tokens=512)
-    serving = serving_of(opened(dialect="vllm"), settings, SimpleNamespace(http=None))  # type: ignore[arg-type]
+    serving = serving_of(opened(dialect="vllm"), settings)
     assert (serving.upstream, serving.dialect) == ("u", DIALECTS["vllm"])
     assert await serving.context_of("any") == 4096
     assert serving.max_output_tokens == 512

@@ -12,6 +12,8 @@ from llmgate.config import Config, Upstream, load
 from llmgate.errors import UpstreamFailed
 from llmgate.ledger import Reports, UsageRecord
 from llmgate.observability.reconcile import Tokens, comparable, compare, next_window, read_counters
+from llmgate.proxy.engines.httpx_engine import HttpxEngine
+from llmgate.proxy.upstreams import Upstream as Served
 from llmgate.store import Store
 from llmgate.store.schema import usage
 
@@ -24,8 +26,18 @@ def settings(dialect: str = "llama_server", *urls: str) -> Upstream:
     return Upstream(urls=urls or ("http://one",), dialect=dialect)
 
 
-def backend(counters: Iterator[dict[str, tuple[int, int, int]]]) -> httpx.AsyncClient:
-    """A client for which each host's metrics are the next in `counters`: prompt, cached, generated."""
+def said(text: str, status: int = 200) -> httpx.Response:
+    return httpx.Response(status, stream=httpx.ByteStream(text.encode()))
+
+
+def served(transport: httpx.MockTransport, *urls: str, dialect: str = "llama_server") -> Served:
+    """An upstream that `transport` answers for."""
+    engine = HttpxEngine(httpx.AsyncClient(transport=transport))
+    return Served("up", urls or ["http://one"], engine=engine, dialect=DIALECTS[dialect])
+
+
+def backend(counters: Iterator[dict[str, tuple[int, int, int]]]) -> httpx.MockTransport:
+    """What answers so that each host's metrics are the next in `counters`: prompt, cached, generated."""
     current: dict[str, tuple[int, int, int]] = {}
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -34,9 +46,9 @@ def backend(counters: Iterator[dict[str, tuple[int, int, int]]]) -> httpx.AsyncC
             current = dict(next(counters))
         prompt, cached, output = current.pop(request.url.host)
         text = f"llamacpp:prompt_tokens_total {prompt}\nllamacpp:prompt_tokens_cached_total {cached}\n"
-        return httpx.Response(200, text=f"{text}llamacpp:tokens_predicted_total {output}\n")
+        return said(f"{text}llamacpp:tokens_predicted_total {output}\n")
 
-    return httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    return httpx.MockTransport(answer)
 
 
 async def settle(store: Store, at: float, input_tokens: int, output_tokens: int, *, choices: int = 1) -> None:
@@ -87,7 +99,9 @@ def test_metrics_without_the_counters_are_refused(text: str) -> None:
 
 async def test_a_window_counts_what_both_sides_counted_in_it(store: Store, clock: Clock) -> None:
     """Cached tokens are a part of the prompt; replicas are added up; what is older does not count."""
-    http = backend(iter([{"one": (100, 0, 10), "two": (5, 5, 5)}, {"one": (150, 7, 30), "two": (8, 5, 6)}]))
+    answers = backend(
+        iter([{"one": (100, 0, 10), "two": (5, 5, 5)}, {"one": (150, 7, 30), "two": (8, 5, 6)}])
+    )
     await settle(store, clock.now - 1, 999, 999)
 
     async def sleep(seconds: float) -> None:
@@ -95,10 +109,8 @@ async def test_a_window_counts_what_both_sides_counted_in_it(store: Store, clock
         clock.pass_by(seconds)
 
     comparison = await compare(
-        "up",
-        settings("llama_server", "http://one", "http://two"),
+        served(answers, "http://one", "http://two"),
         Reports(store),
-        http,
         window=10,
         clock=clock,
         sleep=sleep,
@@ -109,19 +121,19 @@ async def test_a_window_counts_what_both_sides_counted_in_it(store: Store, clock
 
 
 async def test_a_replica_that_was_restarted_cannot_be_compared(store: Store, clock: Clock) -> None:
-    http = backend(iter([{"one": (100, 0, 10)}, {"one": (3, 0, 1)}]))
+    answers = backend(iter([{"one": (100, 0, 10)}, {"one": (3, 0, 1)}]))
 
     async def sleep(seconds: float) -> None:
         clock.pass_by(seconds)
 
     with pytest.raises(UpstreamFailed, match="was restarted"):
-        await compare("up", settings(), Reports(store), http, window=10, clock=clock, sleep=sleep)
+        await compare(served(answers), Reports(store), window=10, clock=clock, sleep=sleep)
 
 
 async def test_a_backend_that_does_not_answer_is_named(store: Store) -> None:
-    refusing = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(501)))
+    refusing = httpx.MockTransport(lambda _: said("", 501))
     with pytest.raises(UpstreamFailed, match=r'upstream "up": http://one/metrics: .*501'):
-        await compare("up", settings(), Reports(store), refusing, window=10)
+        await compare(served(refusing), Reports(store), window=10)
 
 
 def test_only_backends_that_count_can_be_compared() -> None:
@@ -174,9 +186,8 @@ async def test_against_a_real_backend_nothing_drifts(llama: str, sqlite_url: str
                 await work(seconds)
                 return
 
-        comparison = await compare(
-            "local", config.upstreams["local"], Reports(runtime.store), runtime.http, window=1, sleep=sleep
-        )
+        local = gate.services.upstreams["local"]
+        comparison = await compare(local, Reports(runtime.store), window=1, sleep=sleep)
     assert comparison.ledger.output > 3
     assert comparison.drift == Tokens(0, 0)
 
@@ -185,7 +196,7 @@ async def test_a_prompt_that_vllm_counts_once_for_each_choice_is_no_drift(store:
     """Three choices of one prompt of 10 tokens: 30 there, 10 here. The record says so, whoever has written it."""
     metrics = iter(["vllm:prompt_tokens_total 0\nvllm:generation_tokens_total 0\n",
                     "vllm:prompt_tokens_total 37\nvllm:generation_tokens_total 12\n"])  # fmt: skip
-    http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, text=next(metrics))))
+    answers = httpx.MockTransport(lambda _: said(next(metrics)))
 
     async def sleep(seconds: float) -> None:
         await settle(store, clock.now + 1, 10, 9, choices=3)
@@ -193,7 +204,7 @@ async def test_a_prompt_that_vllm_counts_once_for_each_choice_is_no_drift(store:
         clock.pass_by(seconds)
 
     comparison = await compare(
-        "up", settings("vllm"), Reports(store), http, window=10, clock=clock, sleep=sleep
+        served(answers, dialect="vllm"), Reports(store), window=10, clock=clock, sleep=sleep
     )
     assert comparison.backend == Tokens(37, 12)
     assert comparison.drift == Tokens(0, 0)
@@ -202,15 +213,13 @@ async def test_a_prompt_that_vllm_counts_once_for_each_choice_is_no_drift(store:
 async def test_a_prompt_that_a_backend_counts_once_for_all_choices_is_no_drift_either(
     store: Store, clock: Clock
 ) -> None:
-    http = backend(iter([{"one": (0, 0, 0)}, {"one": (10, 0, 9)}]))
+    answers = backend(iter([{"one": (0, 0, 0)}, {"one": (10, 0, 9)}]))
 
     async def sleep(seconds: float) -> None:
         await settle(store, clock.now + 1, 10, 9, choices=3)
         clock.pass_by(seconds)
 
-    comparison = await compare(
-        "up", settings("llama_server"), Reports(store), http, window=10, clock=clock, sleep=sleep
-    )
+    comparison = await compare(served(answers), Reports(store), window=10, clock=clock, sleep=sleep)
     assert comparison.drift == Tokens(0, 0)
 
 

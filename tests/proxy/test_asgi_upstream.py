@@ -1,6 +1,5 @@
 """What the app that the gate is put around gets to see, and what the gate asks of it."""
 
-import asyncio
 from typing import Any
 
 import httpx
@@ -9,7 +8,7 @@ from playbook import Told, play
 from starlette.types import Message, Receive, Scope, Send
 
 from llmgate.errors import AnswerCut, StoreError
-from llmgate.proxy.asgi_upstream import ORIGIN, AsgiTransport, AsgiUpstream
+from llmgate.proxy.asgi_upstream import ORIGIN, AsgiUpstream
 from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
 from llmgate.proxy.upstreams import Upstream
 
@@ -113,27 +112,6 @@ async def test_what_the_gate_raises_from_within_the_app_passes() -> None:
     scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
     with pytest.raises(StoreError):
         await AsgiUpstream(App(), upstream())(scope, play, full)  # type: ignore[arg-type]
-
-
-async def test_an_app_that_hangs_does_not_hold_the_gates_own_questions() -> None:
-    """httpx's transport for apps would wait for ever."""
-
-    async def hangs(scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.Event().wait()
-
-    async with httpx.AsyncClient(transport=AsgiTransport(hangs)) as http:
-        with pytest.raises(httpx.ReadTimeout, match=r"0\.01 s"):
-            await http.get(ORIGIN, timeout=0.01)
-
-
-async def test_an_app_that_breaks_is_an_answer_to_the_gate() -> None:
-    """500, as a server would have made of it."""
-
-    async def breaks(scope: Scope, receive: Receive, send: Send) -> None:
-        raise RuntimeError("broken")
-
-    async with httpx.AsyncClient(transport=AsgiTransport(breaks)) as http:
-        assert (await http.get(ORIGIN)).status_code == 500
 
 
 @pytest.mark.parametrize("status", [200, 400])

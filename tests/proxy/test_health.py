@@ -6,6 +6,7 @@ import httpx
 import pytest
 import respx
 
+from llmgate.proxy.engines.httpx_engine import HttpxEngine
 from llmgate.proxy.health import HealthChecks, HealthSettings
 from llmgate.proxy.replica import Replicas
 from llmgate.proxy.upstreams import Upstream
@@ -13,8 +14,9 @@ from llmgate.proxy.upstreams import Upstream
 SETTINGS = HealthSettings(path="/health", interval=10, rise=2, fall=3)
 
 
-def upstream(*hosts: str, api_key: str | None = None) -> Upstream:
-    return Upstream("vllm", [f"http://{host}" for host in hosts], engine=None, api_key=api_key)
+def upstream(*hosts: str, api_key: str | None = None, client: httpx.AsyncClient | None = None) -> Upstream:
+    urls = [f"http://{host}" for host in hosts]
+    return Upstream("vllm", urls, engine=HttpxEngine(client), api_key=api_key)
 
 
 def healthy(vllm: Upstream) -> list[bool]:
@@ -35,32 +37,29 @@ async def test_replica_is_taken_out_after_falls_and_back_in_after_rises(bad: obj
     good = httpx.Response(200)
     rounds = [(bad, True), (bad, True), (good, True), (bad, True), (bad, True), (bad, False), (bad, False),
               (good, False), (bad, False), (good, False), (good, True)]  # fmt: skip
-    async with httpx.AsyncClient() as http:
-        checks = HealthChecks({vllm: SETTINGS}, http=http)
-        with respx.mock:
-            respx.get("http://a/health").mock(side_effect=[answer for answer, _ in rounds])
-            for number, (_, expected) in enumerate(rounds):
-                await checks.check(vllm)
-                assert healthy(vllm) == [expected], number
+    checks = HealthChecks({vllm: SETTINGS})
+    with respx.mock:
+        respx.get("http://a/health").mock(side_effect=[answer for answer, _ in rounds])
+        for number, (_, expected) in enumerate(rounds):
+            await checks.check(vllm)
+            assert healthy(vllm) == [expected], number
 
 
 async def test_replicas_are_judged_one_by_one() -> None:
     vllm = upstream("a", "b")
-    async with httpx.AsyncClient() as http:
-        checks = HealthChecks({vllm: HealthSettings(fall=1)}, http=http)
-        with respx.mock:
-            respx.get("http://a/health").respond(500)
-            respx.get("http://b/health").respond(200)
-            await checks.check(vllm)
+    checks = HealthChecks({vllm: HealthSettings(fall=1)})
+    with respx.mock:
+        respx.get("http://a/health").respond(500)
+        respx.get("http://b/health").respond(200)
+        await checks.check(vllm)
     assert healthy(vllm) == [False, True]
 
 
 async def test_check_carries_the_upstreams_own_key() -> None:
-    async with httpx.AsyncClient() as http:
-        with respx.mock:
-            route = respx.get("http://a/health").respond(200)
-            vllm = upstream("a", api_key="sk-its")
-            await HealthChecks({vllm: SETTINGS}, http=http).check(vllm)
+    with respx.mock:
+        route = respx.get("http://a/health").respond(200)
+        vllm = upstream("a", api_key="sk-its")
+        await HealthChecks({vllm: SETTINGS}).check(vllm)
     assert route.calls.last.request.headers["authorization"] == "Bearer sk-its"
 
 
@@ -75,17 +74,15 @@ async def test_rounds_come_at_jittered_intervals_until_the_block_ends() -> None:
             turned.set()
             await asyncio.Event().wait()
 
-    async with httpx.AsyncClient() as http:
-        with respx.mock:
-            route = respx.get("http://a/health").respond(200)
-            async with HealthChecks({vllm: SETTINGS}, http=http, sleep=sleep, uniform=lambda low, high: high):
-                await turned.wait()
+    with respx.mock:
+        route = respx.get("http://a/health").respond(200)
+        async with HealthChecks({vllm: SETTINGS}, sleep=sleep, uniform=lambda low, high: high):
+            await turned.wait()
     assert slept == [pytest.approx(11)] * 3
     assert route.call_count == 3
 
 
 async def test_one_upstream_that_hangs_does_not_hold_up_another() -> None:
-    hung, quick = upstream("hung"), upstream("quick")
     seen = asyncio.Event()
 
     async def answer(request: httpx.Request) -> httpx.Response:
@@ -97,11 +94,9 @@ async def test_one_upstream_that_hangs_does_not_hold_up_another() -> None:
     async def sleep(seconds: float) -> None:
         await asyncio.Event().wait()
 
-    async with (
-        httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
-        HealthChecks({hung: SETTINGS, quick: SETTINGS}, http=http, sleep=sleep),
-        asyncio.timeout(5),
-    ):
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    hung, quick = (upstream(host, client=client) for host in ("hung", "quick"))
+    async with HealthChecks({hung: SETTINGS, quick: SETTINGS}, sleep=sleep), asyncio.timeout(5):
         await seen.wait()
 
 
@@ -113,31 +108,29 @@ async def test_one_that_is_late_is_told_from_one_that_is_not_there(
 ) -> None:
     """A server with much to do takes the connection and answers late: it may still serve."""
     vllm = upstream("a")
-    async with httpx.AsyncClient() as http:
-        with respx.mock:
-            respx.get("http://a/health").mock(side_effect=error)
-            await HealthChecks({vllm: HealthSettings(fall=1)}, http=http).check(vllm)
+    with respx.mock:
+        respx.get("http://a/health").mock(side_effect=error)
+        await HealthChecks({vllm: HealthSettings(fall=1)}).check(vllm)
     assert healthy(vllm) == [False]
     assert [state.serves for state in vllm.state()] == [late]
 
 
 async def test_a_good_check_closes_a_breaker_that_is_half_open() -> None:
     clock = [0.0]
-    vllm = Upstream("vllm", ["http://a"], engine=None, clock=lambda: clock[0])  # type: ignore[arg-type]
+    vllm = Upstream("vllm", ["http://a"], engine=HttpxEngine(), clock=lambda: clock[0])
     for _ in range(5):
         vllm.replicas[0].breaker.failed(probe=False)
     clock[0] = 10.0
-    async with httpx.AsyncClient() as http:
-        with respx.mock:
-            respx.get("http://a/health").respond(200)
-            await HealthChecks({vllm: SETTINGS}, http=http).check(vllm)
+    with respx.mock:
+        respx.get("http://a/health").respond(200)
+        await HealthChecks({vllm: SETTINGS}).check(vllm)
     assert vllm.state()[0].breaker == "closed"
 
 
 async def test_a_reload_goes_on_where_the_checks_were_and_the_old_ones_stop() -> None:
     """Both gates live until the last stream of the old one has ended."""
     known = Replicas()
-    vllm, again = (Upstream("vllm", ["http://a"], engine=None, known=known) for _ in range(2))  # type: ignore[arg-type]
+    vllm, again = (Upstream("vllm", ["http://a"], engine=HttpxEngine(), known=known) for _ in range(2))
 
     rounds = asyncio.Queue[None]()
 
@@ -145,15 +138,14 @@ async def test_a_reload_goes_on_where_the_checks_were_and_the_old_ones_stop() ->
         rounds.put_nowait(None)
         await asyncio.Event().wait()
 
-    async with httpx.AsyncClient() as http:
-        with respx.mock:
-            route = respx.get("http://a/health").respond(503)
-            async with HealthChecks({vllm: SETTINGS}, http=http, sleep=after_a_round) as old:
+    with respx.mock:
+        route = respx.get("http://a/health").respond(503)
+        async with HealthChecks({vllm: SETTINGS}, sleep=after_a_round) as old:
+            await rounds.get()
+            await old.check(vllm)
+            assert healthy(vllm) == [True]
+            async with HealthChecks({again: SETTINGS}, sleep=after_a_round):
                 await rounds.get()
+                assert healthy(vllm) == healthy(again) == [False]
                 await old.check(vllm)
-                assert healthy(vllm) == [True]
-                async with HealthChecks({again: SETTINGS}, http=http, sleep=after_a_round):
-                    await rounds.get()
-                    assert healthy(vllm) == healthy(again) == [False]
-                    await old.check(vllm)
-                    assert route.call_count == 3
+                assert route.call_count == 3

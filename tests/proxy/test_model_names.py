@@ -6,12 +6,13 @@ import httpx
 import pytest
 import respx
 
+from llmgate.proxy.engines.httpx_engine import HttpxEngine
 from llmgate.proxy.model_names import EVERY_S, SOONER_S, ModelNames
 from llmgate.proxy.upstreams import MAX_NAMES, Upstream
 
 
 def upstream(*hosts: str, api_key: str | None = None) -> Upstream:
-    return Upstream("vllm", [f"http://{host}" for host in hosts], engine=None, api_key=api_key)  # type: ignore[arg-type]
+    return Upstream("vllm", [f"http://{host}" for host in hosts], engine=HttpxEngine(), api_key=api_key)
 
 
 def listing(*names: str) -> dict[str, object]:
@@ -19,8 +20,7 @@ def listing(*names: str) -> dict[str, object]:
 
 
 async def ask(vllm: Upstream) -> bool:
-    async with httpx.AsyncClient() as http:
-        return await ModelNames({vllm: "/v1/models"}, http=http).ask(vllm)
+    return await ModelNames({vllm: "/v1/models"}).ask(vllm)
 
 
 @respx.mock
@@ -97,6 +97,6 @@ async def test_it_is_asked_again_sooner_where_nothing_came() -> None:
             twice.set()
             await asyncio.Event().wait()
 
-    async with httpx.AsyncClient() as http, ModelNames({upstream("a"): "/v1/models"}, http=http, sleep=sleep):
+    async with ModelNames({upstream("a"): "/v1/models"}, sleep=sleep):
         await twice.wait()
     assert slept == [SOONER_S, EVERY_S]

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import httpx
 import msgspec
 
+from ..errors import GateError
 from .model_cards import cards_of
 
 if TYPE_CHECKING:
@@ -58,13 +58,11 @@ class ContextLengths:
         self,
         upstream: Upstream,
         dialect: Dialect,
-        http: httpx.AsyncClient,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._upstream = upstream
         self._path = dialect.models_path
-        self._http = http
         self._clock = clock
         self._lengths: Mapping[str, int] = {}
         self._stale_at = -float("inf")
@@ -98,12 +96,9 @@ class ContextLengths:
             return None
         try:
             async with asyncio.timeout(TIMEOUT):
-                answer = await self._http.get(
-                    replica.origin.url + self._path, headers=self._upstream.own_headers(), timeout=TIMEOUT
-                )
-            answer.raise_for_status()
-            cards = msgspec.convert(cards_of(answer.content), list[_Card])
-        except (httpx.HTTPError, ValueError, TimeoutError) as error:
+                answer = await self._upstream.ask(replica, self._path, timeout=TIMEOUT)
+            cards = msgspec.convert(cards_of(answer.body()), list[_Card])
+        except (GateError, ValueError, TimeoutError) as error:
             log.warning("upstream %s: its models could not be read: %r", self._upstream.name, error)
             return None
         return {card.id: card.context for card in cards if card.context}

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import httpx
 import msgspec
 
-from ..errors import Unavailable
+from ..errors import GateError, Unavailable
 from .endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -31,13 +30,6 @@ class _Counted(msgspec.Struct):
     input_tokens: int | None = None
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether the same question may be answered in a moment."""
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code >= 500 or error.response.status_code == 429
-    return isinstance(error, httpx.TransportError)
-
-
 def _not_now(upstream: str) -> Unavailable:
     return Unavailable(
         f'The prompt cannot be counted at the moment: the upstream "{upstream}" does not answer. Try again later.',
@@ -56,10 +48,9 @@ def _uncounted_bytes(model_request: ModelRequest, counted: tuple[str, ...]) -> i
 class TokenCounter:
     """Counts prompts with the tokenizer of `upstream`, as far as its dialect has an endpoint for that."""
 
-    def __init__(self, upstream: Upstream, dialect: Dialect, http: httpx.AsyncClient) -> None:
+    def __init__(self, upstream: Upstream, dialect: Dialect) -> None:
         self._upstream = upstream
         self._dialect = dialect
-        self._http = http
 
     async def __call__(self, model_request: ModelRequest, model: str = "") -> int | None:
         """The tokens of the prompt for `model`, or the one that the request names, chat template included.
@@ -79,16 +70,16 @@ class TokenCounter:
         }
         if model:
             body["model"] = model
-        headers = {b"content-type": b"application/json", **self._upstream.own_headers()}
         try:
-            answer = await self._http.post(
-                replica.origin.url + path, content=msgspec.json.encode(body), headers=headers, timeout=TIMEOUT
-            )
-            answer.raise_for_status()
-            counted = msgspec.json.decode(answer.content, type=_Counted)
-        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            answer = await self._upstream.ask(replica, path, timeout=TIMEOUT, body=msgspec.json.encode(body))
+        except GateError as error:
             log.warning("upstream %s could not count a prompt: %r", self._upstream.name, error)
-            if _may_pass(error):
+            raise _not_now(self._upstream.name) from error
+        try:
+            counted = msgspec.json.decode(answer.body(), type=_Counted)
+        except ValueError as error:
+            log.warning("upstream %s could not count a prompt: %r", self._upstream.name, error)
+            if answer.status >= 500 or answer.status == 429:  # the same question may be answered in a moment
                 raise _not_now(self._upstream.name) from error
             return None
         tokens = counted.count if counted.count is not None else counted.input_tokens

@@ -1,21 +1,19 @@
-"""What is asked of an upstream here: a replica that answers, and the headers that it wants."""
+"""What is asked of an upstream here: a replica that answers, and its answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 
-class _Origin(Protocol):
+class Answer(Protocol):
+    """A whole answer, of whatever status."""
+
     @property
-    def url(self) -> str:
-        """The root of the replica, without a slash at its end."""
+    def status(self) -> int:
+        """Its status."""
 
-
-class _Replica(Protocol):
-    @property
-    def origin(self) -> _Origin:
-        """Where it listens."""
+    def body(self) -> bytes:
+        """What is in it. Raises `ValueError` for a status other than 2xx."""
 
 
 class Upstream(Protocol):
@@ -25,8 +23,8 @@ class Upstream(Protocol):
     def name(self) -> str:
         """Its name in gate.toml."""
 
-    def any_ready(self) -> _Replica | None:
+    def any_ready(self) -> Any | None:
         """A replica that takes requests now, if there is one."""
 
-    def own_headers(self) -> Mapping[bytes, bytes]:
-        """The gate's own credential for the backend."""
+    async def ask(self, replica: Any, path: str, *, timeout: float, body: bytes | None = None) -> Answer:
+        """What `replica` answers to GET, or to POST with a JSON `body`. Raises `GateError` if it does not."""

@@ -39,37 +39,30 @@ class Findings(Protocol):
 async def check_upstreams(config: Config, upstreams: Iterable[Upstream], findings: Findings) -> None:
     """Ask every replica for its health, and for its models with the gate's own key."""
     asked = list(upstreams)
-    async with httpx.AsyncClient(trust_env=False) as http:
-        for upstream in asked:
-            settings = config.upstreams[upstream.name]
-            if settings.is_asgi_app:
-                findings.good.append(f"upstreams.{upstream.name}: the app that the gate is put around")
-                continue
-            for replica in upstream.replicas:
-                await _check_replica(upstream, replica, settings, http, findings)
-            if upstream.model_names:
-                _check_names(config, upstream, findings)
+    for upstream in asked:
+        settings = config.upstreams[upstream.name]
+        if settings.is_asgi_app:
+            findings.good.append(f"upstreams.{upstream.name}: the app that the gate is put around")
+            continue
+        for replica in upstream.replicas:
+            await _check_replica(upstream, replica, settings, findings)
+        if upstream.model_names:
+            _check_names(config, upstream, findings)
     check_models(config, {upstream.name: upstream.model_names for upstream in asked}, findings)
 
 
 async def _check_replica(
-    upstream: Upstream,
-    replica: Replica,
-    settings: UpstreamSettings,
-    http: httpx.AsyncClient,
-    findings: Findings,
+    upstream: Upstream, replica: Replica, settings: UpstreamSettings, findings: Findings
 ) -> None:
     place, dialect = f"upstreams.{upstream.name}", DIALECTS[settings.dialect]
     listing = dialect.models_path
     path = settings.health.path or dialect.health_path or listing
     found: Probed | Listed
     if path != listing:
-        found = await probe(
-            upstream, replica, HealthSettings(path, timeout=settings.health.timeout), http=http
-        )
+        found = await probe(upstream, replica, HealthSettings(path, timeout=settings.health.timeout))
         _note(found, f"{place}: {replica.origin.url}{path}", findings)
     if path == listing or found.good:
-        found = await ask_models(upstream, replica, listing, http=http)
+        found = await ask_models(upstream, replica, listing)
         upstream.model_names |= (found.cards or {}).keys()
         if path == listing:
             _note(found, f"{place}: {replica.origin.url}{path}", findings)

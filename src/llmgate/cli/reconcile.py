@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import click
-import httpx
 
 from ..errors import NotFound
 from ..observability.reconcile import Comparison, comparable, compare
@@ -41,19 +40,12 @@ async def command(gate: Administration, /, *, upstream: str | None, window: floa
         )
     if not as_json:
         click.echo(f"Counting for {window:g} s ...", err=True)
-    async with httpx.AsyncClient(trust_env=False) as http, dry_run(gate.config) as built:
+    async with dry_run(gate.config) as built:
         served = built.services.upstreams  # for their keys, certificates and proxies
         comparisons = await asyncio.gather(
             *(
-                compare(
-                    name,
-                    settings,
-                    gate.reports,
-                    served[name].http or http,
-                    window=window,
-                    headers=served[name].own_headers(),
-                )
-                for name, settings in known.items()
+                compare(served[name], gate.reports, window=window)
+                for name in known
                 if upstream in (None, name)
             )
         )

@@ -100,7 +100,7 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
             upstreams=upstreams,
             routes=late,
             buckets=runtime.limits.buckets,
-            http=runtime.http,
+            http_client=runtime.http_client,
             backends=partial(open_dynamic_upstreams, config, runtime, addresses_of(config)),
             mailer=mailer_of(config),
             sealed_box=sealed_box_of(config),
@@ -130,10 +130,8 @@ async def open_gate(config: Config, runtime: Runtime, *, watch: bool = True) -> 
             runtime.ledger, upstreams.values(), known_models(config), runtime.limits.availability
         )
         if watch:
-            await watch_upstreams(config, upstreams, runtime, stack)
-            await stack.enter_async_context(
-                comparing(config, upstreams, reports, runtime.http, runtime.instruments)
-            )
+            await watch_upstreams(config, upstreams, stack)
+            await stack.enter_async_context(comparing(config, upstreams, reports, runtime.instruments))
         yield Gate(config, apps, services)
 
 

@@ -14,24 +14,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-import httpx
 import msgspec
 
 from ..errors import BadRequest
 from ..proxy.address_guard import AddressGuard
-from ..proxy.engines.base import Origin
+from ..proxy.engines.base import Origin, UpstreamError
 from ..proxy.engines.httptools_engine import HttptoolsEngine
-from ..proxy.engines.transport import EngineTransport
 from ..proxy.health import HealthChecks
+from ..proxy.questions import ask
 from .from_config import known_models
 from .route_stack import relay_of, route_middleware
 from .stack import wrap
 from .upstreams import health_of, upstream_of
 
 if TYPE_CHECKING:
+    import httpx
     from starlette.types import ASGIApp
 
     from ..config import Address, Config, Network, Route
@@ -60,9 +61,17 @@ class DynamicUpstreams:
         self._config = config
         self._engine = engine
         self._guard = guard
-        self.http = httpx.AsyncClient(transport=EngineTransport(engine), trust_env=False)
-        self._runtime = replace(runtime, http=self.http)
+        self._runtime = runtime
         self._open: dict[DynamicUpstream, AsyncExitStack] = {}
+
+    @cached_property
+    def http(self) -> httpx.AsyncClient:
+        """For probes and lists, through the guard. Nothing of it is to be closed: its connections are the engine's."""
+        import httpx  # noqa: PLC0415 - 9 MB, for plugins
+
+        from ..proxy.engines.transport import EngineTransport  # noqa: PLC0415 - imports httpx
+
+        return httpx.AsyncClient(transport=EngineTransport(self._engine), trust_env=False)
 
     async def add(self, name: str, settings: UpstreamSettings, route: Route) -> DynamicUpstream:
         """Serve an upstream called `name` from now on, probed as its `settings` say.
@@ -78,7 +87,7 @@ class DynamicUpstreams:
         backend = DynamicUpstream(upstream, wrap(relay, layers))
         stack = AsyncExitStack()
         if (health := health_of(settings)) is not None:
-            await stack.enter_async_context(HealthChecks({upstream: health}, http=self.http))
+            await stack.enter_async_context(HealthChecks({upstream: health}))
         self._runtime.instruments.show(upstream)
         stack.callback(self._runtime.instruments.hide, upstream)
         self._open[backend] = stack
@@ -98,19 +107,18 @@ class DynamicUpstreams:
         try:
             async with asyncio.timeout(EXAMINE_TIMEOUT_S):
                 await self._guard.addresses(origin.host, origin.port)
-                answer = await self.http.get(f"{origin.url}/v1/models")
+                answer = await ask(self._engine, origin, "/v1/models", {}, timeout=EXAMINE_TIMEOUT_S)
         except PermissionError as error:
             raise BadRequest(f"{origin.url} cannot be used: {error}.") from error
-        except (OSError, TimeoutError, httpx.HTTPError):
+        except (OSError, TimeoutError, UpstreamError):
             return
-        if answer.is_redirect:
+        if 300 <= answer.status < 400:
             raise BadRequest(f"{origin.url} cannot be used: it redirects. Give the address it redirects to.")
 
     async def aclose(self) -> None:
         """Remove all, and close every connection."""
         for backend in list(self._open):
             await self.remove(backend)
-        await self.http.aclose()
 
 
 @asynccontextmanager

@@ -6,14 +6,10 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-import httpx
-
 from ..backends.dialect import DIALECTS
 from ..config import ASGI_APP, Config
 from ..errors import ConfigError
 from ..proxy.engines.httptools_engine import HttptoolsEngine
-from ..proxy.engines.httpx_engine import HttpxEngine
-from ..proxy.engines.transport import EngineTransport
 from ..proxy.health import HealthChecks
 from ..proxy.model_names import ModelNames
 from .runtime import Runtime
@@ -30,33 +26,32 @@ if TYPE_CHECKING:
 
 async def open_upstreams(config: Config, runtime: Runtime, stack: AsyncExitStack) -> dict[str, Upstream]:
     """Every upstream of gate.toml, on engines that are closed with `stack`: one for each kind of connection."""
-    engines: dict[tuple[str, Path | None, SecretUrl | None], Engine] = {}
+    engines: dict[tuple[str | bool, Path | None, SecretUrl | None], Engine] = {}
     upstreams = {}
     for name, settings in config.upstreams.items():
-        kind = settings.engine, settings.ca_file, settings.proxy
+        kind = settings.is_asgi_app or settings.engine, settings.ca_file, settings.proxy
         if kind not in engines:
-            engines[kind] = _engine_of(settings)
+            engines[kind] = _engine_of(settings, runtime)
             stack.push_async_callback(engines[kind].aclose)
         workers = config.gate.workers
         upstreams[name] = upstream_of(
             name, settings, engines[kind], runtime.replicas, runtime.admissions, workers=workers
         )
-        if settings.ca_file is not None or settings.proxy is not None:
-            own = httpx.AsyncClient(transport=EngineTransport(engines[kind]), trust_env=False)
-            upstreams[name].http = await stack.enter_async_context(own)
     return upstreams
 
 
-def _engine_of(settings: UpstreamSettings) -> Engine:
-    if settings.engine == "httptools":
+def _engine_of(settings: UpstreamSettings, runtime: Runtime) -> Engine:
+    if settings.engine == "httptools" and not settings.is_asgi_app:
         return HttptoolsEngine(ca_file=settings.ca_file)
+    from ..proxy.engines.httpx_engine import HttpxEngine  # noqa: PLC0415 - httpx: 9 MB
+
+    if settings.is_asgi_app:
+        return HttpxEngine(runtime.http)  # for questions: requests are called, not sent
     proxy = None if settings.proxy is None else settings.proxy.reveal()
     return HttpxEngine(ca_file=settings.ca_file, proxy=proxy)
 
 
-async def watch_upstreams(
-    config: Config, upstreams: Mapping[str, Upstream], runtime: Runtime, stack: AsyncExitStack
-) -> None:
+async def watch_upstreams(config: Config, upstreams: Mapping[str, Upstream], stack: AsyncExitStack) -> None:
     """Ask the upstreams how they are and what they serve, by the settings that are in force from now on."""
     probed = {}
     for name, settings in config.upstreams.items():
@@ -66,13 +61,13 @@ async def watch_upstreams(
         else:  # nobody would bring back what was taken out under other settings
             for replica in upstreams[name].replicas:
                 replica.bring_back()
-    await stack.enter_async_context(HealthChecks(probed, http=runtime.http))
+    await stack.enter_async_context(HealthChecks(probed))
     asked = {
         upstreams[name]: DIALECTS[settings.dialect].models_path
         for name, settings in config.upstreams.items()
         if settings.list_models
     }
-    await stack.enter_async_context(ModelNames(asked, http=runtime.http))
+    await stack.enter_async_context(ModelNames(asked))
 
 
 def check_inner(config: Config, runtime: Runtime) -> None:

@@ -236,9 +236,7 @@ def _quota(route: Route, config: Config, runtime: Runtime, served: Upstreams) ->
         ledger=runtime.ledger,
         prices=prices_of(config),
         upstream=first,
-        servings={
-            name: serving_of(served[name], config.upstreams[name], runtime) for name in route.served_by
-        },
+        servings={name: serving_of(served[name], config.upstreams[name]) for name in route.served_by},
         refused_status=route.quota_status,
         max_body=config.gate.max_body,
     )

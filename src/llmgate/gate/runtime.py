@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
-
 from ..ledger import Ledger
 from ..ledger.sqlite import SqliteCommitter
 from ..middleware.body_budget import BodiesInMemory
@@ -20,13 +18,14 @@ from ..observability.access_log import AccessLog
 from ..observability.log_writer import LogWriter
 from ..observability.metrics import Instruments, SharedValues
 from ..proxy.admission import Admissions
-from ..proxy.asgi_upstream import ORIGIN, AsgiTransport
 from ..proxy.replica import Replicas
 from ..ratelimit.store import LimitsStore, open_limits_store
 from ..store import Store
 from .from_config import defaults_of, durability_of
+from .http_client import HttpClient
 
 if TYPE_CHECKING:
+    import httpx
     from starlette.types import ASGIApp
 
     from .. import config
@@ -41,7 +40,7 @@ class Runtime:
     store: Store
     ledger: Ledger
     instruments: Instruments
-    http: httpx.AsyncClient
+    http_client: HttpClient
     access_log: AccessLog
     fail_open: bool
     limits: LimitsStore
@@ -53,6 +52,11 @@ class Runtime:
     """What is known of the upstreams' replicas: a reload forgets nothing."""
     admissions: Admissions = field(default_factory=Admissions)
     """Who waits for a place at an upstream: a reload sends nobody away."""
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """For what is not the data path. See `HttpClient`."""
+        return self.http_client.get()
 
 
 @asynccontextmanager
@@ -89,7 +93,8 @@ async def open_runtime(
                 durability=durability_of(config),
             )
         )
-        http = await stack.enter_async_context(_http(inner))
+        http = HttpClient(inner)
+        stack.push_async_callback(http.aclose)
         limits = await stack.enter_async_context(limits_store_of(config))
         shared_values = SharedValues.open(counters)
         stack.callback(shared_values.close)
@@ -110,11 +115,6 @@ async def open_runtime(
             inner,
             admissions=Admissions(instruments),
         )
-
-
-def _http(inner: ASGIApp | None) -> httpx.AsyncClient:
-    mounts = {} if inner is None else {ORIGIN: AsgiTransport(inner)}
-    return httpx.AsyncClient(trust_env=False, mounts=mounts)
 
 
 def limits_store_of(config: Config) -> AbstractAsyncContextManager[LimitsStore]:

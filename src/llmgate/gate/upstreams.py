@@ -24,22 +24,21 @@ if TYPE_CHECKING:
     from ..proxy.admission import Admissions
     from ..proxy.engines.base import Engine
     from ..proxy.replica import Replicas
-    from .runtime import Runtime
 
 
 Upstreams = Mapping[Name, upstreams.Upstream]
 
 
-def serving_of(upstream: upstreams.Upstream, settings: Upstream, runtime: Runtime) -> Serving:
+def serving_of(upstream: upstreams.Upstream, settings: Upstream) -> Serving:
     """What the layers have to know of an upstream."""
     dialect = upstream.dialect
     return Serving(
         upstream=upstream.name,
         dialect=dialect,
         context_length=settings.context_length,
-        context=ContextLengths(upstream, dialect, upstream.http or runtime.http),
+        context=ContextLengths(upstream, dialect),
         max_output_tokens=settings.max_output_tokens,
-        count=TokenCounter(upstream, dialect, upstream.http or runtime.http),
+        count=TokenCounter(upstream, dialect),
     )
 
 

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-import httpx
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ..errors import send_json, send_whole
 
 if TYPE_CHECKING:
+    import httpx
     from prometheus_client import CollectorRegistry
     from starlette.types import Receive, Scope, Send
 
@@ -120,6 +120,8 @@ class InnerMetrics:
 
     async def __call__(self) -> bytes:
         """Metrics in Prometheus' text format."""
+        import httpx  # noqa: PLC0415 - 9 MB, which only a gate around an app needs
+
         try:
             answer = await self._http.get(self._url, headers={"accept": CONTENT_TYPE_LATEST})
         except httpx.HTTPError as error:

@@ -13,10 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
-
-import httpx
 
 from ..backends.dialect import DIALECTS
 from ..background import running
@@ -26,6 +23,7 @@ from ..ledger import Filter, Reports
 if TYPE_CHECKING:
     from ..backends.dialect import Dialect
     from ..config import Config, Upstream
+    from ..proxy.replica import Replica
     from ..proxy.upstreams import Upstream as Served
     from .metrics import Instruments
 
@@ -70,25 +68,22 @@ def comparable(config: Config) -> dict[str, Upstream]:
 
 
 async def compare(
-    name: str,
-    settings: Upstream,
+    upstream: Served,
     reports: Reports,
-    http: httpx.AsyncClient,
     *,
     window: float,
-    headers: Mapping[bytes, bytes] = MappingProxyType({}),
     clock: Callable[[], float] = time.time,
     sleep: Sleep = asyncio.sleep,
 ) -> Comparison:
     """Count for `window` seconds on both sides. Raises `UpstreamFailed` where a replica cannot be asked.
 
-    `http` leads to the upstream's replicas, and `headers` are the gate's own there, its key among them. Where a
-    backend counts a prompt once for each of its choices (`Dialect.counts_prompts_per_choice`), the ledger's number is
-    what such a backend would have counted.
+    Where a backend counts a prompt once for each of its choices (`Dialect.counts_prompts_per_choice`), the ledger's
+    number is what such a backend would have counted.
     """
-    before, since = await _counted(name, settings, http, headers), clock()
+    name = upstream.name
+    before, since = await _counted(upstream), clock()
     await sleep(window)
-    after, until = await _counted(name, settings, http, headers), clock()
+    after, until = await _counted(upstream), clock()
     if any(
         new < old for was, now in zip(before, after, strict=True) for old, new in zip(was, now, strict=True)
     ):
@@ -96,7 +91,7 @@ async def compare(
     await sleep(SETTLE_FOR)
     which = Filter(upstream=name, since=since, until=until)
     totals = await reports.totals(which)
-    repeats = DIALECTS[settings.dialect].counts_prompts_per_choice
+    repeats = upstream.dialect.counts_prompts_per_choice
     again = await reports.repeated_tokens(which) if repeats else 0
     grown = [
         Tokens(now.input - was.input, now.output - was.output) for was, now in zip(before, after, strict=True)
@@ -110,7 +105,6 @@ async def comparing(
     config: Config,
     served: Mapping[str, Served],
     reports: Reports,
-    http: httpx.AsyncClient,
     instruments: Instruments,
 ) -> AsyncIterator[None]:
     """Compare one window after the other, and show the drift of the latest as a metric.
@@ -118,21 +112,14 @@ async def comparing(
     Windows begin at multiples of the interval on the clock: several workers compare the same ones, and agree.
     """
     interval = config.reconcile.interval
-    upstreams: Mapping[str, Upstream] = comparable(config) if interval is not None else {}
+    upstreams = comparable(config) if interval is not None else {}
 
-    async def watch(name: str, settings: Upstream, window: float) -> None:
+    async def watch(name: str, window: float) -> None:
         while True:
             pause, counted = next_window(time.time(), window)
             await asyncio.sleep(pause)
             try:
-                comparison = await compare(
-                    name,
-                    settings,
-                    reports,
-                    served[name].http or http,
-                    window=counted,
-                    headers=served[name].own_headers(),
-                )
+                comparison = await compare(served[name], reports, window=counted)
             except (UpstreamFailed, StoreError) as error:
                 log.warning("reconcile: %s", error)
                 continue
@@ -140,9 +127,9 @@ async def comparing(
                 instruments.drift(name, direction, tokens)
 
     async with AsyncExitStack() as stack:
-        for name, settings in upstreams.items():
+        for name in upstreams:
             assert interval is not None
-            watching = watch(name, settings, interval)
+            watching = watch(name, interval)
             await stack.enter_async_context(running(watching, name=f"llmgate-reconcile-{name}"))
         yield
 
@@ -152,22 +139,18 @@ def next_window(now: float, interval: float) -> tuple[float, float]:
     return interval - now % interval, max(interval / 2, interval - SETTLE_FOR - 1.0)
 
 
-async def _counted(
-    name: str, settings: Upstream, http: httpx.AsyncClient, headers: Mapping[bytes, bytes]
-) -> list[Tokens]:
+async def _counted(upstream: Served) -> list[Tokens]:
     """What each replica has counted since it was started."""
-    dialect = DIALECTS[settings.dialect]
-    own = {header.decode(): value.decode() for header, value in headers.items()}
 
-    async def model_request(url: str) -> Tokens:
+    async def ask(replica: Replica) -> Tokens:
         try:
-            answer = await http.get(url + METRICS_PATH, headers=own, timeout=TIMEOUT)
-            answer.raise_for_status()
-            return read_counters(answer.text, dialect)
-        except (httpx.HTTPError, GateError) as error:
-            raise UpstreamFailed(f'upstream "{name}": {url}{METRICS_PATH}: {error}') from error
+            answer = await upstream.ask(replica, METRICS_PATH, timeout=TIMEOUT)
+            return read_counters(answer.body().decode(errors="replace"), upstream.dialect)
+        except (GateError, ValueError) as error:
+            where = f"{replica.origin.url}{METRICS_PATH}"
+            raise UpstreamFailed(f'upstream "{upstream.name}": {where}: {error}') from error
 
-    return list(await asyncio.gather(*map(model_request, settings.urls)))
+    return list(await asyncio.gather(*map(ask, upstream.replicas)))
 
 
 def read_counters(text: str, dialect: Dialect) -> Tokens:

@@ -57,6 +57,13 @@ class Mailer(Protocol):
         """Hand a `kit.mail.Mail` over. Raises `MailFailed`, and `BadRequest` for an address that cannot be."""
 
 
+class HttpClient(Protocol):
+    """Hands out the client of `Services.http`."""
+
+    def get(self) -> httpx.AsyncClient:
+        """The same one every time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the core offers to a surface.
@@ -76,8 +83,8 @@ class Services:
     upstreams: Mapping[str, Upstream]
     routes: Mapping[str, ASGIApp]
     buckets: Buckets
-    http: httpx.AsyncClient
-    """For all that is not the data path: webhooks, for example."""
+    http_client: HttpClient
+    """See `http`."""
     backends: OpenDynamicUpstreams
     mailer: Mailer
     """Sends mail; without a server in gate.toml each try is a `MailFailed`."""
@@ -88,6 +95,11 @@ class Services:
     found out that it belongs there. What it returns raises `RateLimited`."""
     metrics: PluginMetrics
     """Makes counters and histograms that `/metrics` shows beside the gate's."""
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """For all that is not the data path: webhooks, for example. Made when a plugin first asks for it."""
+        return self.http_client.get()
 
 
 class DynamicUpstream(Protocol):

@@ -8,8 +8,6 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import httpx
-
 from ..errors import AnswerCut, ClientGone, GateError, NotFound, UpstreamFailed, answer
 from ..exchange import exchange_of
 from .engine_control import REFUSED, controls_engine
@@ -130,19 +128,3 @@ def _masked(message: Message, masker: Masker) -> Message:
     if not message.get("more_body", False):
         piece += masker.flush()
     return {**message, "body": piece}
-
-
-class AsgiTransport(httpx.AsyncBaseTransport):
-    """For what the gate itself asks of the app: its health, its metrics, the tokens of a prompt."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._asgi = httpx.ASGITransport(app, raise_app_exceptions=False)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """See httpx. Its own transport for apps knows no timeouts."""
-        seconds = request.extensions.get("timeout", {}).get("read")
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._asgi.handle_async_request(request)
-        except TimeoutError as error:
-            raise httpx.ReadTimeout(f"the app did not answer in {seconds} s", request=request) from error

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-import httpx
-
 from ..background import repeat, running
+from .engines.base import FirstByteTimedOut, IdleTimedOut, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -47,18 +46,16 @@ class HealthSettings:
 
 
 class HealthChecks:
-    """`async with HealthChecks({upstream: settings}, http=client):` keeps `Replica.healthy` up to date."""
+    """`async with HealthChecks({upstream: settings}):` keeps `Replica.healthy` up to date."""
 
     def __init__(
         self,
         upstreams: Mapping[Upstream, HealthSettings],
         *,
-        http: httpx.AsyncClient,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._upstreams = upstreams
-        self._http = http
         self._sleep = sleep
         self._uniform = uniform
         self._running = AsyncExitStack()
@@ -91,7 +88,7 @@ class HealthChecks:
     async def _check(self, upstream: Upstream, replica: Replica, settings: HealthSettings) -> None:
         if replica.checked_by not in (self, None):
             return
-        found = await probe(upstream, replica, settings, http=self._http)
+        found = await probe(upstream, replica, settings)
         if replica.checked_by in (self, None):
             self._note(upstream, replica, settings, found)
 
@@ -123,21 +120,14 @@ class Probed(NamedTuple):
     message: str
 
 
-async def probe(
-    upstream: Upstream, replica: Replica, settings: HealthSettings, *, http: httpx.AsyncClient
-) -> Probed:
+async def probe(upstream: Upstream, replica: Replica, settings: HealthSettings) -> Probed:
     """Ask one replica, with the upstream's own key: whether it is well, and what it answered."""
     try:
-        response = await (upstream.http or http).get(
-            replica.origin.url + settings.path,
-            headers=upstream.own_headers(),
-            timeout=settings.timeout,
-            follow_redirects=False,
-        )
-    except httpx.HTTPError as error:
-        late = isinstance(error, httpx.ReadTimeout)
+        answer = await upstream.ask(replica, settings.path, timeout=settings.timeout)
+    except UpstreamError as error:
+        late = isinstance(error, (FirstByteTimedOut, IdleTimedOut))
         return Probed(False, late, f"no answer in {settings.timeout:g} s" if late else _told(error))
-    return Probed(response.is_success, False, f"status {response.status_code}")
+    return Probed(answer.is_success, False, f"status {answer.status}")
 
 
 def _told(error: Exception) -> str:

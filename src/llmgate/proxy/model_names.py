@@ -11,11 +11,11 @@ import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-import httpx
 import msgspec
 
 from ..backends.model_cards import Card, cards_of
 from ..background import running
+from .engines.base import UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -37,7 +37,7 @@ MAX_CARD = 16 * 1024
 
 
 class ModelNames:
-    """`async with ModelNames({upstream: path}, http=client):` keeps `Upstream.model_names` up to date.
+    """`async with ModelNames({upstream: path}):` keeps `Upstream.model_names` up to date.
 
     It also notes of each replica whether it takes the gate's own key.
     """
@@ -46,11 +46,9 @@ class ModelNames:
         self,
         upstreams: Mapping[Upstream, str],
         *,
-        http: httpx.AsyncClient,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._upstreams = upstreams
-        self._http = http
         self._sleep = sleep
         self._running = AsyncExitStack()
 
@@ -72,7 +70,7 @@ class ModelNames:
         """One round over the replicas of `upstream`; returns whether one of them has shown its list."""
         path = self._upstreams[upstream]
         answers = await asyncio.gather(
-            *(ask_models(upstream, replica, path, http=self._http) for replica in upstream.replicas)
+            *(ask_models(upstream, replica, path) for replica in upstream.replicas)
         )
         shown = [listed.cards for listed in answers if listed.cards is not None]
         if shown:
@@ -88,19 +86,14 @@ class Listed(NamedTuple):
     message: str
 
 
-async def ask_models(upstream: Upstream, replica: Replica, path: str, *, http: httpx.AsyncClient) -> Listed:
+async def ask_models(upstream: Upstream, replica: Replica, path: str) -> Listed:
     """The models of one replica. Notes whether it takes the gate's own key."""
     try:
-        answer = await (upstream.http or http).get(
-            replica.origin.url + path,
-            headers=upstream.own_headers(),
-            timeout=TIMEOUT_S,
-            follow_redirects=False,
-        )
-    except httpx.HTTPError as error:
+        answer = await upstream.ask(replica, path, timeout=TIMEOUT_S)
+    except UpstreamError as error:
         return Listed(None, False, f"{type(error).__name__}: {error}")
-    found = f"status {answer.status_code}"
-    if answer.status_code in (401, 403):
+    found = f"status {answer.status}"
+    if answer.status in (401, 403):
         replica.refuses_key(upstream.name, f"{path}: {found}")
     if not answer.is_success:
         return Listed(None, False, found)

@@ -18,13 +18,13 @@ from .completion import MAX_ANSWER_BYTES, Completion, complete
 from .credentials import Credentials
 from .engines.base import ConnectTimedOut, FirstByteTimedOut, Origin, Timeouts, UpstreamError
 from .masking import Secrets
+from .questions import ask
 from .replica import Replicas, ReplicaState
 from .selection import BUSY, UNHEALTHY, LeastBusy, tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    import httpx
     from starlette.types import Receive
 
     from ..backends.dialect import Dialect
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .admission import Admission
     from .balance import Balance
     from .engines.base import Engine, UpstreamRequest, UpstreamResponse
+    from .questions import Answer
     from .replica import Replica
 
 logger = logging.getLogger("llmgate.proxy")
@@ -144,8 +145,6 @@ class Upstream:
         self._selection = LeastBusy(self.replicas) if most is None else LeastBusy(self.replicas, most=most)
         self.admission = admission
         self._clock = clock
-        self.http: httpx.AsyncClient | None = None
-        """For the gate's own questions, where only its own certificates or proxy lead there."""
         self.model_names: frozenset[str] = frozenset()
         """What it says it serves, as far as it was asked (see `model_names`)."""
         self.model_cards: Mapping[str, Mapping[str, Any]] = {}
@@ -194,6 +193,10 @@ class Upstream:
         if self.credential is not None:
             own[self.credential[0]] = self.credential[1]
         return own
+
+    async def ask(self, replica: Replica, path: str, *, timeout: float, body: bytes | None = None) -> Answer:
+        """What one replica answers to a question of the gate's own, with its own key (see `questions.ask`)."""
+        return await ask(self._engine, replica.origin, path, self.own_headers(), timeout=timeout, body=body)
 
     async def send(self, request: UpstreamRequest, exchange: Exchange | None = None) -> Lease:
         """The answer of the least busy replica, or of the next one: where nothing was sent to the first, or it

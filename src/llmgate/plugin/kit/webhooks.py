@@ -8,7 +8,6 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
-import httpx
 import standardwebhooks
 from msgspec import Meta, Struct
 
@@ -16,6 +15,7 @@ from ..api import BaseUrl, NotFound, Secret
 from .outbox import DeliveryFailed, Event
 
 if TYPE_CHECKING:
+    import httpx
     from starlette.datastructures import Headers
 
 TIMEOUT_S = 10.0
@@ -61,6 +61,8 @@ class Webhook:
             "webhook-timestamp": str(int(sent_at.timestamp())),
             "webhook-signature": self._signer.sign(event.id, sent_at, event.body.decode()),
         }
+        import httpx  # noqa: PLC0415 - whoever made the client has loaded it
+
         try:
             answer = await self._http.post(
                 self._url, content=event.body, headers=headers, timeout=TIMEOUT_S, follow_redirects=False

@@ -31,6 +31,7 @@ ERRORS: dict[type[httpx.TransportError], type[UpstreamError]] = {
     httpx.ConnectError: ConnectFailed,
     httpx.ProxyError: ConnectFailed,
     httpx.UnsupportedProtocol: ConnectFailed,
+    httpx.ReadTimeout: FirstByteTimedOut,
     httpx.TransportError: UpstreamBroke,
 }
 """What each of httpx's transport errors is here, by its nearest ancestor."""
