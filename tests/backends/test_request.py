@@ -325,3 +325,11 @@ def test_a_recording_may_be_a_link() -> None:
     assert parse_request(Endpoint.AUDIO, form, b"multipart/form-data; boundary=x").opaque_input
     assert parse_request(Endpoint.AUDIO, b'{"file_url": "http://a/b"}').opaque_input
     assert not parse_request(Endpoint.AUDIO, b'{"input": "hello"}').opaque_input
+
+
+@pytest.mark.parametrize("name", ["n", "n_cmpl", "best_of"])
+def test_a_response_is_one_answer(name: str) -> None:
+    """llama.cpp's server makes several in one stream, each with its own end; OpenAI knows no such field."""
+    with pytest.raises(BadRequest, match=rf"^body\.{name}: a response is one answer"):
+        parse_request(Endpoint.RESPONSES, json.dumps({name: 2}).encode())
+    assert parse_request(Endpoint.RESPONSES, json.dumps({name: 1}).encode()).choices == 1

@@ -189,13 +189,27 @@ def test_of_a_long_answer_its_own_usage_counts(before: dict[str, object], after:
     assert read(body) == Reading(Usage(3, 20_000), Certainty.EXACT)
 
 
-def test_several_answers_in_a_list_add_up() -> None:
-    """llama.cpp's server, asked for a response three times by `n`."""
-    one = {"object": "response", "output": [], "usage": {"input_tokens": 31, "output_tokens": 5}}
-    request = ask_for(Endpoint.RESPONSES, n=3, max_output_tokens=5)
-    body = json.dumps([one] * 3).encode()
-    assert read(body, dialect=LLAMA, model_request=request) == Reading(Usage(93, 15), Certainty.EXACT)
-    unsure = json.dumps([one, {"output": []}]).encode()
-    reading = read(unsure, dialect=LLAMA, model_request=request)
-    assert reading is not None
-    assert reading.certainty is Certainty.ESTIMATED
+def test_who_asks_first_for_a_short_prompt_pays_for_the_long_ones() -> None:
+    """llama.cpp's server counts the first prompt of a batch alone."""
+    request = ask_for(Endpoint.COMPLETIONS, prompt=["a", "word " * 400, [1, 2]], max_tokens=2)
+    choices = [{"index": at, "text": "b", "finish_reason": "length"} for at in range(3)]
+    body = json.dumps({"choices": choices, "usage": {"prompt_tokens": 1, "completion_tokens": 2}}).encode()
+    reading = read(body, dialect=LLAMA, model_request=request)
+    assert reading == Reading(Usage(1 + 501 + 2, 6), Certainty.ESTIMATED)
+
+
+def test_a_long_answer_of_many_choices_is_not_charged_as_its_first_alone() -> None:
+    """The same server, whose answer is over 1 MiB by its logprobs."""
+    request = ask_for(n=20)
+    logprobs = {"content": [{"token": "a", "logprob": -1.0}] * 4_000}
+    choices = [{"index": at, "message": {"content": "word " * 100}, "logprobs": logprobs} for at in range(20)]
+    body = json.dumps({"choices": choices, "usage": {"prompt_tokens": 9, "completion_tokens": 1}}).encode()
+    for size in (65_536, len(body)):
+        meter = meter_for(LLAMA, request, status=200, content_type=JSON)
+        for at in range(0, len(body), size):
+            meter.feed(body[at : at + size])
+        reading = meter.reading(True)
+        assert reading is not None
+        assert reading.certainty is Certainty.ESTIMATED
+        assert reading.usage.input_tokens == 9
+        assert 2_000 <= reading.usage.output_tokens <= 3_000

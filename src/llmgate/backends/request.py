@@ -16,7 +16,7 @@ from .endpoint import Endpoint
 from .form import Form, is_form, read_form
 from .json_body import read_fields, refuse_look_alikes
 from .opaque import CONVERSATIONS, ELSEWHERE, TEXTS, opaque_input
-from .prompts import read_prompts
+from .prompts import ONE, read_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -78,9 +78,9 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request to a model.
 
     `choices` counts the answers that may be made (copies times prompts), `copies` those that are given of each
-    prompt (`n`), `prompts` the prompts of a completions list, `prompt_tokens` the tokens of each where they are
-    given as ids. `limits` are the bounds of the output that the body has, in tokens for each choice;
-    `backends.output_limit` says what a dialect makes of them.
+    prompt (`n`), `prompts` the prompts of a completions list, `prompt_sizes` the bytes of each, `prompt_tokens` the
+    tokens of each where they are given as ids. `limits` are the bounds of the output that the body has, in tokens for
+    each choice; `backends.output_limit` says what a dialect makes of them.
 
     `prompt_bound` is at least the number of prompt tokens: the bytes of the body. Every token stands for
     one byte or more of text, a token given as a number takes two bytes with its comma, and the JSON around
@@ -108,6 +108,7 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     echoes: bool = False
     form: Form | None = None
     prompt_tokens: tuple[int, ...] = ()
+    prompt_sizes: tuple[int, ...] = (0,)
     copies: int = 1
 
     @property
@@ -163,26 +164,27 @@ def parse_request(
             param="background",
         )
     wants_usage, wants_continuous = _read_options(fields)
-    prompts, prompt_tokens = (
-        read_prompts(fields.get("prompt")) if endpoint is Endpoint.COMPLETIONS else (1, ())
-    )
+    prompts = read_prompts(fields.get("prompt")) if endpoint is Endpoint.COMPLETIONS else ONE
     opaque = opaque_input(fields)
     copies = {} if _COPIES.isdisjoint(fields) else _numbers(fields, _COPIES, 0)
+    if endpoint is Endpoint.RESPONSES and (name := next((each for each in copies if copies[each] > 1), None)):
+        raise BadRequest(f"body.{name}: a response is one answer; leave it out", param=name)
     return ModelRequest(
         endpoint=endpoint,
         model=_get(fields, "model", str),
         stream=bool(_get(fields, "stream", bool)),
         wants_usage=wants_usage,
         wants_continuous=wants_continuous,
-        choices=max([1, *copies.values()]) * prompts,
-        prompts=prompts,
+        choices=max([1, *copies.values()]) * len(prompts.sizes),
+        prompts=len(prompts.sizes),
         limits=_numbers(fields, LIMITS, UNLIMITED),
         prompt_bound=len(body) - opaque.bytes + _growth(body),
         opaque_parts=opaque.parts + (endpoint is Endpoint.AUDIO and not _is_text(fields.get("input"))),
         fields=fields,
         wants_timings=bytes(fields.get("timings_per_token", b"")) == b"true",
         echoes="echo" in fields,
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=prompts.tokens,
+        prompt_sizes=prompts.sizes,
         copies=max(1, copies.get("n", 1), copies.get("n_cmpl", 1)),
     )
 

@@ -6,15 +6,16 @@ import json
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Raw
 
 from .engine_time import engine_seconds, times_of
 from .estimate import LONGEST_TOKENS, SILENT, believed, estimate, tokens_in, weigh
 from .model import Certainty, Reading, Usage
-from .report import UNREADABLE, is_error, lenient_members, members_of, raw_usage, report_of, string_of
+from .report import is_error, lenient_members, members_of, raw_usage, report_of, string_of
 from .text import answer_bytes, body_text_bytes, choices_of, fragment_text_bytes
 
 if TYPE_CHECKING:
+    from msgspec import Raw
+
     from ..backends.dialect import Dialect
     from ..backends.request import ModelRequest
     from .report import Report
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 _WHOLE = 1024 * 1024
 _EDGE = 16 * 1024
 _KEY = b'"usage"'
-_list = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _SPACE = b" \t\r\n"
 _OPENED = frozenset({b"{", b"["})
 _MAX_KEYS = 32
@@ -66,6 +66,7 @@ class BodyMeter:
         "_request",
         "_size",
         "_tail",
+        "_text",
         "failed",
         "model",
         "streams",
@@ -86,6 +87,7 @@ class BodyMeter:
         self._size = 0
         self._head = b""
         self._tail = b""
+        self._text = 0  # bytes of it in an answer of which only the ends are kept
 
     def feed(self, data: bytes) -> bytes:
         """Takes note of `data` and gives it back."""
@@ -110,8 +112,6 @@ class BodyMeter:
         members = members_of(whole)
         if members is None and finished and self._pieces:
             members = lenient_members(whole)
-        if members is None and whole.lstrip(_SPACE)[:1] == b"[" and (answers := _answers_in(whole)):
-            return _sum([body_reading(self._dialect, self._request, answer) for answer in answers])
         if members is not None:
             self.failed = is_error(members)
             self.model = string_of(members.get("model"))
@@ -119,24 +119,33 @@ class BodyMeter:
         tail, head = self._tail or whole, self._head or whole
         report = _report_in_tail(tail) or _report_in_head(head)
         if report is not None:
-            report = believed(report, self._request, fragment_text_bytes(whole), finished=finished)
-            guess = estimate(self._request, self._size, finished=finished)
-            usage, known = weigh(report, guess, silent=self._request.endpoint in SILENT)
-            if not known:
-                return Reading(usage, Certainty.ESTIMATED)
-            sure = finished and (self._dialect.sums_choices or self._request.choices == 1)
-            return Reading(usage, Certainty.EXACT if sure else Certainty.PARTIAL)
+            return self._of_ends(report, self._text or fragment_text_bytes(whole), finished=finished)
         # `null` is what vLLM's app answers when it hears that its client has left.
         text = self._size if self._is_text and whole != b"null" else 0
         generated = fragment_text_bytes(whole) if self._pieces or not text else text
         usage = estimate(self._request, text, finished=finished, generated_bytes=generated)
         return Reading(usage, Certainty.ESTIMATED)
 
+    def _of_ends(self, report: Report, text: int, *, finished: bool) -> Reading:
+        """By the report of an answer that is not there as a whole, and `text` bytes of what was generated."""
+        request = self._request
+        of_one = not self._dialect.sums_choices and request.choices > 1
+        report = believed(report, request, 0 if of_one else text, finished=finished)
+        guess = estimate(request, self._size, finished=finished)
+        usage, known = weigh(report, guess, silent=request.endpoint in SILENT)
+        if of_one:
+            output_tokens = max(usage.output_tokens + request.choices - 1, tokens_in(text))
+            usage = Usage(_all_prompts(request, usage.input_tokens)[0], output_tokens, usage.cached_tokens)
+            known = False
+        certainty = Certainty.EXACT if finished else Certainty.PARTIAL
+        return Reading(usage, certainty if known else Certainty.ESTIMATED)
+
     def _keep_ends(self, data: bytes) -> None:
         if not self._head:
             data = b"".join([*self._pieces, data])
             self._pieces.clear()
             self._head = data[:_EDGE]
+        self._text += fragment_text_bytes(data)
         self._tail = (self._tail + data[-_EDGE:])[-_EDGE:]
 
 
@@ -145,7 +154,7 @@ def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[st
 
     Where the backend reports the first of several choices only (llama_server/chat_n2_logprobs.txt), the
     others are known if they too ran into `max_tokens`, and estimated from their text if not. The prompts of
-    a batch are known where they came as token ids; else each is taken to be as long as the first
+    a batch are known where they came as token ids; else those after the first are estimated by their bytes
     (llama_server/completions_list_n.txt).
     """
     report = report_of(raw_usage(members))
@@ -157,7 +166,8 @@ def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[st
     if not is_error(members):
         if (report.output or 0) * LONGEST_TOKENS < answer_bytes(members):
             text = body_text_bytes(members)
-        report = believed(report, model_request, text or 0, finished=True)
+        of_one = not dialect.sums_choices and model_request.choices > 1
+        report = believed(report, model_request, 0 if of_one else text or 0, finished=True)
     guess = Usage(0, 0)
     if report.input is None or report.output is None:
         guess = estimate(model_request, body_text_bytes(members) if text is None else text, finished=False)
@@ -176,35 +186,12 @@ def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[st
     return Reading(usage, Certainty.EXACT if known else Certainty.ESTIMATED, seconds)
 
 
-def _answers_in(whole: bytes) -> list[dict[str, Raw]]:
-    """The answers of a list of them (llama.cpp's server, asked for several responses); none where it is none."""
-    try:
-        return _list(whole)
-    except UNREADABLE:
-        return []
-
-
-def _sum(readings: list[Reading]) -> Reading:
-    """Of several answers together: as sure as the least sure of them."""
-    usages = [reading.usage for reading in readings]
-    certainties = {reading.certainty for reading in readings}
-    return Reading(
-        Usage(
-            sum(usage.input_tokens for usage in usages),
-            sum(usage.output_tokens for usage in usages),
-            sum(usage.cached_tokens for usage in usages),
-            sum(usage.reasoning_tokens for usage in usages),
-        ),
-        Certainty.EXACT if certainties == {Certainty.EXACT} else Certainty.ESTIMATED,
-    )
-
-
 def _all_prompts(model_request: ModelRequest, first: int) -> tuple[int, bool]:
     """The tokens of all prompts, of which the backend has counted the first; whether they are known."""
-    tokens = model_request.prompt_tokens
+    tokens, sizes = model_request.prompt_tokens, model_request.prompt_sizes
     if tokens and first == tokens[0]:
         return sum(tokens), True
-    return first * model_request.prompts, model_request.prompts == 1
+    return first + sum([max(1, tokens_in(size)) for size in sizes[1:]]), len(sizes) < 2
 
 
 def _report_in_tail(tail: bytes) -> Report | None:
