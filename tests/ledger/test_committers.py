@@ -72,7 +72,8 @@ async def test_a_record_comes_back_as_it_was(committer: Committer, store: Store)
         "first_byte": None,
         "certainty": Certainty.PARTIAL,
         "output_tokens": 2**62,
-        "model": "größer\n'\"",
+        "model": "größer\n'\"\\ {NULL},",
+        "asked_model": "NULL",
         "booked": 0,
     }
     entries = [entry("free", **unusual), entry("charged", 1, **unusual)]
