@@ -1,13 +1,22 @@
 """Which workers live: by heartbeats on PostgreSQL, by the lock of their journal on SQLite."""
 
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
 
 from llmgate.ledger.journal import Journal, present
-from llmgate.ledger.workers import EXPIRES_AFTER_S, FENCED_AFTER_S, WorkerExpired, Workers
-from llmgate.store import Store
+from llmgate.ledger.workers import (
+    EXPIRES_AFTER_S,
+    FENCED_AFTER_S,
+    WorkerExpired,
+    Workers,
+    _name_of,
+    journals_of,
+)
+from llmgate.store import Store, migrate
 from llmgate.store.schema import workers
 
 from .ledgers import Timer, draft
@@ -95,3 +104,58 @@ async def test_the_journals_of_another_database_are_left_to_its_own_gates(
     assert (tmp_path / "other.journal").exists()
     assert (tmp_path / "broken.unread").exists()
     assert caplog.text.count("a worker on elsewhere:5432/gate, which has died") == 1
+
+
+def left_behind(store: Store, journals: Path, worker: str) -> None:
+    """A journal as a killed worker of `store` leaves it."""
+    journal = Journal(journals, worker, Workers(store, journals, f"of-{worker}")._database)
+    journal.open(draft(), ())
+    journal._free.clear()
+    journal.close()
+
+
+async def test_two_sqlite_files_that_share_a_folder_of_journals_are_told_apart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever way their paths are written: nobody's requests go into the other's books."""
+    journals = tmp_path / "journals"
+    urls = {name: f"sqlite:///{tmp_path / name / 'gate.db'}" for name in ("one", "two")}
+    for name, url in urls.items():
+        (tmp_path / name).mkdir()
+        await migrate(url)
+        async with Store.open(url) as store:
+            left_behind(store, journals, name)
+    (tmp_path / "link").symlink_to(tmp_path / "two")
+    async with Store.open(f"sqlite:///{tmp_path}/link/gate.db") as store:
+        finder = Workers(store, journals, "w")
+        assert [found.worker for found in finder.abandoned()] == ["two"]
+    assert (journals / "one.journal").exists()
+    assert f"a worker on SQLite {tmp_path}/one/gate.db, which has died" in caplog.text
+
+
+async def test_the_folder_beside_an_sqlite_file_moves_with_it(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    await migrate(f"sqlite:///{tmp_path}/before/gate.db")
+    async with Store.open(f"sqlite:///{tmp_path}/before/gate.db") as store:
+        left_behind(store, journals_of(store), "old")
+    (tmp_path / "before").rename(tmp_path / "after")
+    async with Store.open(f"sqlite:///{tmp_path}/after/gate.db") as store:
+        assert [found.worker for found in Workers(store, journals_of(store), "w").abandoned()] == ["old"]
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://u:p@db:5432/gate", "db:5432/gate"),
+        ("postgresql:///gate?host=/run/a&port=5433", "/run/a:5433/gate"),
+        ("sqlite:////data/a/gate.db", "SQLite /data/a/gate.db"),
+        (
+            f"sqlite:////{'x' * 2000}/gate.db",
+            f"SHA-256 {sha256(b'SQLite /' + b'x' * 2000 + b'/gate.db').hexdigest()}",
+        ),
+    ],
+)
+def test_what_a_database_is_called_in_a_journal(url: str, name: str) -> None:
+    """Servers are told apart by their sockets' folders, too, and no password is written down."""
+    store = SimpleNamespace(url=sa.make_url(url))
+    assert _name_of(store, Path("/shared")) == name  # type: ignore[arg-type]

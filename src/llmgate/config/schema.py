@@ -192,7 +192,8 @@ class Store(Struct, frozen=True, kw_only=True):
         Path | None,
         doc(
             "Folder of the journals that outlive kill -9; without one, FILE.workers beside an SQLite "
-            "file, else llmgate.workers."
+            "file, else llmgate.workers. All gates of one store on a host have the same one; gates of several "
+            "stores may share it, as each journal says whose it is."
         ),
     ] = None
     fail_open: Annotated[

@@ -37,7 +37,7 @@ from .prices import Prices
 from .reservations import CountTokens, Reservations
 from .slot import Slot
 from .upkeep import Upkeep
-from .workers import Workers
+from .workers import Workers, journals_of
 
 if TYPE_CHECKING:
     from ..store import Store
@@ -257,13 +257,6 @@ class Ledger:
     def _check(self) -> None:
         if self.commits.failing is not None and not self._fail_open:
             raise Unavailable("The ledger cannot be written at the moment. Try again later.")
-
-
-def journals_of(store: Store) -> Path:
-    """Where the journals of `store`'s workers are, if nobody says otherwise."""
-    if store.url.get_backend_name() == "sqlite":
-        return Path(f"{store.url.database}.workers")
-    return Path("llmgate.workers")
 
 
 def _seen(written: asyncio.Future[None]) -> None:

@@ -16,6 +16,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -37,6 +38,9 @@ EXPIRES_AFTER_S = 10.0
 FENCED_AFTER_S = 6.0
 """Seconds without a heartbeat after which a worker no longer trusts its own leases."""
 
+LONGEST_NAME = 1000
+"""Bytes of a database's name, for which a journal has room."""
+
 
 class WorkerExpired(StoreError):
     """This worker was thought dead, and what it had leased is gone."""
@@ -57,7 +61,7 @@ class Workers:
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.worker_id = worker_id or uuid.uuid4().hex
-        self._database = _name_of(store)
+        self._database = _name_of(store, journals)
         self._foreign: set[Path] = set()
         self.journal = Journal(journals, self.worker_id, self._database)
         self.uses_heartbeat = store.url.get_backend_name() == "postgresql"
@@ -137,7 +141,7 @@ class Workers:
                 "%s is the journal of a worker on %s, which has died: its requests are recorded when a gate starts "
                 "there",
                 found.path,
-                found.database or "SQLite",
+                found.database or "the SQLite file that this folder was beside",
             )
 
     async def evict_without_journal(self) -> None:
@@ -172,12 +176,28 @@ class Workers:
         return sa.literal(self._store.clock())
 
 
-def _name_of(store: Store) -> str:
-    """What tells the database of `store` from others whose workers may have the same folder.
+def journals_of(store: Store) -> Path:
+    """Where the journals of `store`'s workers are, if nobody says otherwise."""
+    if store.url.get_backend_name() == "sqlite":
+        return Path(f"{store.url.database}.workers")
+    return Path("llmgate.workers")
 
-    The folder beside an SQLite file is that file's, wherever the two are moved together.
+
+def _name_of(store: Store, journals: Path) -> str:
+    """What tells the database of `store` from others whose workers may have the same folder, in 1,000 bytes at most.
+
+    The folder beside an SQLite file is that file's, wherever the two are moved together; in any other, its journals
+    are those of the file that is there now.
     """
     url = store.url
     if url.get_backend_name() == "sqlite":
-        return ""
-    return f"{url.host or ''}:{url.port or ''}/{url.database or ''}"
+        if journals.resolve() == journals_of(store).resolve():
+            return ""
+        name = f"SQLite {Path(url.database or '').resolve()}"
+    else:
+        host, port = (
+            given or url.query.get(part, "") for part, given in (("host", url.host), ("port", url.port))
+        )
+        name = f"{host}:{port}/{url.database or ''}"
+    text = name.encode()
+    return name if len(text) <= LONGEST_NAME else f"SHA-256 {sha256(text).hexdigest()}"
