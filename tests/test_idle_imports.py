@@ -44,7 +44,9 @@ NOT_NEEDED = {
     "rich": "httpx's command line",
     "sqlalchemy.ext.asyncio": "imports the ORM (see store.async_core)",
     "sqlalchemy.orm": "8 MB, and no object is mapped",
+    "sqlalchemy.dialects.postgresql": "the store is SQLite",
     "swagger_ui_bundle": "shown by /docs",
+    "websockets": "nobody has asked for a WebSocket",
 }
 """What a plain gate (SQLite, keys, limits, quotas, accounting) does without, and why: each takes memory and time."""
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import uvloop
+import websockets.asyncio.client as websockets
 from servers import PATIENCE, connect
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from llmgate.config import Address
 from llmgate.server.limits import ConnectionLimits
@@ -62,6 +64,19 @@ def test_a_small_piece_is_not_held_back_by_the_kernel(
 ) -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
         assert runner.run(nodelay()) != 0
+
+
+async def test_a_websocket_is_accepted_though_nothing_was_loaded_for_it() -> None:
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        websocket = WebSocket(scope, receive, send)
+        await websocket.accept()
+        await websocket.send_text(await websocket.receive_text())
+
+    async with listening(echo) as (listener, url):
+        async with websockets.connect(url.replace("http", "ws"), proxy=None) as client:
+            await client.send("hi")
+            assert await client.recv() == "hi"
+        await listener.stop()
 
 
 async def test_stopping_closes_what_is_idle_and_answers_what_is_open() -> None:

@@ -6,9 +6,12 @@ import asyncio
 import logging
 import socket
 from collections import Counter
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import uvicorn
+from uvicorn.config import WS_PROTOCOLS
+from uvicorn.importer import import_from_string
 
 from .connections import Connections
 from .protocol import HttpProtocol
@@ -45,6 +48,7 @@ class ServerConfig(uvicorn.Config):
             app,
             http=HttpProtocol,
             interface="asgi3",
+            ws="none",  # see `ws_protocol_class`
             lifespan="off",  # the process opens the gate before it listens
             log_config=None,
             access_log=False,
@@ -55,6 +59,13 @@ class ServerConfig(uvicorn.Config):
         )
         self.limits = limits
         self.load()
+        del self.ws_protocol_class  # what `load` made of "none"
+
+    @cached_property
+    def ws_protocol_class(self) -> type[asyncio.Protocol] | None:  # type: ignore[override]
+        """uvicorn's for WebSockets, if one is installed; loaded when one is first asked for, since it takes 1 MB."""
+        found: type[asyncio.Protocol] | None = import_from_string(WS_PROTOCOLS["auto"])
+        return found
 
 
 class _Server(uvicorn.Server):
