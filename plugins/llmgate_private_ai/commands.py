@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from llmgate.plugin.api import ConfigError, SealedBox, Store, convert_table, load_config
 from llmgate.plugin.kit.vector_databases import VectorServerFailed, VectorServers
@@ -81,13 +82,17 @@ async def check(config: Config) -> Differences:
 
 
 @click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.pass_context
-def command(ctx: click.Context) -> None:
+def command(ctx: click.Context, *, as_json: bool) -> None:
     """Look for vector databases without a key, and for keys without their database.
 
     The exit code is 1 if there are any, or a region's server does not answer.
     """
     found = asyncio.run(check(load_config(ctx.obj)))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+        ctx.exit(1 if found.lines else 0)
     for line in found.lines:
         click.echo(line, err=True)
     if not found.lines:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -83,3 +84,29 @@ def test_two_files_are_one_too_many(migrated: Path) -> None:
     words = ["--config", str(migrated / "gate.toml"), "routes", "--config", "other.toml"]
     result = CliRunner().invoke(main, words, catch_exceptions=False)
     assert (result.exit_code, "--config was given twice" in result.stderr) == (2, True)
+
+
+SERVES = frozenset({"serve", "demo", "train-worker"})
+"""Commands that print no result: they run until they are stopped."""
+PRINTS_A_FILE = frozenset({"import litellm"})
+
+
+def commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(group, click.Group):
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            below = group.get_command(context, name)
+            assert below is not None
+            yield from commands(below, (*path, name))
+    else:
+        yield " ".join(path), group
+
+
+def test_every_command_that_prints_a_result_prints_it_for_programs_too() -> None:
+    """Those of plugins as well, as the guide says."""
+    without = {
+        name
+        for name, command in commands(main)
+        if not any("--json" in option.opts and option.name == "as_json" for option in command.params)
+    }
+    assert without == SERVES | PRINTS_A_FILE

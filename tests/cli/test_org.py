@@ -16,7 +16,7 @@ def test_members_are_added_listed_and_removed(llmgate: Cli, bob: Any) -> None:
     llmgate("org", "add", "Acme")
     assert "llmgate org member add Acme" in llmgate("org", "member", "list", "Acme").stdout
     llmgate("org", "member", "add", "Acme", "bob")
-    llmgate("org", "member", "add", "Acme", "bob", "--role", "admin")
+    assert llmgate.json("org", "member", "add", "Acme", "bob", "--role", "admin")["role"] == "admin"
     expected = [{"user_id": bob["id"], "username": "bob", "role": "admin"}]
     assert llmgate.json("org", "member", "list", "Acme") == expected
     assert llmgate.json("user", "show", "bob")["organizations"] == ["Acme"]

@@ -75,12 +75,14 @@ def member() -> None:
 @click.argument("organization")
 @click.argument("user")
 @click.option("--role", default=MEMBER, show_default=True, help="What it means is for the surfaces to say.")
+@json_option
 @administration
-async def add_member(gate: Administration, organization: str, user: str, *, role: str) -> None:
+async def add_member(gate: Administration, organization: str, user: str, *, role: str, as_json: bool) -> None:
     """Make USER a member of ORGANIZATION, or give a member another role."""
     found, member = await gate.organization(organization), await gate.user(user)
     await gate.identity.organizations.add_member(found.id, member.id, role=role)
-    click.echo(f"{member.username} is in {found.name} as {role} now.")
+    row = {"user_id": member.id, "username": member.username, "role": role}
+    say(f"{member.username} is in {found.name} as {role} now.", row, as_json=as_json)
 
 
 @member.command("list")
@@ -101,12 +103,14 @@ async def list_members(gate: Administration, organization: str, *, as_json: bool
 @member.command("remove")
 @click.argument("organization")
 @click.argument("user")
+@json_option
 @administration
-async def remove_member(gate: Administration, organization: str, user: str) -> None:
+async def remove_member(gate: Administration, organization: str, user: str, *, as_json: bool) -> None:
     """Take USER out of ORGANIZATION; keys for it stop at once."""
     found, member = await gate.organization(organization), await gate.user(user)
     await gate.identity.organizations.remove_member(found.id, member.id)
-    click.echo(f"{member.username} is not in {found.name} now.")
+    row = {"user_id": member.id, "username": member.username, "role": None}
+    say(f"{member.username} is not in {found.name} now.", row, as_json=as_json)
 
 
 def _row(organization: Organization) -> Row:

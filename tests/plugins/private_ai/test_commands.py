@@ -1,9 +1,13 @@
 """`llmgate vector-databases`: databases without a key, and keys without a database, are found."""
 
+import json
+
+import pytest
+from click.testing import CliRunner
 from pgvector_server import PASSWORD, PostgresServer
 
 from llmgate.plugin.kit.vector_databases import ServerAddress, VectorDatabase, VectorServer
-from llmgate_private_ai.commands import check
+from llmgate_private_ai.commands import Differences, check, command
 from plugins.private_ai.conftest import OpenGate
 
 ANN = "ann@example.com"
@@ -35,3 +39,21 @@ async def test_a_server_that_is_away_is_said(open_gate: OpenGate) -> None:
     async with open_gate() as running:
         found = await check(running.gate.services.config)
         assert found.lines == ["127.0.0.1:1 (local): the server cannot be reached (ConnectionRefusedError)"]
+
+
+def test_the_command_prints_what_it_found_for_programs_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Differences(unreachable=["a:1 (local): away"], databases=2)
+
+    async def checked(_: object) -> Differences:
+        return found
+
+    monkeypatch.setattr("llmgate_private_ai.commands.check", checked)
+    monkeypatch.setattr("llmgate_private_ai.commands.load_config", lambda _: None)
+    done = CliRunner().invoke(command, ["--json"])
+    assert done.exit_code == 1
+    assert json.loads(done.stdout) == {
+        "without_key": [],
+        "without_database": [],
+        "unreachable": ["a:1 (local): away"],
+        "databases": 2,
+    }
