@@ -16,6 +16,7 @@ from uvicorn.importer import import_from_string
 from .connections import Connections
 from .protocol import HttpProtocol
 from .sockets import BACKLOG
+from .tls_server import TlsServer
 
 if TYPE_CHECKING:
     import ssl
@@ -69,7 +70,7 @@ class ServerConfig(uvicorn.Config):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, with three differences: handshakes have a deadline, what it cancels is waited for, and idle
+    """uvicorn's server, with three differences: handshakes are bounded, what it cancels is waited for, and idle
     connections are not told as requests."""
 
     config: ServerConfig
@@ -77,23 +78,20 @@ class _Server(uvicorn.Server):
     def __init__(self, config: ServerConfig) -> None:
         super().__init__(config)
         self.lifespan = config.lifespan_class(config)
-        self.servers: list[asyncio.Server] = []
+        self.servers: list[asyncio.Server | TlsServer] = []
         self.grace = 0.0
 
     async def listen(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
         """Accept connections, whatever was accepted by before; `sock` stays open."""
         loop = asyncio.get_running_loop()
         before = self.servers
-        timeout = None if context is None else self.config.limits.header_timeout
-        self.servers = [
-            await loop.create_server(
-                self._protocol,
-                sock=sock.dup(),
-                ssl=context,
-                backlog=self.config.backlog,
-                ssl_handshake_timeout=timeout,
-            )
-        ]
+        own = sock.dup()
+        if context is None:
+            self.servers = [await loop.create_server(self._protocol, sock=own, backlog=self.config.backlog)]
+        else:
+            self.servers = [
+                TlsServer(own, self._protocol, context, self.server_state, lambda: self.config.limits)
+            ]
         self.started = True
         await _close(before)
 
@@ -131,7 +129,7 @@ class _Server(uvicorn.Server):
             connection.transport.abort()
 
 
-async def _close(servers: list[asyncio.Server]) -> None:
+async def _close(servers: list[asyncio.Server | TlsServer]) -> None:
     """Stop accepting. What was accepted a moment ago comes in first: asyncio's server would lose it."""
     if servers:
         await asyncio.sleep(0)
