@@ -24,6 +24,7 @@ LINEAR = MappingProxyType(
         "llmgate.backends.form._NAMES": "nothing that it repeats begins with an n",
         "llmgate.backends.form._QUOTED": "the parser takes heads of 4 kB",
         "llmgate.backends.json_body._STRING": "the text is JSON, in which every string ends",
+        "llmgate.backends.request._charset": "nothing that it repeats begins with a semicolon",
         "llmgate.usage.stripping._LAST_MEMBER": "it begins with a brace, and repeats none",
         "llmgate.usage.text._STRING_MEMBER": "what it takes to the end of the text is a match",
     }

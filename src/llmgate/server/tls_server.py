@@ -134,7 +134,7 @@ class TlsHandshake:
         return _Agreed(self._make, self._leave)
 
     def _leave(self) -> None:
-        self._server_state.connections.discard(self)  # type: ignore[arg-type]
+        self._server_state.connections.discard(self)
         self._connections.closed(self)
 
 
