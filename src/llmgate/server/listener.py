@@ -78,7 +78,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: ServerConfig) -> None:
         super().__init__(config)
         self.lifespan = config.lifespan_class(config)
-        self.servers: list[asyncio.Server | TlsServer] = []  # type: ignore[assignment] - closed alike
+        self.servers: list[asyncio.Server | TlsServer] = []  # type: ignore[assignment]
         self.grace = 0.0
 
     async def listen(self, sock: socket.socket, context: ssl.SSLContext | None) -> None:
