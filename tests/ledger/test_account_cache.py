@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from llmgate.ledger import Subject
-from llmgate.ledger.account_cache import IDLE_FOR_S, AccountCache, CachedAccount
+from llmgate.ledger.account_cache import IDLE_FOR_S, LOOKS_REMEMBERED, AccountCache, CachedAccount
 from llmgate.ledger.leases import Lease
 
 from .ledgers import ANN, BOB, Timer, tokens
@@ -88,10 +88,10 @@ def cache(leases: Leases, changes: Changes, clock: Timer) -> AccountCache:
 
 
 async def test_the_store_is_asked_once_for_a_subject(cache: AccountCache, leases: Leases) -> None:
-    assert cache.get_cached([ANN], "vllm", "small") is None
-    [account] = await cache.get([ANN], "vllm", "small")
-    assert cache.get_cached([ANN], "vllm", "small") == [account]
-    assert await cache.get([ANN], "vllm", "small") == [account]
+    assert cache.get_cached((ANN,), "vllm", "small") is None
+    [account] = await cache.get((ANN,), "vllm", "small")
+    assert cache.get_cached((ANN,), "vllm", "small") == (account,)
+    assert await cache.get((ANN,), "vllm", "small") == (account,)
     assert leases.asked == [ANN]
     assert (account.room, list(cache.accounts())) == (100, [account])
 
@@ -101,11 +101,11 @@ async def test_it_is_asked_again_when_a_window_turns(
 ) -> None:
     """What was held in the old window does not come back to the new one."""
     leases.answer = [lease(valid_until=clock.now + 10)]
-    [old] = await cache.get([ANN], "vllm", "small")
+    [old] = await cache.get((ANN,), "vllm", "small")
     old.held = 7
     clock.now += 10
     leases.answer = [lease(start=5.0, valid_until=clock.now + DAY)]
-    [new] = await cache.get([ANN], "vllm", "small")
+    [new] = await cache.get((ANN,), "vllm", "small")
     assert new is not old
     assert (new.held, leases.asked) == (0, [ANN, ANN])
 
@@ -113,25 +113,63 @@ async def test_it_is_asked_again_when_a_window_turns(
 async def test_a_change_outdates_those_whom_it_is_about(
     cache: AccountCache, leases: Leases, changes: Changes
 ) -> None:
-    await cache.get([ANN, BOB], "vllm", "small")
+    await cache.get((ANN, BOB), "vllm", "small")
     changes.stamp, leases.moved = 2, [BOB]
-    assert cache.get_cached([ANN], "vllm", "small") is None, "whose quotas it was about is not known yet"
-    await cache.get([ANN, BOB], "vllm", "small")
+    assert cache.get_cached((ANN,), "vllm", "small") is None, "whose quotas it was about is not known yet"
+    await cache.get((ANN, BOB), "vllm", "small")
     assert leases.asked == [ANN, BOB, BOB]
 
 
 async def test_quotas_of_other_models_are_not_drawn_on(cache: AccountCache, leases: Leases) -> None:
     leases.answer = [lease(), lease(quota_id=2, allotment=tokens(5, model="large"))]
-    assert [account.quota_id for account in await cache.get([ANN], "vllm", "small")] == [1]
-    assert [account.quota_id for account in await cache.get([ANN], "vllm", "large")] == [1, 2]
+    assert [account.quota_id for account in await cache.get((ANN,), "vllm", "small")] == [1]
+    assert [account.quota_id for account in await cache.get((ANN,), "vllm", "large")] == [1, 2]
+
+
+async def test_while_the_store_is_asked_about_a_subject_nobody_decides_by_what_is_remembered(
+    cache: AccountCache, leases: Leases
+) -> None:
+    """What no request holds is on offer to the other workers meanwhile."""
+    [account] = await cache.get((ANN,), "vllm", "small")
+    seen: list[Any] = []
+    lease_more = leases.lease
+
+    async def lease(subject: Subject, wanted: list[Lease]) -> list[Lease]:
+        seen.extend(
+            [cache.get_cached((ANN,), "vllm", "small"), cache.get_cached((BOB, ANN), "vllm", "small")]
+        )
+        return await lease_more(subject, wanted)
+
+    await cache.get((BOB, ANN), "vllm", "small")
+    leases.lease = lease  # type: ignore[method-assign]
+    await cache.extend(account, 1000, from_others=False)
+    assert seen == [None, None]
+    assert cache.get_cached((ANN,), "vllm", "small") == (account,)
+
+
+async def test_what_other_workers_are_short_of_is_asked_for_before_the_next_decision(
+    cache: AccountCache, leases: Leases
+) -> None:
+    await cache.get((ANN,), "vllm", "small")
+    leases.short = {1}
+    await cache.yield_contended()
+    assert cache.get_cached((ANN,), "vllm", "small") is None
+    await cache.get((ANN,), "vllm", "small")
+    assert leases.asked == [ANN, ANN]
+
+
+async def test_callers_who_make_up_names_of_models_fill_no_memory(cache: AccountCache) -> None:
+    for number in range(2 * LOOKS_REMEMBERED + 1):
+        await cache.get((ANN, BOB), "vllm", f"model-{number}")
+    assert len(cache._looks) <= LOOKS_REMEMBERED
 
 
 async def test_a_store_that_fails_is_asked_again(cache: AccountCache, leases: Leases) -> None:
     leases.answer = OSError("away")
     with pytest.raises(OSError, match="away"):
-        await cache.get([ANN], "vllm", "small")
+        await cache.get((ANN,), "vllm", "small")
     leases.answer = [lease()]
-    assert await cache.get([ANN], "vllm", "small")
+    assert await cache.get((ANN,), "vllm", "small")
 
 
 async def test_what_nobody_uses_is_given_back_and_forgotten(
@@ -139,7 +177,7 @@ async def test_what_nobody_uses_is_given_back_and_forgotten(
 ) -> None:
     """Not while a request holds some of it."""
     leases.answer = [lease(valid_until=float("inf"))]
-    [account] = await cache.get([ANN], "vllm", "small")
+    [account] = await cache.get((ANN,), "vllm", "small")
     account.held = 1
     clock.now += IDLE_FOR_S + 1
     await cache.close_idle()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llmgate.errors import StoreError
 from llmgate.ledger.model import Outcome, Pledge, UsageRecord
-from llmgate.ledger.slot import SLOT, Slot, Texts, read_slot
+from llmgate.ledger.slot import SLOT, Slot, read_slot, texts_of
 from llmgate.usage.model import Certainty
 
 from .ledgers import draft, record
@@ -29,7 +29,7 @@ class Places:
         self.back.append(place)
 
     def open(self, of: UsageRecord, pledges: Any = PLEDGES) -> Slot:
-        return Slot(self, (self.bytes, SLOT), Texts(of, pledges))
+        return Slot(self, (self.bytes, SLOT), of, texts_of(of, pledges))
 
     def read(self) -> Any:
         assert self.bytes[:SLOT] == self.bytes[2 * SLOT :] == bytes(SLOT), "others' slots are left alone"
@@ -128,4 +128,4 @@ def test_where_there_is_no_room_for_both_the_words_of_admission_and_the_last_num
 
 def test_more_quotas_than_can_be_kept_are_refused() -> None:
     with pytest.raises(StoreError, match="100 quotas"):
-        Texts(draft(), PLEDGES * 50)
+        texts_of(draft(), PLEDGES * 50)

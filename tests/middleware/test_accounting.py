@@ -230,7 +230,7 @@ class Books:
     def note(self, reading: Reading) -> None:
         """Of no use here."""
 
-    async def settle(self, reading: Reading, *, outcome: Outcome) -> None:
+    def end(self, reading: Reading, *, outcome: Outcome) -> None:
         self.ends.append((reading, outcome))
 
     async def __aenter__(self) -> "Books":

@@ -75,6 +75,15 @@ class ContextLengths:
             self._reading = asyncio.create_task(self._read(), name=f"llmgate-models-{self._upstream.name}")
         if self._reading is not None and not self._was_read:
             await asyncio.shield(self._reading)
+        return self._length(model)
+
+    def read(self, model: str) -> int | None:
+        """What is known, where nothing is to be read now. Raises `LookupError` otherwise."""
+        if self._clock() >= self._stale_at:
+            raise LookupError
+        return self._length(model)
+
+    def _length(self, model: str) -> int | None:
         lengths = self._lengths
         if model not in lengths and len(lengths) == 1:
             return next(iter(lengths.values()))

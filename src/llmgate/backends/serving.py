@@ -26,6 +26,9 @@ class ContextOf(Protocol):
     def __call__(self, model: str) -> Awaitable[int | None]:
         """Tokens of prompt and answer together; None where it is not known."""
 
+    def read(self, model: str) -> int | None:
+        """The same as far as it was read. Raises `LookupError` where that is to be done first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
@@ -44,3 +47,9 @@ class Serving:
         if self.context_length is not None or self.context is None:
             return self.context_length
         return await self.context(model)
+
+    def context_read(self, model: str) -> int | None:
+        """The same without waiting. Raises `LookupError` where somebody has to be asked first."""
+        if self.context_length is not None or self.context is None:
+            return self.context_length
+        return self.context.read(model)

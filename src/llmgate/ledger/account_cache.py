@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("llmgate.ledger")
 
-MODELS_REMEMBERED = 64
-"""For so many models it is remembered which accounts of a subject their requests draw on."""
+LOOKS_REMEMBERED = 64
+"""So many answers of what requests draw on are remembered for each subject: one for each model, say."""
 IDLE_FOR_S = 300.0
 """Seconds after which an account that nobody uses is given back and forgotten."""
+
+
+Draws = tuple[tuple[Subject, ...], str, str]
+"""Whose accounts requests draw on, on which upstream, for which model."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,17 +44,12 @@ class CachedAccount:
     valid_until: float = 0.0
     used_at: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _covering: dict[tuple[str, str], tuple[Account, ...]] = field(default_factory=dict, repr=False)
+    looks: set[Draws] = field(default_factory=set, repr=False)
+    """What is remembered that stands on it."""
 
-    def covering(self, upstream: str, model: str) -> tuple[Account, ...]:
+    def covering(self, upstream: str, model: str) -> Iterator[Account]:
         """The accounts that a request for `model` on `upstream` draws on."""
-        found = self._covering.get((upstream, model))
-        if found is None:
-            if len(self._covering) == MODELS_REMEMBERED:
-                self._covering.clear()
-            found = tuple(account for account in self.accounts.values() if account.covers(upstream, model))
-            self._covering[upstream, model] = found
-        return found
+        return (account for account in self.accounts.values() if account.covers(upstream, model))
 
     def is_valid_at(self, now: float) -> bool:
         """Whether decisions may be made by it at `now`, seconds since the epoch."""
@@ -65,7 +65,6 @@ class CachedAccount:
     def update(self, leases: Iterable[Lease], holder: str) -> None:
         """Take over what the store has granted to `holder`."""
         self.valid_until = float("inf")
-        self._covering.clear()
         for known in self.accounts.values():
             known.in_force = False
         for lease in leases:
@@ -90,8 +89,23 @@ class CachedAccount:
             account.fully_leased = False
 
 
+class _Look:
+    """What requests of one kind draw on, until when that holds, and whose it is."""
+
+    __slots__ = ("accounts", "known", "valid_until")
+
+    def __init__(self, known: list[CachedAccount], upstream: str, model: str) -> None:
+        self.known = known
+        self.accounts = tuple(account for one in known for account in one.covering(upstream, model))
+        self.valid_until = min((one.valid_until for one in known), default=float("inf"))
+
+
 class AccountCache:
-    """The accounts of all subjects that were seen lately."""
+    """The accounts of all subjects that were seen lately.
+
+    What a request draws on is looked up once for all like it: a look is remembered while all that it stands on is
+    valid, and forgotten before anything of that may change (`_asking_about`, `outdate`).
+    """
 
     def __init__(
         self, leases: Leases, workers: Workers, changes: ChangeStamp, *, clock: Callable[[], float]
@@ -101,6 +115,7 @@ class AccountCache:
         self._changes = changes
         self._clock = clock
         self._subjects: dict[Subject, CachedAccount] = {}
+        self._looks: dict[Draws, _Look] = {}
         self._stamp: int | None = None
         self._asking = asyncio.Lock()
         self._proving = asyncio.Lock()
@@ -113,9 +128,9 @@ class AccountCache:
         """Have the store asked about these subjects (all, without any) before the next decision."""
         for subject in self._subjects if subjects is None else subjects:
             if (known := self._subjects.get(subject)) is not None:
-                known.stale = True
+                self._outdate(known)
 
-    async def get(self, subjects: Iterable[Subject], upstream: str, model: str) -> list[Account]:
+    async def get(self, subjects: tuple[Subject, ...], upstream: str, model: str) -> tuple[Account, ...]:
         """The accounts that a request draws on, as they are now: good until the caller awaits anything.
 
         Raises `StoreError` if the store has to be asked and does not answer.
@@ -132,19 +147,21 @@ class AccountCache:
                     await self._refresh(known)
         return found
 
-    def get_cached(self, subjects: Iterable[Subject], upstream: str, model: str) -> list[Account] | None:
+    def get_cached(
+        self, subjects: tuple[Subject, ...], upstream: str, model: str
+    ) -> tuple[Account, ...] | None:
         """The same, without asking anybody; None where the store has to be asked."""
-        if not self._workers.lease_valid or self._changes.current() != self._stamp:
+        if self._changes.current() != self._stamp or not self._workers.lease_valid:
             return None
         now = self._clock()
-        found: list[Account] = []
-        for subject in subjects:
-            known = self._subjects.get(subject)
-            if known is None or not known.is_valid_at(now):
+        look = self._looks.get((subjects, upstream, model))
+        if look is None or now >= look.valid_until:
+            look = self._look((subjects, upstream, model), now)
+            if look is None:
                 return None
+        for known in look.known:
             known.used_at = now
-            found += known.covering(upstream, model)
-        return found
+        return look.accounts
 
     async def extend(self, account: Account, amount: int, *, from_others: bool) -> None:
         """Lease so much more of `account` that `amount` of it is room, where that is to be had.
@@ -152,7 +169,7 @@ class AccountCache:
         With `from_others`, other workers are asked for theirs where it is not.
         """
         known = self._subjects.get(account.subject) or self._open(account.subject)
-        async with known.lock:
+        async with self._asking_about(known):
             if account.room < amount:
                 await self._lease(known, known.leases(account, amount))
         if from_others and account.room < amount and not account.fully_leased:
@@ -179,7 +196,7 @@ class AccountCache:
             if any(
                 known.accounts[quota_id].excess > 0 for quota_id in contended.intersection(known.accounts)
             ):
-                async with known.lock:
+                async with self._asking_about(known):
                     known.stale = True  # whether or not the store hears of it
                     await self._leases.give_back(known.leases())
 
@@ -189,7 +206,7 @@ class AccountCache:
         for subject, known in list(self._subjects.items()):
             if known.used_at > idle_since or known.lock.locked():
                 continue
-            async with known.lock:
+            async with self._asking_about(known):
                 if not any(account.held for account in known.accounts.values()):
                     known.stale = True  # nobody holds anything of it from here on
                     await self._leases.close(known.accounts)
@@ -198,6 +215,37 @@ class AccountCache:
     def _open(self, subject: Subject) -> CachedAccount:
         known = self._subjects[subject] = CachedAccount(subject, used_at=self._clock())
         return known
+
+    def _look(self, draws: Draws, now: float) -> _Look | None:
+        """Look up what requests draw on, and remember it; None where the store has to be asked."""
+        subjects, upstream, model = draws
+        found = [known for subject in subjects if (known := self._subjects.get(subject)) is not None]
+        if len(found) < len(subjects) or not all(known.is_valid_at(now) for known in found):
+            return None
+        look = _Look(found, upstream, model)
+        for known in found:
+            if len(known.looks) == LOOKS_REMEMBERED:
+                self._forget_looks(known)
+            known.looks.add(draws)
+        if found:
+            self._looks[draws] = look
+        return look
+
+    def _forget_looks(self, known: CachedAccount) -> None:
+        for draws in known.looks:
+            self._looks.pop(draws, None)
+        known.looks.clear()
+
+    def _outdate(self, known: CachedAccount) -> None:
+        known.stale = True
+        self._forget_looks(known)
+
+    @asynccontextmanager
+    async def _asking_about(self, known: CachedAccount) -> AsyncIterator[None]:
+        """While entered, nobody else decides by `known`, nor asks the store about it."""
+        async with known.lock:
+            self._forget_looks(known)
+            yield
 
     async def _read_changes(self) -> None:
         """Find out whose quotas were changed."""
@@ -208,7 +256,7 @@ class AccountCache:
                 self._stamp = stamp
 
     async def _refresh(self, known: CachedAccount) -> None:
-        async with known.lock:
+        async with self._asking_about(known):
             if known.stale or self._clock() >= known.valid_until:
                 await self._lease(known, known.leases())
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from .model import Allotment, Charge, Pledge, Subject, Unit, UsageRecord
+from .model import Allotment, Charge, Pledge, Subject, Unit, UsageRecord, amounts_of
 from .prices import FREE, Price
 
 
@@ -145,10 +145,10 @@ class Hold:
         if not self.open:
             return ()
         self.open = False
-        charges = []
+        charges, used = [], amounts_of(record)
         for account, amount in self.parts:
             account.held -= amount
-            if spent := account.pledge.spent(record):
+            if spent := used[account.allotment.unit]:
                 account.spent += spent
                 charges.append(Charge(account.quota_id, account.window_start, spent, account.holder))
         return tuple(charges)
@@ -167,6 +167,11 @@ def place_hold(accounts: Sequence[Account], demand: Demand, *, lower: bool = Tru
     bound is content with what there is.)
     """
     wanted = demand.wanted
+    if wanted is not None:
+        if (parts := _whole(accounts, demand, wanted)) is not None:
+            return Hold(parts, None, demand.input)
+    elif not accounts:
+        return Hold((), None, demand.input)
     needed = 0 if wanted == 0 else demand.choices
     fitting, tightest = wanted, None
     for account in accounts:
@@ -178,11 +183,29 @@ def place_hold(accounts: Sequence[Account], demand: Demand, *, lower: bool = Tru
         if fitting is None or within < fitting:
             fitting, tightest = within, account
     if tightest is None:
-        return Hold(_parts(accounts, demand, wanted or 0), input=demand.input)
+        return Hold(_parts(accounts, demand, wanted or 0), None, demand.input)
     if not lower and wanted is not None:
         return tightest
     each = (fitting or 0) // demand.choices
-    return Hold(_parts(accounts, demand, each * demand.choices), max_output=each, input=demand.input)
+    return Hold(_parts(accounts, demand, each * demand.choices), each, demand.input)
+
+
+def _whole(
+    accounts: Sequence[Account], demand: Demand, output: int
+) -> tuple[tuple[Account, int], ...] | None:
+    """Hold all of `demand` on all of `accounts`; None where one has not room for it, or may not have."""
+    tokens = demand.input + output
+    parts = []
+    for account in accounts:
+        amount = (
+            tokens if account.allotment.unit is Unit.TOKENS else demand.amount(account.allotment.unit, output)
+        )
+        if amount > account.granted - account.spent - account.held:
+            return None
+        parts.append((account, amount))
+    for account, amount in parts:
+        account.held += amount
+    return tuple(parts)
 
 
 def _parts(accounts: Sequence[Account], demand: Demand, output: int) -> tuple[tuple[Account, int], ...]:

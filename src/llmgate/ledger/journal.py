@@ -27,7 +27,7 @@ import msgspec
 
 from ..errors import StoreError
 from .model import Charge, Entry, Pledge, UsageRecord
-from .slot import SLOT, Slot, Texts, read_slot
+from .slot import SLOT, Slot, read_slot, texts_of
 
 if TYPE_CHECKING:
     from .slot import Place
@@ -67,11 +67,11 @@ class Journal:
 
     def open(self, record: UsageRecord, pledges: Sequence[Pledge]) -> Slot:
         """A slot for a request that is admitted now, with what it holds. Raises `StoreError` if there is none."""
-        texts = Texts(record, pledges)
+        texts = texts_of(record, pledges)
         if not self._free:
             with _translated(self._path):
                 self._grow()
-        return Slot(self, self._free.pop(), texts)
+        return Slot(self, self._free.pop(), record, texts)
 
     def take_back(self, place: Place) -> None:
         """Use this place again."""

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import StoreError, Unavailable
 from .account_cache import AccountCache
-from .accounts import Demand, Hold, place_hold
+from .accounts import Account, Demand, Hold, place_hold
 from .charge import Billed, Charge, Payer
 from .commit import Committer, GroupCommit
 from .journal import Journal
@@ -181,11 +181,9 @@ class Ledger:
         """
         self._check()
         subjects = tuple(subjects)
-        known = self._cache.get_cached(subjects, upstream, model)
-        if known is not None and isinstance(hold := place_hold(known, demand, lower=False), Hold):
-            if count is None or hold.max_output is None:
-                return hold
-            hold.release()
+        known = self.accounts_of(subjects, upstream, model)
+        if known is not None and (hold := self.hold_at_once(known, demand, count)) is not None:
+            return hold
         try:
             return await self._reservations.place(subjects, upstream, model, demand, count)
         except StoreError as error:
@@ -194,16 +192,38 @@ class Ledger:
                 return Hold()
             raise Unavailable("The ledger cannot be read at the moment. Try again later.") from error
 
+    def accounts_of(
+        self, subjects: tuple[Subject, ...], upstream: str, model: str
+    ) -> tuple[Account, ...] | None:
+        """The accounts that such a request draws on, good until the caller awaits anything.
+
+        None where the store has to be asked, as `reserve` does.
+        """
+        return self._cache.get_cached(subjects, upstream, model)
+
+    def hold_at_once(
+        self, accounts: Sequence[Account], demand: Demand, count: CountTokens | None = None
+    ) -> Hold | None:
+        """Hold `demand` on `accounts`, all of it; None where it takes asking, which `reserve` does.
+
+        Raises `Unavailable` while no record can be written.
+        """
+        self._check()
+        hold = place_hold(accounts, demand, lower=False)
+        if not isinstance(hold, Hold):
+            return None
+        if count is None or hold.max_output is None:
+            return hold
+        hold.release()
+        return None
+
     async def covers(self, subjects: Iterable[Subject], *, upstream: str = "", model: str = "") -> bool:
         """Whether any quota of `subjects` is drawn on by such a request; True while the store cannot say."""
         subjects = tuple(subjects)
-        found = self._cache.get_cached(subjects, upstream, model)
-        if found is None:
-            try:
-                found = await self._cache.get(subjects, upstream, model)
-            except StoreError:
-                return True
-        return bool(found)
+        try:
+            return bool(await self._cache.get(subjects, upstream, model))
+        except StoreError:
+            return True
 
     def begin(self, record: UsageRecord, hold: Hold | None = None) -> Slot:
         """Keep in mind that a request is under way: should the process die, `record` goes into the ledger.
@@ -224,16 +244,26 @@ class Ledger:
         Of several records with the same id the first is written. Raises `StoreError` if it could not be
         written in time; it is then kept, in the journal too if it has a `slot`, and written later.
         """
-        entry = Entry(record, hold.settle(record) if hold is not None else ())
+        if (written := self.end(record, hold, slot)) is not None:
+            await written
+
+    def end(
+        self, record: UsageRecord, hold: Hold | None = None, slot: Slot | None = None
+    ) -> Awaitable[None] | None:
+        """`settle`, of which only what it returns is to be awaited, if it returns anything."""
+        entry = Entry(record, () if hold is None else hold.settle(record))
         if slot is not None:
             slot.end(record)
             if self._ends_in_journal:
                 self.commits.add(entry, slot.free)
-                return
+                return None
         written = self.commits.submit(entry, None if slot is None else slot.free)
         if self._fail_open and self.commits.failing is not None:
             written.add_done_callback(_seen)
-            return
+            return None
+        return self._written(written, record)
+
+    async def _written(self, written: asyncio.Future[None], record: UsageRecord) -> None:
         try:
             await written  # cancelled or not, the entry is written
         except StoreError:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import msgspec
@@ -234,20 +236,20 @@ class Pledge(msgspec.Struct, frozen=True, array_like=True, gc=False):
         Nothing if the request failed, or was lost before its answer began. What passed counts in full, even past
         the hold, be it reported by the backend or estimated from the text: it proves that the hold was wrong.
         """
-        if record.outcome in _FREE:
-            return 0
-        if record.outcome == Outcome.LOST and record.status == 0:
-            return 0
-        match self.unit:
-            case Unit.TOKENS:
-                return record.input_tokens + record.output_tokens if record.booked is None else record.booked
-            case Unit.REQUESTS:
-                return 1
-            case _:
-                return record.cost
+        return amounts_of(record)[self.unit]
 
 
 _FREE = frozenset({Outcome.FAILED, Outcome.REFUSED})
+_NO_AMOUNTS: Mapping[str, int] = MappingProxyType(dict.fromkeys(Unit, 0))
+
+
+def amounts_of(record: UsageRecord) -> Mapping[str, int]:
+    """What `record` takes from a quota, by its unit; see `Pledge.spent`."""
+    outcome = record.outcome
+    if outcome in _FREE or (outcome == Outcome.LOST and record.status == 0):
+        return _NO_AMOUNTS
+    tokens = record.input_tokens + record.output_tokens if record.booked is None else record.booked
+    return {Unit.TOKENS: tokens, Unit.REQUESTS: 1, Unit.MONEY: record.cost}
 
 
 class Charge(msgspec.Struct, frozen=True, gc=False):

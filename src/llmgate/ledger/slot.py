@@ -45,18 +45,17 @@ _decode_record = msgspec.msgpack.Decoder(UsageRecord).decode
 _decode_pledges = msgspec.msgpack.Decoder(tuple[Pledge, ...]).decode
 
 
-class Texts:
-    """What a slot says of a request that is admitted with these `pledges`. Raises `StoreError` if it does not fit."""
+def texts_of(record: UsageRecord, pledges: Sequence[Pledge]) -> tuple[bytes, bytes]:
+    """What a slot says of a request that is admitted: what it pledges, and its record. Both in MessagePack.
 
-    __slots__ = ("drafted", "pledged", "record")
-
-    def __init__(self, record: UsageRecord, pledges: Sequence[Pledge]) -> None:
-        self.record = record
-        self.pledged, self.drafted = _encode(pledges), _encode(record)
-        if len(self.pledged) + 2 * len(self.drafted) + _GROWS_BY > _ROOM:
-            self.drafted = _encode(_shortened(record))
-            if len(self.pledged) + len(self.drafted) > _ROOM:
-                raise StoreError(f"a request draws on {len(pledges)} quotas, which is more than can be kept")
+    Raises `StoreError` if it does not fit.
+    """
+    pledged, drafted = _encode(pledges), _encode(record)
+    if len(pledged) + 2 * len(drafted) + _GROWS_BY > _ROOM:
+        drafted = _encode(_shortened(record))
+        if len(pledged) + len(drafted) > _ROOM:
+            raise StoreError(f"a request draws on {len(pledges)} quotas, which is more than can be kept")
+    return pledged, drafted
 
 
 class Pool(Protocol):
@@ -71,17 +70,17 @@ class Slot:
 
     __slots__ = ("_at", "_ended", "_lengths", "_map", "_pool", "_used")
 
-    def __init__(self, pool: Pool, place: Place, texts: Texts) -> None:
+    def __init__(self, pool: Pool, place: Place, record: UsageRecord, texts: tuple[bytes, bytes]) -> None:
+        pledged, drafted = texts
         self._pool: Pool | None = pool
-        self._map, self._at = place
+        self._map, at = place
+        self._at = at
         self._ended = False
-        text = texts.pledged + texts.drafted
-        self._used = len(text)
-        self._lengths = len(texts.pledged) | len(texts.drafted) << 16
-        start = self._at + _TEXTS_AT
-        self._map[start : start + self._used] = text
-        self.note(texts.record)
-        _STATE.pack_into(self._map, self._at, self._lengths)
+        self._used = len(pledged) + len(drafted)
+        self._lengths = len(pledged) | len(drafted) << 16
+        counts = _COUNTS.pack(*_counts_of(record))
+        self._map[at + _COUNTS_AT : at + _TEXTS_AT + self._used] = b"%b%b%b" % (counts, pledged, drafted)
+        _STATE.pack_into(self._map, at, self._lengths)
 
     def note(self, record: UsageRecord) -> None:
         """Keep the counts of `record`, its times, status, certainty and outcome, in place of those before.
@@ -89,22 +88,7 @@ class Slot:
         Does nothing once the request has ended.
         """
         if not self._ended:
-            first_byte = math.nan if record.first_byte is None else record.first_byte
-            _COUNTS.pack_into(
-                self._map,
-                self._at + _COUNTS_AT,
-                record.input_tokens,
-                record.output_tokens,
-                record.cached_tokens,
-                record.reasoning_tokens,
-                record.cost,
-                record.at,
-                record.duration,
-                first_byte,
-                record.status,
-                _CERTAINTY[record.certainty],  # type: ignore[index]
-                _OUTCOME[record.outcome],  # type: ignore[index]
-            )
+            _COUNTS.pack_into(self._map, self._at + _COUNTS_AT, *_counts_of(record))
 
     def end(self, record: UsageRecord) -> None:
         """The request has ended so: kill -9 changes nothing about it any more. Only the first call counts.
@@ -132,6 +116,23 @@ class Slot:
             _STATE.pack_into(self._map, self._at, 0)
             self._pool.take_back((self._map, self._at))
             self._pool = None
+
+
+def _counts_of(record: UsageRecord) -> tuple[float, ...]:
+    first_byte = record.first_byte
+    return (
+        record.input_tokens,
+        record.output_tokens,
+        record.cached_tokens,
+        record.reasoning_tokens,
+        record.cost,
+        record.at,
+        record.duration,
+        math.nan if first_byte is None else first_byte,
+        record.status,
+        _CERTAINTY[record.certainty],  # type: ignore[index]
+        _OUTCOME[record.outcome],  # type: ignore[index]
+    )
 
 
 def read_slot(data: bytes, at: int) -> tuple[UsageRecord, tuple[Pledge, ...]] | None:

@@ -19,7 +19,7 @@ from ..usage.meter import inject, meter_for, unanswered
 from ..usage.model import Certainty
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 
     from starlette.types import ASGIApp, Message, Scope, Send
 
@@ -37,6 +37,7 @@ OF_LENGTH = frozenset({b"content-length", b"content-encoding"})
 """Headers that are no longer true of an answer from which something is taken out."""
 NOTE_EVERY = 0.1
 """Seconds between two notes in the journal of what a stream has used so far."""
+_LENGTH_OF_TYPE, _LENGTH_OF_CODING = len(b"content-type"), len(b"content-encoding")
 READABLE = (b"accept-encoding", b"identity")
 """Asked for, as without the header anything goes (RFC 9110 12.5.3)."""
 
@@ -96,14 +97,24 @@ class Accounting(BodyLayer):
         if not model_request.stream:
             exchange.drain = self.dialect_of(exchange.upstream).plain_drain
         metered = _Metered(self, exchange, model_request, send, charge)
-        async with charge:
-            try:
-                await self.app({**scope, "headers": headers}, exchange.receive, metered)
-            except StoreError:
-                await metered.fail(scope)
-            finally:
-                if not charge.settled:
+        try:
+            await self.app({**scope, "headers": headers}, exchange.receive, metered)
+        except StoreError:
+            await metered.fail(scope)
+        finally:
+            if not charge.settled:
+                async with charge:
                     await metered.close()
+
+
+class _Done:
+    """What is awaited where there is nothing to wait for."""
+
+    def __await__(self) -> Generator[None]:
+        return iter(())  # type: ignore[return-value]  # a generator takes three times as long
+
+
+_DONE = _Done()
 
 
 class _Metered:
@@ -136,7 +147,7 @@ class _Metered:
         self._start: Message | None = None
         self._held = b""
         self._drain = 0.0
-        self._noted = layer.timer()
+        self._noted = 0.0
         self._silence: Silence | None = None
         self._charge = charge
 
@@ -147,7 +158,7 @@ class _Metered:
             return self._body(message)
         return self._begin(message) if kind == "http.response.start" else self._send(message)
 
-    async def _begin(self, message: Message) -> None:
+    def _begin(self, message: Message) -> Awaitable[None]:
         exchange, headers = self._exchange, message.get("headers", ())
         exchange.status = message["status"]
         kind, coding = _about(headers)
@@ -163,12 +174,14 @@ class _Metered:
         self._drain = drain if meter.awaits_usage else 0.0
         if meter.strips:
             message = {**message, "headers": [pair for pair in headers if pair[0].lower() not in OF_LENGTH]}
-        self._start = message
-        if meter.streams and dialect.hidden_rate:
-            self._silence = Silence(self._layer.timer())
         exchange.drain = self._drain
-        if meter.streams:
-            await self._send_start()
+        if not meter.streams:  # the head waits for what comes with it
+            self._start = message
+            return _DONE
+        self._noted = self._layer.timer()
+        if dialect.hidden_rate:
+            self._silence = Silence(self._noted)
+        return self._send(message)
 
     def _look_ahead(self, meter: Meter) -> None:
         """Whoever leaves before the count has come is waited for by nobody: the answer is read on for a moment."""
@@ -187,9 +200,9 @@ class _Metered:
         out = meter.feed(body) if body else body
         if not more:
             out += meter.end()
-        self._look_ahead(meter)
         if not meter.streams:
             return self._piece(out, more=more)
+        self._look_ahead(meter)
         return self._chunk(out, meter, more=more)
 
     def push(self, body: bytes) -> Awaitable[None] | None:
@@ -208,7 +221,8 @@ class _Metered:
     async def _chunk(self, out: bytes, meter: Meter, *, more: bool) -> None:
         """Of a stream: it goes on at once, unless it tells the client that nothing more is to come."""
         if not self._charge.settled and (meter.finished or not more):
-            await self._settle(finished=True)
+            if (written := self._settle(finished=True)) is not None:
+                await written
         else:
             self._note_now_and_then(meter)
         if out or not more:
@@ -218,8 +232,9 @@ class _Metered:
     async def _piece(self, out: bytes, *, more: bool) -> None:
         """Of any other answer: the last one seen is held back, as it may turn out to be the end."""
         if not more:
-            out = self._held + out
-            await self._settle(finished=True)
+            out = self._held + out if self._held else out
+            if (written := self._settle(finished=True)) is not None:
+                await written
         elif out:
             out, self._held = self._held, out
         if out or not more:
@@ -235,9 +250,9 @@ class _Metered:
                     self._silence.note(reading.usage.output_tokens, now)
                 self._charge.note(reading)
 
-    async def _settle(self, *, finished: bool) -> None:
+    def _settle(self, *, finished: bool) -> Awaitable[None] | None:
         if self._charge.settled:
-            return
+            return None
         exchange, meter = self._exchange, self._meter
         if meter is None:  # what still waits for a place at an engine has used nothing
             reading: Reading | None = None if exchange.queued else unanswered(self._request)
@@ -251,7 +266,7 @@ class _Metered:
             exchange.model = meter.model
         exchange.reading = reading
         exchange.drain = 0.0
-        await self._charge.settle(reading or NOTHING, outcome=self._outcome(reading, finished=finished))
+        return self._charge.end(reading or NOTHING, outcome=self._outcome(reading, finished=finished))
 
     def _with_thoughts(self, reading: Reading, meter: Meter) -> Reading:
         """Who leaves while thoughts run that are in no chunk, and before their count, is charged for them."""
@@ -294,7 +309,8 @@ class _Metered:
     async def close(self) -> None:
         """However it ended: what was not settled is settled with what the meter has seen."""
         try:
-            await self._settle(finished=False)
+            if (written := self._settle(finished=False)) is not None:
+                await written
         except StoreError as error:
             # Nobody waits for this answer any more; the record is kept and written later.
             log.warning("request %s: %s", self._exchange.id, error)
@@ -303,7 +319,7 @@ class _Metered:
 def _limited(model_request: ModelRequest, most: int | None) -> ModelRequest:
     """The request with the limits that it went up with: the gate bounds each choice by `most` tokens, if at all."""
     limits = model_request.limits
-    if most is None or most < 1 or (limits and min(limits.values()) > 0 and max(limits.values()) <= most):
+    if most is None or most < 1 or (limits and all(0 < number <= most for number in limits.values())):
         return model_request
     limits = {name: min(number, most) if number > 0 else most for name, number in limits.items()}
     return replace(model_request, limits=limits or {"max_tokens": most})
@@ -313,9 +329,8 @@ def _about(headers: Iterable[Header]) -> tuple[bytes | None, bytes]:
     """What an answer's headers say of its body: its type, if any, and its coding."""
     kind, coding = None, b""
     for name, value in headers:
-        lower = name.lower()
-        if lower == b"content-type":
+        if len(name) == _LENGTH_OF_TYPE and name.lower() == b"content-type":
             kind = value
-        elif lower == b"content-encoding":
+        elif len(name) == _LENGTH_OF_CODING and name.lower() == b"content-encoding":
             coding = value
     return kind, coding

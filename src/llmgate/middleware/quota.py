@@ -85,62 +85,70 @@ class Quota(BodyLayer):
 
     async def see(self, exchange: Exchange, scope: Scope, send: Send) -> None:
         """See `BodyLayer`."""
-        assert exchange.model_request is not None, "it is read by now"
-        try:
-            await self._hold(exchange, exchange.model_request)
-        except Refusal as refusal:
-            if isinstance(refusal, QuotaExhausted) and not isinstance(refusal, QuotaHeld):
-                refusal.answer_status = self._refused_status
-                refusal.headers += _refused_by(refusal)
-            await answer(scope, send, refusal)
-            return
-        if exchange.hold is not None and (standing := self._standing(exchange.hold)) is not None:
-            send = _telling(standing, exchange, send)
-        try:
+        model_request, principal = exchange.model_request, exchange.principal
+        assert model_request is not None, "it is read by now"
+        if principal is not None:
+            try:
+                if not self._hold_at_once(exchange, model_request, principal):
+                    await self._hold(exchange, model_request, principal)
+            except Refusal as refusal:
+                if isinstance(refusal, QuotaExhausted) and not isinstance(refusal, QuotaHeld):
+                    refusal.answer_status = self._refused_status
+                    refusal.headers += _refused_by(refusal)
+                await answer(scope, send, refusal)
+                return
+        if (hold := exchange.hold) is None:
             await self.go_on(exchange, scope, send)
-        finally:
-            if exchange.hold is not None:
-                exchange.hold.release()
-
-    async def _hold(self, exchange: Exchange, model_request: ModelRequest) -> None:
-        """Place the hold, and bound the answer so that it stays within it."""
-        if exchange.principal is None:
             return
+        try:
+            await self.go_on(exchange, scope, self._telling(hold, exchange, send))
+        finally:
+            hold.release()
+
+    def _hold_at_once(self, exchange: Exchange, model_request: ModelRequest, principal: Principal) -> bool:
+        """Do what `_hold` does, if nobody has to be asked for that; whether it is done."""
         serving = self._servings.get(exchange.upstream, self._only)
-        dialect, subjects = serving.dialect, self._subjects(exchange.principal)
-        output = output_bound(dialect, model_request)
-        if output is None and model_request.endpoint in GENERATING:
-            output = serving.max_output_tokens
+        accounts = self._ledger.accounts_of(self._subjects(principal), serving.upstream, exchange.model)
+        if accounts is None:
+            return False
+        output = _output_of(model_request, serving)
+        if accounts:
+            try:
+                context = serving.context_read(exchange.model)
+            except LookupError:
+                return False
+            demand = self._demand(exchange, model_request, output, context)
+            count = _counting(serving, exchange, model_request)
+            hold = exchange.hold = self._ledger.hold_at_once(accounts, demand, count)
+            if hold is None:
+                return False
+            output = _lowered(exchange, hold, output)
+        if output is not None:
+            exchange.limit_output(output, serving.dialect)
+        return True
+
+    async def _hold(self, exchange: Exchange, model_request: ModelRequest, principal: Principal) -> None:
+        """Place the hold, and bound the answer so that it stays within it."""
+        serving, subjects = self._servings.get(exchange.upstream, self._only), self._subjects(principal)
+        output = _output_of(model_request, serving)
         if await self._ledger.covers(subjects, upstream=serving.upstream, model=exchange.model):
-            demand = await self._demand(exchange, model_request, output, serving)
-            exchange.hold = await self._ledger.reserve(
+            context = await serving.context_of(exchange.model)
+            hold = exchange.hold = await self._ledger.reserve(
                 subjects,
-                demand,
+                self._demand(exchange, model_request, output, context),
                 upstream=serving.upstream,
                 model=exchange.model,
                 count=_counting(serving, exchange, model_request),
             )
-            if (most := exchange.hold.max_output) is not None:
-                # A limit that nobody asked for may be more than the model takes: left out where it is refused.
-                exchange.removable = most >= PLAUSIBLE_OUTPUT
-                output = most
+            output = _lowered(exchange, hold, output)
         if output is not None:
-            exchange.limit_output(output, dialect)
+            exchange.limit_output(output, serving.dialect)
 
-    def _standing(self, hold: Hold) -> Standing | None:
-        """Where the tightest quota of tokens stands, without this request."""
-        accounts = [account for account, _ in hold.parts if account.allotment.unit is Unit.TOKENS]
-        if not accounts:
-            return None
-        least = accounts[0] if len(accounts) == 1 else min(accounts, key=lambda one: one.remaining)
-        left = least.valid_until - self._ledger.clock()
-        return Standing("tokens", least.allotment.limit, least.remaining, left)
-
-    async def _demand(
-        self, exchange: Exchange, model_request: ModelRequest, output: int | None, serving: Serving
+    def _demand(
+        self, exchange: Exchange, model_request: ModelRequest, output: int | None, context: int | None
     ) -> Demand:
         """What the request may use at the most; of input whose size nobody knows, all that is left."""
-        prompt, context = model_request.prompt_bound, await serving.context_of(exchange.model)
+        prompt, is_opaque = model_request.prompt_bound, model_request.opaque_parts > 0
         if exchange.targets:
             price = self._prices.dearest(target.model for target in exchange.targets)
         else:
@@ -148,22 +156,50 @@ class Quota(BodyLayer):
         if model_request.endpoint not in GENERATING:
             output = 0
         if context is None:
-            if model_request.opaque_input:
-                output = None
-            return Demand(prompt, output, model_request.choices, price)
+            return Demand(prompt, None if is_opaque else output, model_request.choices, price)
         most = context * model_request.prompts
-        prompt = most if model_request.opaque_input else min(prompt, most)
-        output = context if output is None else min(output, context)
+        if is_opaque or most < prompt:
+            prompt = most
+        if output is None or context < output:
+            output = context
         return Demand(prompt, output, model_request.choices, price)
 
+    def _telling(self, hold: Hold, exchange: Exchange, send: Send) -> Send:
+        """`send` that tells on the head of an answer where the tightest quota of tokens stands, without this request.
 
-def _telling(standing: Standing, exchange: Exchange, send: Send) -> Send:
-    """`send` that tells on the head of an answer where the quota stands, unless a rate limit leaves fewer tokens."""
-    if exchange.tokens_left is not None and exchange.tokens_left < standing.remaining:
-        return send
-    sent = sending(send)
-    sent.put = {**(sent.put or {}), **dict(standing.pair())}
-    return sent
+        A rate limit that leaves fewer tokens is told of instead.
+        """
+        least, remaining = None, 0
+        for account, _ in hold.parts:
+            if account.allotment.unit is Unit.TOKENS:
+                left = account.remaining
+                if least is None or left < remaining:
+                    least, remaining = account, left
+        if least is None or (exchange.tokens_left is not None and exchange.tokens_left < remaining):
+            return send
+        sent = sending(send)
+        if sent.put is None:
+            sent.put = {}
+        left_s = least.valid_until if least.valid_until == inf else least.valid_until - self._ledger.clock()
+        sent.put.update(Standing("tokens", least.allotment.limit, remaining, left_s).pair())
+        return sent
+
+
+def _output_of(model_request: ModelRequest, serving: Serving) -> int | None:
+    """How many tokens each choice may have, by the request or else by the operator; None where neither says so."""
+    output = output_bound(serving.dialect, model_request)
+    if output is None and model_request.endpoint in GENERATING:
+        return serving.max_output_tokens
+    return output
+
+
+def _lowered(exchange: Exchange, hold: Hold, output: int | None) -> int | None:
+    """`output`, or what `hold` has room for."""
+    if (most := hold.max_output) is None:
+        return output
+    # A limit that nobody asked for may be more than the model takes: left out where it is refused.
+    exchange.removable = most >= PLAUSIBLE_OUTPUT
+    return most
 
 
 def _refused_by(refusal: QuotaExhausted) -> list[Header]:

@@ -6,11 +6,22 @@ import json
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Raw, Struct
 
 from .engine_time import engine_seconds, times_of
 from .estimate import LONGEST_TOKENS, SILENT, believed, estimate, tokens_in, weigh
 from .model import Certainty, Reading, Usage
-from .report import is_error, lenient_members, members_of, raw_usage, report_of, string_of
+from .report import (
+    UNREADABLE,
+    Usual,
+    is_error,
+    is_failure,
+    lenient_members,
+    members_of,
+    raw_usage,
+    report_of,
+    string_of,
+)
 from .text import answer_bytes, body_text_bytes, choices_of, fragment_text_bytes
 
 if TYPE_CHECKING:
@@ -109,6 +120,9 @@ class BodyMeter:
     def reading(self, finished: bool) -> Reading:
         """What the answer used; from a body that was cut, what its end or beginning still tells."""
         whole = b"".join(self._pieces)
+        if (usual := _usual_reading(self._dialect, self._request, whole)) is not None:
+            self.model, reading = usual
+            return reading
         members = members_of(whole)
         if members is None and finished and self._pieces:
             members = lenient_members(whole)
@@ -147,6 +161,47 @@ class BodyMeter:
             self._head = data[:_EDGE]
         self._text += fragment_text_bytes(data)
         self._tail = (self._tail + data[-_EDGE:])[-_EDGE:]
+
+
+class _Choice(Struct, gc=False):
+    """That there is one."""
+
+
+class _Answer(Struct, gc=False):
+    """A whole answer as nearly all are, as far as it matters: nothing else of it is decoded."""
+
+    usage: Usual
+    model: str | None = None
+    error: None = None
+    type: str | None = None
+    choices: list[_Choice] | None = None
+    metrics: Raw = Raw()
+    timings: Raw = Raw()
+
+
+_answer = msgspec.json.Decoder(_Answer).decode
+
+
+def _usual_reading(
+    dialect: Dialect, model_request: ModelRequest, body: bytes
+) -> tuple[str | None, Reading] | None:
+    """The model and what `body_reading` says of an answer of the usual shape; None of any other."""
+    try:
+        answer = _answer(body)
+    except UNREADABLE:
+        return None
+    report = answer.usage.report()
+    if (
+        report is None
+        or is_failure(answer.type)
+        or not (dialect.sums_choices or len(answer.choices or ()) <= 1)
+    ):
+        return None
+    if not report.input or (report.output or 0) * LONGEST_TOKENS < len(body):
+        return None  # it may not be believed
+    times = answer.metrics or answer.timings
+    seconds = engine_seconds(times) if times and model_request.choices == 1 else None
+    return answer.model, Reading(report.usage(input_tokens=0, output_tokens=0), Certainty.EXACT, seconds)
 
 
 def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[str, Raw]) -> Reading:

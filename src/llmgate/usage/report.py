@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 NULL = b"null"
 NO_CHOICES = b"[]"
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
-_FAILURES = frozenset({b'"error"', b'"response.failed"'})
+_FAILURES = frozenset({"error", "response.failed"})
+_RAW_FAILURES = frozenset({b'"error"', b'"response.failed"'})
 _MAX_TOKENS = 2**40
 """More tokens than any answer has: a backend that reports them reports nothing."""
 _NOTHING = frozenset({NULL, b"{}"})
@@ -69,7 +70,7 @@ class _UsualDetails(Struct, gc=False):
     reasoning_tokens: int | None = None
 
 
-class _Usual(Struct, gc=False):
+class Usual(Struct, gc=False):
     """Usage as nearly all backends write it, which is read in one step."""
 
     prompt_tokens: int
@@ -105,7 +106,7 @@ class _Choice(Struct, gc=False):
 
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
-_usual = msgspec.json.Decoder(_Usual).decode
+_usual = msgspec.json.Decoder(Usual).decode
 _NO_DETAILS = _UsualDetails(0, 0)
 _number = msgspec.json.Decoder(int | float | str | None).decode
 _string = msgspec.json.Decoder(str).decode
@@ -136,7 +137,12 @@ def is_error(members: dict[str, Raw]) -> bool:
     """Whether an event or a body says that the backend gave up."""
     if "error" in members:
         return bytes(members["error"]) != NULL
-    return "type" in members and bytes(members["type"]) in _FAILURES
+    return "type" in members and bytes(members["type"]) in _RAW_FAILURES
+
+
+def is_failure(kind: str | None) -> bool:
+    """Whether the `type` of an event or a body says that the backend gave up."""
+    return kind is not None and kind in _FAILURES
 
 
 def raw_usage(members: dict[str, Raw]) -> Raw | None:
