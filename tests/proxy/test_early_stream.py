@@ -12,7 +12,7 @@ from servers import Peer, connect
 from stores import migrated_file, sqlite_url
 
 from llmgate.errors import AnswerCut
-from llmgate.proxy.early_stream import EarlyStream, event_of
+from llmgate.proxy.early_stream import LARGEST_ANSWER, EarlyStream
 from llmgate.proxy.event_stream import HEARTBEAT
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
@@ -81,9 +81,9 @@ async def test_a_stream_follows_and_is_counted_as_ever(tmp_path: Path, store: Pa
     ("path", "backend", "event"),
     [
         ("/v1/chat/completions", (ERROR, b"400 Bad Request", b"application/json"),
-         b'data: {"error":{"message":"too long"}}\n\n'),
+         b'data: {"error":{"message":"too long"}}\n\ndata: [DONE]\n\n'),
         ("/v1/chat/completions", (b"<p>no</p>", b"502 Bad Gateway", b"text/html"),
-         b'data: {"error":{"message":"<p>no</p>","type":"api_error","param":null,"code":null}}\n\n'),
+         b'data: {"error":{"message":"<p>no</p>","type":"api_error","param":null,"code":null}}\n\ndata: [DONE]\n\n'),
         ("/v1/messages", (b'{"type":"error","error":{"type":"overloaded_error"}}', b"529 X", b"application/json"),
          b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"}}\n\n'),
     ],
@@ -96,6 +96,56 @@ async def test_an_error_is_an_event_and_costs_nothing(
         assert event in await ask(served, late, path)
         ((outcome, *_),) = await served.records()
         assert outcome == "failed"
+
+
+PLAIN = json.dumps(
+    {
+        "object": "chat.completion",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "length"}
+        ],
+        "usage": USAGE,
+    }
+).encode()
+
+
+@pytest.mark.parametrize("asks", [{}, {"stream_options": {"include_usage": True}}])
+async def test_a_plain_answer_is_told_as_the_stream_that_was_asked_for(
+    tmp_path: Path, store: Path, asks: dict[str, Any]
+) -> None:
+    """And counted; of its usage a client hears that asked for it."""
+    late = Late(PLAIN, kind=b"application/json")
+    async with running(tmp_path, store, late, settings={**BEATS, "dialect": "openai"}) as served:
+        seen = await ask(served, late, **asks)
+        assert await served.records() == [("finished", 11, 7, "exact")]
+    *events, done = seen[seen.index(b"data:") :].strip().split(b"\n\n")
+    assert done == b"data: [DONE]"
+    chunks = [json.loads(event[6:]) for event in events]
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    assert deltas == [{"role": "assistant", "content": "Hi"}, {}]
+    assert [chunk["usage"] for chunk in chunks if chunk.get("usage")] == ([USAGE] if asks else [])
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+
+
+async def test_a_stream_under_another_name_follows_as_it_is(tmp_path: Path, store: Path) -> None:
+    late = Late(STREAM, kind=b"text/plain")
+    async with running(tmp_path, store, late, settings={**BEATS, "dialect": "openai"}) as served:
+        seen = await ask(served, late)
+        assert b'"content": "Hi"' in seen and b"data: [DONE]\n\n" in seen
+        assert await served.records() == [("finished", 11, 7, "exact")]
+
+
+async def test_an_answer_that_is_too_large_to_be_told_as_a_stream_is_cut() -> None:
+    began = asyncio.Event()
+
+    async def send(message: Any) -> None:
+        began.set()
+
+    early = EarlyStream(send, 0.001)
+    await began.wait()
+    await early({"type": "http.response.start", "status": 200, "headers": []})
+    with pytest.raises(AnswerCut):
+        await early({"type": "http.response.body", "body": b"{" * (LARGEST_ANSWER + 1), "more_body": True})
 
 
 async def test_a_refusal_of_the_gates_own_is_an_event_too(tmp_path: Path, store: Path) -> None:
@@ -136,8 +186,3 @@ async def test_what_is_compressed_cannot_follow() -> None:
     with pytest.raises(AnswerCut):
         await early({"type": "http.response.start", "status": 200, "headers": headers})
     assert sent[0]["status"] == 200
-
-
-def test_text_that_is_no_json_is_an_error_in_an_event() -> None:
-    assert b'"message":"plain\\ntext"' in event_of(b"plain\ntext")
-    assert event_of(b"plain\ntext").count(b"\n") == 2

@@ -115,7 +115,7 @@ class Relay:
         """Who asked for a stream hears from us before the upstream does anything, where that is wanted."""
         if self._heartbeat is None or exchange.model_request is None or not exchange.model_request.stream:
             return None
-        return EarlyStream(send, self._heartbeat)
+        return EarlyStream(send, self._heartbeat, exchange.model_request.endpoint)
 
     def _attempts(self, scope: Scope, exchange: Exchange, receive: Receive, first: Message) -> Attempts:
         if first["type"] == "http.disconnect":
