@@ -64,6 +64,13 @@ def test_a_field_that_is_missing_is_put_in_front() -> None:
         (part("name='model'", b"x") + END, "body: a form field with a name"),
         (part('name="model', b"x") + END, "body: a form field with a name"),
         (part(r'name="mod\el"', b"x") + END, "body: a form field with a name"),
+        (part('name="model "', b"x") + MODEL + END, "body: a form field with a name"),
+        (part('name="model[]"', b"x") + MODEL + END, "form.model[]: some backends read it as model"),
+        (
+            MODEL + part('name="x"', b"a\n" + MODEL.replace(b"\r\n", b"\n")) + END,
+            "body: the boundary stands in a value",
+        ),
+        (MODEL + part('name="x"', b"a\n--B--b") + END, "body: the boundary stands in a value"),
         (MODEL + FILE, "body: the form has no end"),
         (b"", "body: the form has no end"),
         (b"model=whisper", "body: no multipart form"),

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from llmgate.backends.prompts import read_prompts
+from llmgate.backends.endpoint import Endpoint
+from llmgate.backends.prompts import read_prompts, read_sequences
 from llmgate.errors import BadRequest
 
 ITEMS = (
@@ -69,3 +70,51 @@ def test_no_backend_makes_more_of_it(prompt: list[object]) -> None:
         return
     assert prompts == (len(prompt) if prompt and not has_tokens else 1)
     assert len(tokens) in (0, prompts)
+
+
+def sequences(endpoint: Endpoint, **fields: object) -> tuple[int, int]:
+    return read_sequences(endpoint, {name: Raw(json.dumps(value).encode()) for name, value in fields.items()})
+
+
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [
+        ("a", 1),
+        ([], 1),
+        (["a", "b", "c"], 3),
+        ([1, 2, 3], 1),
+        ([[1, 2], [3]], 2),
+        ([{"text": "a"}, "b"], 2),
+        (None, 1),
+    ],
+)
+def test_each_text_of_a_list_is_read_by_itself(given: object, number: int) -> None:
+    assert sequences(Endpoint.EMBEDDINGS, input=given) == (number, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "number", "repeated"),
+    [
+        ({"query": "12", "documents": ["a", "b", "c"]}, 3, 2 * 4),
+        ({"text_1": ["12"], "text_2": ["a", "b", "c"]}, 3, 2 * 6),
+        ({"text_1": ["a", "b"], "text_2": ["c", "d"]}, 2, 0),
+        ({"queries": ["a", "b"], "documents": ["c", "d", "e"]}, 6, 2 * 10 + 15),
+        ({"query": "a", "documents": ["b"]}, 1, 0),
+        ({"query": "a"}, 1, 0),
+    ],
+)
+def test_a_query_is_read_with_each_document(fields: dict[str, object], number: int, repeated: int) -> None:
+    """Ten kB of query and a thousand documents of a letter are ten million bytes."""
+    assert sequences(Endpoint.RERANK, **fields) == (number, repeated)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["query", "documents", "input", "text_1", "text_2"]), ITEMS | st.lists(ITEMS)
+    )
+)
+def test_no_lists_are_read_less_often_than_they_are_written(fields: dict[str, object]) -> None:
+    for endpoint in (Endpoint.RERANK, Endpoint.EMBEDDINGS):
+        number, repeated = sequences(endpoint, **fields)
+        assert number >= 1
+        assert repeated >= 0

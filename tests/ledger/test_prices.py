@@ -48,6 +48,8 @@ def test_a_model_without_a_price_has_that_of_every_model() -> None:
     listed = Prices({"small": Price(1.0, 1.0), "*": Price(5.0, 5.0)})
     assert (listed.of("small").input, listed.of("other").input) == (1.0, 5.0)
     assert Prices({}).of("other") is FREE
+    assert listed.of("Small ").input == 1.0  # the same model, to Ollama and Azure
+    assert Prices({"small": Price(1.0, 1.0)}).of("other") is FREE
 
 
 def test_a_second_of_the_engine_has_a_price_and_is_rounded_up() -> None:

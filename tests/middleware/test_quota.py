@@ -146,3 +146,24 @@ async def test_a_compressed_body_is_held_and_sent_as_what_it_says(tmp_path: Path
         assert (await ask(served, body, headers="content-encoding: gzip\r\n"))[0] == 200
         assert backend.bodies == [{**CHAT, "max_tokens": 5}]
         assert (await ask(served, body, headers="content-encoding: br\r\n"))[0] == 415
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {"input": ["word " * 200] * 20}),
+        ("/v1/embeddings", {"input": [[1] * 500] * 20}),
+        ("/v1/rerank", {"query": "word " * 200, "documents": ["a"] * 20}),
+        ("/v1/score", {"text_1": "word " * 200, "text_2": ["a"] * 20}),
+    ],
+)
+async def test_each_text_of_a_list_has_a_context_of_its_own(
+    tmp_path: Path, store: Path, path: str, body: dict[str, object]
+) -> None:
+    """Twenty times 512 tokens are no 512, and a query is read with each document."""
+    backend = Picky()
+    async with gate(tmp_path, store, backend, 5_000, context_length=512) as served:
+        assert (await ask(served, {"model": "small", **body}, path=path))[0] == 429
+        assert backend.bodies == []
+        few = {name: value[:2] if isinstance(value, list) else value for name, value in body.items()}
+        assert (await ask(served, {"model": "small", **few}, path=path))[0] == 200

@@ -97,6 +97,11 @@ def read_form(body: bytes, content_type: bytes, counted: Collection[str]) -> For
     if not reader.is_whole:
         raise BadRequest("body: the form has no end")
     fields = tuple(reader.fields)
+    delimiters = re.findall(rb"(?:^|[\r\n])--%b(?:--|[ \t]*(?=[\r\n]|$))" % re.escape(boundary), body)
+    if len(delimiters) != len(fields) + 1:
+        raise BadRequest(
+            "body: the boundary stands in a value, where some readers end it (after a bare line feed)"
+        )
     _refuse_ambiguity([field for field in fields if field.name in counted], reader.encoded)
     refuse_look_alikes({field.name for field in fields}, counted, "form")
     return Form(boundary, fields)
@@ -165,7 +170,7 @@ class _Reader:
         disposition = self._headers.get(b"content-disposition", b"")
         name = parse_options_header(disposition)[1].get(b"name", b"").decode(errors="replace")
         spellings = _NAMES.findall(_QUOTED.sub(b'""', disposition))
-        if len(spellings) > 1 or any(spellings) or not _ODD.isdisjoint(name):
+        if len(spellings) > 1 or any(spellings) or not _ODD.isdisjoint(name) or name != name.strip():
             raise BadRequest(
                 f'body: a form field with a name that readers differ in: write name="{_plain(name)}"'
             )

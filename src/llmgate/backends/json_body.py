@@ -96,12 +96,13 @@ class _TwiceError(Exception):
 
 
 def refuse_look_alikes(fields: Collection[str], counted: Collection[str], place: str = "body") -> None:
-    """Raise `BadRequest` for a key that some readers take for one in `counted` (Go's and .NET's ignore case).
+    """Raise `BadRequest` for a key that some readers take for one in `counted` (Go's and .NET's ignore case, PHP's
+    take `name[]` for a list).
 
     The long s and the Kelvin sign are letters s and k to them, too: what counts is Unicode's case folding.
     """
     for name in fields:
-        if name not in counted and (meant := name.casefold()) in counted:
+        if name not in counted and (meant := name.removesuffix("[]").casefold()) in counted:
             raise BadRequest(f"{place}.{name}: some backends read it as {meant}; write it so", param=name)
 
 

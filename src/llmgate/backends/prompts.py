@@ -1,14 +1,21 @@
-"""The prompts of a completions request: how many there are, and how long."""
+"""The prompts of a request: how many there are, and how long."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
 from ..errors import BadRequest
+from .endpoint import Endpoint
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LISTS = ("input", "prompt", "data", "texts", "items", "documents")
+_RANKED = ("query", "queries", "documents", "texts", "text_1", "text_2", "data_1", "data_2", "items")
 _prompts = msgspec.json.Decoder(list[Raw]).decode
 _NUMBERS = frozenset(b"%d" % digit for digit in range(10)) | {b"-"}
 _PROMPTS = frozenset({b"[", b"{"})
@@ -49,6 +56,33 @@ def read_prompts(raw: Raw | None) -> Prompts:
 
 ONE = Prompts()
 """One prompt, whatever it is."""
+
+
+class Sequences(NamedTuple):
+    """How often a model reads, and how many bytes more than the body has it reads in all."""
+
+    number: int = 1
+    repeated: int = 0
+
+
+def read_sequences(endpoint: Endpoint, fields: Mapping[str, Raw]) -> Sequences:
+    """What embeddings, pooling and ranking make of their lists: each text is read by itself, or with each of another
+    list; two lists that are as long are read in pairs.
+    """
+    if endpoint is not Endpoint.RERANK:
+        return Sequences(max([1, *(_length(fields[name]) for name in _LISTS if name in fields)]))
+    found = [(_length(fields[name]), len(memoryview(fields[name]))) for name in _RANKED if name in fields]
+    lengths = {length for length, _ in found if length > 1}
+    total = sum([size * (prod(lengths - {length})) for length, size in found])
+    return Sequences(prod(lengths), total - sum([size for _, size in found]))
+
+
+def _length(raw: Raw) -> int:
+    """The texts in a list, of which one of tokens is one; of what is no list, one."""
+    if _first(raw) != b"[":
+        return 1
+    items = _prompts(raw)
+    return 1 if all(_first(item) in _NUMBERS for item in items) else len(items)
 
 
 def _first(raw: Raw) -> bytes:

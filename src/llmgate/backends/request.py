@@ -16,7 +16,7 @@ from .endpoint import Endpoint
 from .form import Form, is_form, read_form
 from .json_body import read_fields, refuse_look_alikes
 from .opaque import CONVERSATIONS, ELSEWHERE, TEXTS, opaque_input
-from .prompts import ONE, read_prompts
+from .prompts import ONE, Sequences, read_prompts, read_sequences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,6 +44,7 @@ _COUNTED = frozenset(
     | {"models", "fallbacks"}
 )
 """Fields on which counting and limiting depend: nobody may read another for one of them."""
+_READING = frozenset({Endpoint.EMBEDDINGS, Endpoint.POOLING, Endpoint.RERANK})
 _CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii"})
 _charset = re.compile(rb";\s*charset\s*=\s*[\"']?([^\"';\s]*)", re.IGNORECASE).findall
 _FORM_FIELDS = frozenset({"model", "stream"})
@@ -80,7 +81,8 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     `choices` counts the answers that may be made (copies times prompts), `copies` those that are given of each
     prompt (`n`), `prompts` the prompts of a completions list, `prompt_sizes` the bytes of each, `prompt_tokens` the
     tokens of each where they are given as ids. `limits` are the bounds of the output that the body has, in tokens for
-    each choice; `backends.output_limit` says what a dialect makes of them.
+    each choice; `backends.output_limit` says what a dialect makes of them. `sequences` are the texts that a model
+    reads one by one, each within its context: prompts, or what embeddings and ranking make of their lists.
 
     `prompt_bound` is at least the number of prompt tokens: the bytes of the body. Every token stands for
     one byte or more of text, a token given as a number takes two bytes with its comma, and the JSON around
@@ -109,6 +111,7 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     form: Form | None = None
     prompt_tokens: tuple[int, ...] = ()
     prompt_sizes: tuple[int, ...] = (0,)
+    sequences: int = 1
     copies: int = 1
 
     @property
@@ -165,6 +168,7 @@ def parse_request(
         )
     wants_usage, wants_continuous = _read_options(fields)
     prompts = read_prompts(fields.get("prompt")) if endpoint is Endpoint.COMPLETIONS else ONE
+    sequences = read_sequences(endpoint, fields) if endpoint in _READING else Sequences(len(prompts.sizes))
     opaque = opaque_input(fields)
     copies = {} if _COPIES.isdisjoint(fields) else _numbers(fields, _COPIES, 0)
     if endpoint is Endpoint.RESPONSES and (name := next((each for each in copies if copies[each] > 1), None)):
@@ -178,13 +182,14 @@ def parse_request(
         choices=max([1, *copies.values()]) * len(prompts.sizes),
         prompts=len(prompts.sizes),
         limits=_numbers(fields, LIMITS, UNLIMITED),
-        prompt_bound=len(body) - opaque.bytes + _growth(body),
+        prompt_bound=len(body) - opaque.bytes + _growth(body) + sequences.repeated,
         opaque_parts=opaque.parts + (endpoint is Endpoint.AUDIO and not _is_text(fields.get("input"))),
         fields=fields,
         wants_timings=bytes(fields.get("timings_per_token", b"")) == b"true",
         echoes="echo" in fields,
         prompt_tokens=prompts.tokens,
         prompt_sizes=prompts.sizes,
+        sequences=sequences.number,
         copies=max(1, copies.get("n", 1), copies.get("n_cmpl", 1)),
     )
 

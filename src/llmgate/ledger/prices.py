@@ -66,8 +66,19 @@ class Prices:
     by_model: Mapping[str, Price]
 
     def of(self, model: str) -> Price:
-        """The price of `model`; free where the list names neither it nor "*"."""
-        return self.by_model.get(model) or self.by_model.get("*") or FREE
+        """The price of `model`; free where the list names neither it nor "*".
+
+        A name in other letters is that of the same model to some upstreams (Ollama, Azure), so "*" is not its price.
+        """
+        price = self.by_model.get(model)
+        return price if price is not None else self._unnamed(model)
+
+    def _unnamed(self, model: str) -> Price:
+        other = self.by_model.get("*", FREE)
+        if len(self.by_model) < 2:
+            return other
+        folded = model.strip().casefold()
+        return next((price for name, price in self.by_model.items() if name.casefold() == folded), other)
 
     def dearest(self, models: Iterable[str]) -> Price:
         """A price under which none of `models` costs more: what has to be held before it is known which answers."""

@@ -157,7 +157,7 @@ class Quota(BodyLayer):
             output = 0
         if context is None:
             return Demand(prompt, None if is_opaque else output, model_request.choices, price)
-        most = context * model_request.prompts
+        most = context * model_request.sequences
         if is_opaque or most < prompt:
             prompt = most
         if output is None or context < output:
