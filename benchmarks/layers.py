@@ -76,8 +76,12 @@ class _Answer:
         self.ended = True
         return self._content
 
+    def whole(self) -> bytes:
+        self.ended = True
+        return self._content
+
     async def pump(self, _: Push) -> None:
-        """All of it is there: `read` has it."""
+        """All of it is there: `whole` has it."""
 
     def abort(self) -> None:
         """It is complete."""

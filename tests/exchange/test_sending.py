@@ -76,7 +76,7 @@ async def test_a_piece_is_pushed_to_a_send_that_takes_it_at_once_and_awaited_by_
             self.pushed: list[bytes] = []
 
         async def __call__(self, message: Message) -> None:
-            raise AssertionError("not asked for a piece")
+            assert message == START
 
         def push(self, body: bytes) -> None:
             self.pushed.append(body)
@@ -84,11 +84,28 @@ async def test_a_piece_is_pushed_to_a_send_that_takes_it_at_once_and_awaited_by_
     taking = Taking()
     shared = sending(taking)
     shared.observer = observed = Observed()
+    await shared(START)
     assert shared.push(b"x") is None
-    assert (taking.pushed, observed.seen) == ([b"x"], [(b"x", True)])
+    assert (taking.pushed, observed.seen) == ([b"x"], [200, (b"x", True)])
 
     foreign, went = collecting()
+    await foreign(START)
     left = foreign.push(b"x")
     assert left is not None
     await left
-    assert went == [{"type": "http.response.body", "body": b"x", "more_body": True}]
+    assert went[1] == {"type": "http.response.body", "body": b"x", "more_body": True}
+
+
+async def test_a_whole_answer_passes_in_one_go_and_foreign_sends_get_its_head_and_its_body() -> None:
+    shared, went = collecting()
+    shared.added += ((b"x", b"1"),)
+    shared.observer = observed = Observed()
+    left = shared.whole(200, [(b"server", b"u")], b"body")
+    assert (shared.begun, observed.seen) == (True, [200, (b"body", False)])
+    assert left is not None
+    await left
+    headers = [(b"server", b"u"), (b"x", b"1")]
+    assert went == [
+        {**START, "headers": headers},
+        {"type": "http.response.body", "body": b"body", "more_body": False},
+    ]

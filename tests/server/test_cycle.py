@@ -104,6 +104,28 @@ async def test_a_piece_that_is_pushed_is_written_before_that_returns() -> None:
     assert wire.writes[-1] == b"4\r\nslow\r\n"
 
 
+async def test_a_whole_answer_is_one_write_before_that_returns() -> None:
+    async def app(scope: Scope, receive: Receive, send: Any) -> None:
+        assert send.whole(200, [LENGTH], b"hi") is None
+
+    wire = await answer(app)
+    assert wire.writes == [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"]
+
+
+async def test_a_whole_answer_waits_for_a_slow_client() -> None:
+    async def app(scope: Scope, receive: Receive, send: Any) -> None:
+        await send.whole(200, [LENGTH], b"hi")
+
+    wire = Wire(app)
+    wire.connection.pause_writing()
+    wire.feed(GET)
+    await turns(10)
+    assert wire.writes == []
+    wire.connection.resume_writing()
+    await turns(10)
+    assert wire.said.endswith(b"\r\n\r\nhi")
+
+
 async def test_a_head_does_not_wait_for_the_first_piece_of_a_stream() -> None:
     later = asyncio.Event()
 

@@ -4,7 +4,7 @@ from .body import read_body, too_large
 from .layer import MAX_BODY, BodyLayer
 from .principal import Principal
 from .record import Exchange, exchange_of, new_id
-from .sending import Push, Sending, push_of, sending
+from .sending import Push, Sending, push_of, sending, whole_of
 
 __all__ = [
     "MAX_BODY",
@@ -19,4 +19,5 @@ __all__ = [
     "read_body",
     "sending",
     "too_large",
+    "whole_of",
 ]

@@ -1,7 +1,8 @@
 """The answer on its way out: one `send` for all layers of a request that look at it or add to its head.
 
-Beside ASGI's call, a `send` of ours has `push`, for a piece of the body that is not the last one: it is written
-before `push` returns, without a coroutine, so that nobody has to be woken for a chunk of a stream.
+Beside ASGI's call, a `send` of ours has `push`, for a piece of the body that is not the last one, and `whole`, for an
+answer that is there from its head to its end. What is sent by them is written before they return, without a coroutine:
+nobody has to be woken for a chunk of a stream, and a plain answer passes each layer once.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 Push = Callable[[bytes], Awaitable[None] | None]
 """Takes a piece of an answer that is not its last: None if nothing is left to be done for it."""
+Whole = Callable[[int, "list[Header]", bytes], Awaitable[None] | None]
+"""Takes status, headers and body of an answer, likewise."""
 
 
 class Observer(Protocol):
@@ -40,9 +43,10 @@ class Sending:
 
     __slots__ = ("_push", "_send", "added", "begun", "defaults", "observer", "put")
 
+    _push: Push
+
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._push = push_of(send)
         self.begun = False
         self.added: tuple[Header, ...] = ()
         self.defaults: tuple[Header, ...] = ()
@@ -57,11 +61,23 @@ class Sending:
             if observer is not None:
                 observer.piece(message.get("body", b""), more=message.get("more_body", False))
         elif kind == "http.response.start":
+            self._push = push_of(self._send)
             if self.added or self.defaults or self.put:
                 message = {**message, "headers": self._headed(message.get("headers", ()))}
             if observer is not None:
                 observer.begins(message["status"])
         return self._send(message)
+
+    def whole(self, status: int, headers: list[Header], body: bytes) -> Awaitable[None] | None:
+        """See `whole_of`."""
+        self.begun = True
+        if self.added or self.defaults or self.put:
+            headers = self._headed(headers)
+        observer = self.observer
+        if observer is not None:
+            observer.begins(status)
+            observer.piece(body, more=False)
+        return whole_of(self._send)(status, headers, body)
 
     def push(self, body: bytes) -> Awaitable[None] | None:
         """See `push_of`."""
@@ -104,3 +120,19 @@ def push_of(send: Send) -> Push:
         return send({"type": "http.response.body", "body": body, "more_body": True})
 
     return push
+
+
+def whole_of(send: Send) -> Whole:
+    """What sends an answer that is there from its head to its end: at once (None), or by what it returns.
+
+    A `send` that has no `whole`, that of a foreign layer or server, is called for the head, and for the body.
+    """
+    own: Whole | None = getattr(send, "whole", None)
+    if own is not None:
+        return own
+
+    async def whole(status: int, headers: list[Header], body: bytes) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    return whole

@@ -49,11 +49,16 @@ class Attempts:
         exchange.answers_with(target)
         return self._request_for(target)
 
-    async def send(self, upstream: Upstream, request: UpstreamRequest) -> Lease | None:
+    def send(self, upstream: Upstream, request: UpstreamRequest) -> Awaitable[Lease | None]:
         """The answer; None if the next target is to be tried.
 
         Raises `UpstreamFailed`, or `Unavailable` where it had no place, if there is none.
         """
+        if self._is_last:
+            return upstream.send(request, self._exchange)
+        return self._send(upstream, request)
+
+    async def _send(self, upstream: Upstream, request: UpstreamRequest) -> Lease | None:
         try:
             lease = await upstream.send(request, self._exchange)
         except (UpstreamFailed, Unavailable) as failure:
@@ -61,7 +66,7 @@ class Attempts:
                 return None
             raise
         status = lease.response.status
-        if status < 400 or self._is_last:
+        if status < 400:
             return lease
         try:
             reason = await self._reason(lease)
@@ -137,6 +142,15 @@ class LookedAt:
         if self._pieces:
             return self._pieces.pop(0)
         return await self._response.read()
+
+    def whole(self) -> bytes | None:
+        """See `UpstreamResponse.whole`."""
+        rest = b"" if self._response.ended else self._response.whole()
+        if rest is None:
+            return None
+        rest = b"".join([*self._pieces, rest])
+        self._pieces.clear()
+        return rest
 
     async def pump(self, push: Push) -> Awaitable[None] | None:
         """See `UpstreamResponse.pump`."""

@@ -60,7 +60,7 @@ class Sender(Protocol):
     def own_headers(self) -> Mapping[bytes, bytes]:
         """The gate's own credential there."""
 
-    async def send(self, request: UpstreamRequest, exchange: Exchange | None = None) -> _Lease:
+    def send(self, request: UpstreamRequest, exchange: Exchange | None = None) -> Awaitable[_Lease]:
         """The answer's head. Raises `UpstreamFailed`."""
 
 

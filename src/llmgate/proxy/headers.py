@@ -101,14 +101,14 @@ def request_headers(  # noqa: PLR0912 - one pass over the headers, a branch for 
 
 
 def response_headers(headers: Collection[Header], status: int) -> list[Header]:
-    """The headers to send to the client for an upstream's answer, names in lower case as ASGI wants them.
+    """The headers to send to the client for an upstream's answer, whose names are in lower case.
 
     Content-Length is kept, except where there is no body that servers could check it against (204, 304).
     """
-    kept = [(lower, value) for name, value in headers if (lower := name.lower()) not in HOP_BY_HOP]
+    kept = [pair for pair in headers if pair[0] not in HOP_BY_HOP]
     options: Collection[bytes] = ()
     if len(kept) < len(headers):
-        named = [_options(value) for name, value in headers if name.lower() == b"connection"]
+        named = [_options(value) for name, value in headers if name == b"connection"]
         options = frozenset().union(*named) - {b"content-length"}
     if status in WITHOUT_LENGTH:
         options = {*options, b"content-length"}

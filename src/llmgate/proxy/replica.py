@@ -77,6 +77,28 @@ class Replica:
         alive = self.healthy or self.late or self.answered
         return alive and not self.key_refused and self.breaker.state != "open"
 
+    def admit(self) -> bool:
+        """A request goes to it; `failed`, `abandoned`, or its answer ends that. See `Breaker.admit`."""
+        self.in_flight += 1
+        return self.breaker.admit()
+
+    def failed(self, *, probe: bool) -> None:
+        """It has not answered."""
+        self.in_flight -= 1
+        self.breaker.failed(probe=probe)
+
+    def abandoned(self, *, probe: bool) -> None:
+        """The request was given up before it has."""
+        self.in_flight -= 1
+        self.breaker.abandoned(probe=probe)
+
+    def answers(self, upstream: str) -> None:
+        """It has, and well; the request is still in flight."""
+        self.breaker.succeeded()
+        self.answered = True
+        if self.key_refused:
+            self.takes_key(upstream)
+
     def is_busy(self, retry_after: bytes | None) -> None:
         """It said that it is busy: for as long as it asks for, within bounds, others are asked first."""
         wait = BUSY_FOR_S

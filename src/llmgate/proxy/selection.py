@@ -33,6 +33,9 @@ class LeastBusy:
     def choose(self, tried: Collection[Replica] = (), *, worst: int = UNHEALTHY) -> Replica | None:
         """A replica that is not among `tried`, of the tiers up to `worst`; None if there is none."""
         replicas = self._replicas
+        if len(replicas) == 1 and worst == UNHEALTHY:  # whatever is known of it, no other is better
+            only = replicas[0]
+            return only if only.breaker.ready() and only not in tried else None
         self._turn = first = (self._turn + 1) % len(replicas)
         chosen, least = None, self._limit(worst)
         for index in range(first - len(replicas), first):  # from `first` around to the one before it

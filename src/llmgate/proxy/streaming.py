@@ -13,17 +13,18 @@ from msgspec.structs import replace
 
 from ..backends.json_body import read_fields
 from ..errors import AnswerCut, ClientGone
-from ..exchange import push_of, too_large
+from ..exchange import push_of, too_large, whole_of
 from .engines.base import UpstreamError
 from .event_stream import EventStream, is_event_stream, unbuffered
 from .headers import response_headers
 from .masking import Masker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from starlette.types import Message, Receive, Send
 
+    from ..errors import Header
     from ..exchange import Exchange, Push
     from .attempts import Attempts
     from .engines.base import UpstreamRequest, UpstreamResponse
@@ -136,10 +137,19 @@ class ProxiedRequest:
         """
         watch.add(self)
         try:
-            lease, upstream = await self._answered(attempts)
-            del attempts  # the request's body need not be kept for as long as the answer takes
+            lease: Lease | None = None
+            while lease is None:
+                upstream, request = attempts.request()
+                if isinstance(request.body, Upload):
+                    self._upload = request.body
+                lease = await attempts.send(upstream, request)
+            self._lease = lease
+            if self._exchange.removable and lease.response.status in REFUSED_LIMIT:
+                lease = await self._send_without_limit(upstream, request, lease)
+            del attempts, request  # the request's body need not be kept for as long as the answer takes
             self._exchange.release()
-            await self._forward(lease.response, upstream)
+            if (rest := self._forward(lease.response, upstream)) is not None:
+                await rest
         except asyncio.CancelledError:
             if (
                 self._lease is not None
@@ -159,19 +169,6 @@ class ProxiedRequest:
                 self._events.close()
             if self._lease is not None:
                 self._lease.close()
-
-    async def _answered(self, attempts: Attempts) -> tuple[Lease, Upstream]:
-        """The first answer that is not to be tried elsewhere, and whose it is."""
-        while True:
-            upstream, request = attempts.request()
-            if isinstance(request.body, Upload):
-                self._upload = request.body
-            lease = await attempts.send(upstream, request)
-            if lease is not None:
-                self._lease = lease
-                if self._exchange.removable and lease.response.status in REFUSED_LIMIT:
-                    lease = await self._send_without_limit(upstream, request, lease)
-                return lease, upstream
 
     async def _send_without_limit(self, upstream: Upstream, request: UpstreamRequest, lease: Lease) -> Lease:
         """Repeat a request that was refused, as far as can be told, for a limit that the gate has added.
@@ -194,19 +191,37 @@ class ProxiedRequest:
         self._lease = await upstream.send(again, exchange)
         return self._lease
 
-    async def _forward(self, response: UpstreamResponse, upstream: Upstream) -> None:
-        send, status = self._send, response.status
+    def _forward(self, response: UpstreamResponse, upstream: Upstream) -> Awaitable[None] | None:
+        """Send the answer: at once if it is whole (None), else by what is returned."""
+        status = response.status
         headers, masker = Masker.of_answer(upstream.secrets, response_headers(response.headers, status))
-        reader: UpstreamResponse | EventStream = response
-        if is_event_stream(headers):
+        is_stream = is_event_stream(headers)
+        if is_stream:
             headers = unbuffered(headers)
-            reader = self._events = EventStream(response, upstream.timeouts.heartbeat)
         if self._exchange.targets:
             headers.append((b"x-gate-model", _in_header(self._exchange.answering)))
+        if (body := response.whole()) is not None:
+            if masker is not None:
+                body = masker.feed(body) + masker.flush()
+            return whole_of(self._send)(status, headers, body)
+        reader: UpstreamResponse | EventStream = response
+        if is_stream:
+            reader = self._events = EventStream(response, upstream.timeouts.heartbeat)
+        return self._stream(status, headers, reader, masker)
+
+    async def _stream(
+        self,
+        status: int,
+        headers: list[Header],
+        reader: UpstreamResponse | EventStream,
+        masker: Masker | None,
+    ) -> None:
+        send, exchange = self._send, self._exchange
         await send({"type": "http.response.start", "status": status, "headers": headers})
+        del headers
         push = push_of(send) if masker is None else _masked(push_of(send), masker)
         more = True
-        while more and (not self._disconnected or self._exchange.drain > 0):
+        while more and (not self._disconnected or exchange.drain > 0):
             if (rest := await reader.pump(push)) is not None:
                 await rest
                 continue
@@ -215,9 +230,7 @@ class ProxiedRequest:
             except UpstreamError as error:
                 if self._disconnected:
                     return
-                logger.warning(
-                    "request %s, upstream %s: cut: %s", self._exchange.id, self._exchange.upstream, error
-                )
+                logger.warning("request %s, upstream %s: cut: %s", exchange.id, exchange.upstream, error)
                 raise AnswerCut(str(error)) from error
             more = not reader.ended
             if masker is not None:

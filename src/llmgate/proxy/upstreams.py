@@ -23,7 +23,7 @@ from .replica import Replicas, ReplicaState
 from .selection import BUSY, UNHEALTHY, LeastBusy, tier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from starlette.types import Receive
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..errors import Header
     from ..exchange import Exchange
     from .admission import Admission
-    from .balance import Balance
+    from .balance import Balance, Choose
     from .engines.base import Engine, UpstreamRequest, UpstreamResponse
     from .questions import Answer
     from .replica import Replica
@@ -198,7 +198,7 @@ class Upstream:
         """What one replica answers to a question of the gate's own, with its own key (see `questions.ask`)."""
         return await ask(self._engine, replica.origin, path, self.own_headers(), timeout=timeout, body=body)
 
-    async def send(self, request: UpstreamRequest, exchange: Exchange | None = None) -> Lease:
+    def send(self, request: UpstreamRequest, exchange: Exchange | None = None) -> Awaitable[Lease]:
         """The answer of the least busy replica, or of the next one: where nothing was sent to the first, or it
         said that it is busy, or refused the gate's own key.
 
@@ -207,18 +207,23 @@ class Upstream:
         too slow; `Unavailable` if no place comes free. Whoever gets a lease closes it.
         """
         if exchange is None:
-            return await self._send(request)
+            return self._send(request)
         if self.admission is None or exchange.model_request is None:
             exchange.sent = self._clock()
-            return await self._send(request, exchange)
-        await self._wait(self.admission, exchange)
+            return self._send(request, exchange)
+        return self._send_in_turn(request, exchange, self.admission)
+
+    async def _send_in_turn(
+        self, request: UpstreamRequest, exchange: Exchange, admission: Admission
+    ) -> Lease:
+        await self._wait(admission, exchange)
         try:
             exchange.sent = self._clock()
             lease = await self._send(request, exchange)
         except BaseException:
-            self.admission.leave()
+            admission.leave()
             raise
-        return lease.with_place(self.admission)
+        return lease.with_place(admission)
 
     @staticmethod
     async def _wait(admission: Admission, exchange: Exchange) -> None:
@@ -232,9 +237,7 @@ class Upstream:
         exchange.queued = False
 
     async def _send(self, request: UpstreamRequest, exchange: Exchange | None = None) -> Lease:
-        choose = self._selection.choose
-        if self._balance is not None and exchange is not None and exchange.model_request is not None:
-            choose = self._balance.chooser(request, exchange, self._selection)
+        choose = self._selection.choose if self._balance is None else self._chooser(request, exchange)
         tried: list[Replica] = []
         failure: Failure | None = None
         spare: Lease | None = None  # the answer of one that is busy, for where the others are so too
@@ -242,21 +245,32 @@ class Upstream:
             # With an answer to spare, only one of which a better one can be expected.
             while (replica := choose(tried, worst=UNHEALTHY if spare is None else BUSY)) is not None:
                 tried.append(replica)
+                probe = replica.admit()
                 try:
-                    lease = await self._try(replica, request)
-                except (UpstreamError, KeyRefused) as error:
-                    logger.warning("upstream %s: %s", self.name, error)
+                    response = await self._engine.send(replica.origin, request, self.timeouts)
+                except UpstreamError as error:
+                    replica.failed(probe=probe)
                     failure = error
-                    if error.sent or (isinstance(error, KeyRefused) and not _repeatable(request)):
-                        break
-                    if exchange is not None and exchange.client_left:
-                        break
-                    continue
-                if lease.response.status not in self._retry_statuses or not _repeatable(request):
-                    return lease
-                if spare is not None:
-                    spare.close()
-                spare = lease
+                except BaseException:
+                    replica.abandoned(probe=probe)
+                    raise
+                else:
+                    lease = Lease(replica, response)
+                    if response.status < 400:
+                        replica.answers(self.name)
+                        return lease
+                    refused = self._judged(lease, replica, probe=probe)
+                    if refused is None:
+                        if response.status not in self._retry_statuses or not _repeatable(request):
+                            return lease
+                        if spare is not None:
+                            spare.close()
+                        spare = lease
+                        continue
+                    failure = refused
+                logger.warning("upstream %s: %s", self.name, failure)
+                if not _may_go_on(failure, request) or (exchange is not None and exchange.client_left):
+                    break
             if spare is not None and not (failure is not None and failure.sent):
                 lease, spare = spare, None
                 return lease
@@ -264,6 +278,11 @@ class Upstream:
             if spare is not None:
                 spare.close()
         raise self._refusal(failure, tried) from failure
+
+    def _chooser(self, request: UpstreamRequest, exchange: Exchange | None) -> Choose:
+        if self._balance is None or exchange is None or exchange.model_request is None:
+            return self._selection.choose
+        return self._balance.chooser(request, exchange, self._selection)
 
     async def complete(
         self,
@@ -288,29 +307,8 @@ class Upstream:
         headers = self.secrets.masked_headers(done.headers)
         return replace(done, headers=headers, body=self.secrets.masked(done.body))
 
-    async def _try(self, replica: Replica, request: UpstreamRequest) -> Lease:
-        breaker = replica.breaker
-        probe = breaker.admit()
-        replica.in_flight += 1
-        try:
-            response = await self._engine.send(replica.origin, request, self.timeouts)
-        except BaseException as error:
-            replica.in_flight -= 1
-            if isinstance(error, UpstreamError):
-                breaker.failed(probe=probe)
-            else:
-                breaker.abandoned(probe=probe)
-            raise
-        if response.status >= 400:
-            return self._judged(Lease(replica, response), replica, probe=probe)
-        breaker.succeeded()
-        replica.answered = True
-        if replica.key_refused:
-            replica.takes_key(self.name)
-        return Lease(replica, response)
-
-    def _judged(self, lease: Lease, replica: Replica, *, probe: bool) -> Lease:
-        """What an error says of the replica. Raises `KeyRefused` for one that is not about the caller."""
+    def _judged(self, lease: Lease, replica: Replica, *, probe: bool) -> KeyRefused | None:
+        """What an error says of the replica; the lease is closed for one that is not about the caller."""
         status = lease.response.status
         if status in replica.breaker.settings.statuses:
             replica.breaker.failed(probe=probe)
@@ -320,10 +318,10 @@ class Upstream:
             replica.is_busy(_value(lease.response.headers, b"retry-after"))
         elif status < 500:
             replica.answered = True
-        if self.refuses_own_key(replica, status):
-            lease.close()
-            raise KeyRefused(replica.origin.url, status)
-        return lease
+        if not self.refuses_own_key(replica, status):
+            return None
+        lease.close()
+        return KeyRefused(replica.origin.url, status)
 
     def refuses_own_key(self, replica: Replica, status: int) -> bool:
         """Whether an answer of this `status` is about the gate's own key: the caller's was never sent there.
@@ -357,10 +355,15 @@ class Upstream:
         return UpstreamFailed(f'The upstream "{self.name}" could not be reached or broke off.')
 
 
+def _may_go_on(failure: Failure, request: UpstreamRequest) -> bool:
+    """Whether another replica may be tried."""
+    return not failure.sent and (_repeatable(request) or not isinstance(failure, KeyRefused))
+
+
 def _repeatable(request: UpstreamRequest) -> bool:
     """Whether its body is still there once it was sent."""
     return isinstance(request.body, bytes)
 
 
 def _value(headers: Iterable[Header], name: bytes) -> bytes | None:
-    return next((value.strip() for found, value in headers if found.lower() == name), None)
+    return next((value.strip() for found, value in headers if found == name), None)

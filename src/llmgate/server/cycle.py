@@ -23,7 +23,7 @@ JOINED_BYTES = 32 * 1024
 CROWDED_BYTES = 8 * 1024
 """How much of a body waits, from which on it is worth to ask whether the client is still to be read from."""
 STATUSES_WITHOUT_BODY = frozenset({204, 304})
-CR, LF = b"\r\n"
+CR, LF = b"\r", b"\n"
 FRAMING_LENGTHS = frozenset(map(len, (b"content-length", b"transfer-encoding", b"connection")))
 """Lengths of the names of headers that are looked at."""
 END = (b"", b"")
@@ -193,6 +193,7 @@ class Cycle:
             self._continue(message.get("body", b""), more=message.get("more_body", False))
         elif kind == "http.response.start" and not self.started:
             self._start(message["status"], message.get("headers", ()))
+            self._connection.loop.call_soon(self.flush)
         else:
             raise RuntimeError(f"{kind}: not when started={self.started}, complete={self.complete}")
 
@@ -203,6 +204,18 @@ class Cycle:
         self._continue(body, more=True)
         return None
 
+    def whole(self, status: int, headers: list[Header], body: bytes) -> Awaitable[None] | None:
+        """Write an answer from its head to its end, now (None), or by what is returned where that cannot be."""
+        if self._connection.congested or self.disconnected or self.started:
+            return self._in_turn(status, headers, body)
+        self._start(status, headers)
+        self._continue(body, more=False)
+        return None
+
+    async def _in_turn(self, status: int, headers: list[Header], body: bytes) -> None:
+        await self({"type": "http.response.start", "status": status, "headers": headers})
+        await self({"type": "http.response.body", "body": body, "more_body": False})
+
     def flush(self) -> None:
         """Send a head that no piece has come for: its client need not wait to know the status."""
         if self._head and not self.disconnected:
@@ -211,7 +224,8 @@ class Cycle:
 
     def _start(self, status: int, headers: Iterable[Header]) -> None:
         """Make the head. It goes out with the first piece, if that comes before the loop turns."""
-        headers = [*self._connection.server_state.default_headers, *headers]
+        if defaults := self._connection.server_state.default_headers:
+            headers = [*defaults, *headers]
         fields = {name.lower(): value for name, value in headers if len(name) in FRAMING_LENGTHS}
         lines = [STATUS_LINES[status], *map(b": ".join, headers)]
         if self._expects_continue and not self.waiting and not self.received:
@@ -231,34 +245,34 @@ class Cycle:
             self.keep_alive = False
         elif not self.keep_alive:
             lines.append(b"connection: close")
-        text = b"".join(lines)
-        if LF in text or CR in text or 0 in text:
-            raise ValueError("a line break inside a header would end the head, or begin another one")
         lines += END
-        self._head = b"\r\n".join(lines)
+        head = b"\r\n".join(lines)
+        ends = len(lines) - 1
+        if head.count(LF) != ends or head.count(CR) != ends or 0 in head:
+            raise ValueError("a line break inside a header would end the head, or begin another one")
+        self._head = head
         self.started = True
         if self._connection.logs_access:
             self._connection.answer_begins(status)
-        self._connection.loop.call_soon(self.flush)
 
     def _continue(self, body: bytes, *, more: bool) -> None:
         size = len(body)
-        before, after = b"", b""
+        before, self._head, after = self._head, b"", b""
         if self._without_body:
             body = b""
         elif self._chunked:
             if size:
-                before, after = b"%x\r\n" % size, b"\r\n"
+                before += b"%x\r\n" % size
+                after = b"\r\n"
             if not more:
                 after += b"0\r\n\r\n"
         else:
             self._remaining -= size
             if self._remaining < 0 or (not more and 0 < self._remaining < math.inf):
+                self._head = before
                 raise RuntimeError("the answer is not as long as its Content-Length says")
-        if self._head:
-            before, self._head = self._head + before, b""
         if size <= JOINED_BYTES:
-            self._connection.transport.write(b"%b%b%b" % (before, body, after))
+            self._connection.transport.write(before + body + after)
         else:
             self._connection.transport.writelines((before, body, after))
         if not more:

@@ -72,6 +72,14 @@ async def test_what_comes_is_pushed_on_at_once_and_wakes_nobody() -> None:
     assert (await response.read(), response.ended, pushed) == (b"d", True, [b"a", b"bc"])
 
 
+async def test_an_answer_that_is_there_is_read_at_once() -> None:
+    response = Response(Fills())
+    response.pieces += [b"a", b"b"]
+    assert response.whole() is None
+    response.detach(None)
+    assert (response.whole(), response.ended) == (b"ab", True)
+
+
 async def test_who_pumps_gets_what_a_piece_has_left_to_be_done_and_what_push_raises() -> None:
     response, done = Response(Fills()), []
 
@@ -136,7 +144,7 @@ async def test_an_abort_ends_the_source_and_may_be_repeated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "framed"), [(b"Content-Length", True), (b"Transfer-Encoding", True), (b"x", False)]
+    ("name", "framed"), [(b"content-length", True), (b"transfer-encoding", True), (b"x", False)]
 )
 async def test_it_says_whether_its_head_tells_how_it_ends(name: bytes, framed: bool) -> None:
     response = Response(Fills())

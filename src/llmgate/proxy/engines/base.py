@@ -162,7 +162,7 @@ class Timeouts:
 
 
 class UpstreamResponse(Protocol):
-    """An answer whose head has arrived. Headers are the upstream's own bytes, in its order."""
+    """An answer whose head has arrived. Headers are the upstream's own, in its order, names in lower case."""
 
     @property
     def status(self) -> int:
@@ -182,6 +182,9 @@ class UpstreamResponse(Protocol):
         Raises `IdleTimedOut` and `UpstreamBroke`, after everything that did arrive was given.
         """
 
+    def whole(self) -> bytes | None:
+        """The body, if all of it is here already, which is read then; None where something is to be waited for."""
+
     async def pump(self, push: Push) -> Awaitable[None] | None:
         """Give each piece to `push` when it comes, until one leaves something to be done, which is returned.
 
@@ -199,7 +202,9 @@ class UpstreamResponse(Protocol):
 class Engine(Protocol):
     """An HTTP/1.1 client with a pool of connections. It neither follows redirects nor decodes content."""
 
-    async def send(self, origin: Origin, request: UpstreamRequest, timeouts: Timeouts) -> UpstreamResponse:
+    def send(
+        self, origin: Origin, request: UpstreamRequest, timeouts: Timeouts
+    ) -> Awaitable[UpstreamResponse]:
         """Send `request` and return once the head of its answer is here; raises `UpstreamError`.
 
         Cancelling the call closes the connection at once.

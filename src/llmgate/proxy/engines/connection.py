@@ -179,7 +179,8 @@ class Connection(asyncio.Protocol):
         if not reusable or self.transport.is_closing():
             self.close()
             return
-        self.resume_reading()
+        if not self._reading:
+            self.resume_reading()
         self.reusable_at = self.time() + STREAM_REUSE_PAUSE_S if parser.event_stream else 0.0
         self.pool.idle(self)
 

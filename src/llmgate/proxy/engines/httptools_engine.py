@@ -18,6 +18,7 @@ from .dialer import addresses_of, first_to_succeed
 from .trust import trusting
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from pathlib import Path
 
     from ..address_guard import AddressGuard
@@ -29,7 +30,7 @@ IDLE_AGE_S = 4.0
 """How long an unused connection is kept where the upstream gives no Keep-Alive hint: less than the 5 s after
 which uvicorn (and so vLLM), llama.cpp's server and Node close it, so that requests hardly ever meet that."""
 
-CR, LF = b"\r\n"
+CR, LF = b"\r", b"\n"
 END = (b"", b"")
 """Joined behind the lines of a head, the empty line that ends it."""
 
@@ -59,15 +60,27 @@ class HttptoolsEngine:
         self._sweeper: asyncio.TimerHandle | None = None
         self._all_closed: asyncio.Event = asyncio.Event()
 
-    async def send(self, origin: Origin, request: UpstreamRequest, timeouts: Timeouts) -> Response:
+    def send(self, origin: Origin, request: UpstreamRequest, timeouts: Timeouts) -> Awaitable[Response]:
         """See `Engine.send`. Repeats a request by itself in one case: see `_may_repeat`."""
         head = _head(origin, request)
         reused = self._take(origin)
+        if reused is not None and request.method not in IDEMPOTENT:
+            return reused.exchange(request, head, timeouts)
+        return self._send(reused, origin, request, head, timeouts)
+
+    async def _send(
+        self,
+        reused: Connection | None,
+        origin: Origin,
+        request: UpstreamRequest,
+        head: bytes,
+        timeouts: Timeouts,
+    ) -> Response:
         if reused is not None:
             try:
                 return await reused.exchange(request, head, timeouts)
-            except UpstreamBroke as broke:
-                if not _may_repeat(request, reused, broke):
+            except UpstreamBroke:
+                if not _may_repeat(request, reused):
                     raise
         connection = await self._connect(origin, timeouts.connect)
         return await connection.exchange(request, head, timeouts)
@@ -87,7 +100,7 @@ class HttptoolsEngine:
         now = idle[-1].time()
         for index in range(len(idle) - 1, -1, -1):
             connection = idle[index]
-            if connection.deadline <= now:
+            if connection.deadline <= now or connection.transport.is_closing():
                 connection.close()
             elif connection.reusable_at <= now:
                 del idle[index]
@@ -160,15 +173,13 @@ class HttptoolsEngine:
                 connection.expire()
 
 
-def _may_repeat(request: UpstreamRequest, connection: Connection, broke: UpstreamBroke) -> bool:
+def _may_repeat(request: UpstreamRequest, connection: Connection) -> bool:
     """Whether a request that met a dying kept-alive connection may go out once more (RFC 9110 9.2.2).
 
-    Only if no byte of an answer came, and either nothing was sent, or the body is still there and the method
-    allows it: a POST that may have arrived runs no second time.
+    Only if no byte of an answer came, the body is still there, and the method allows it: a POST that may have arrived
+    runs no second time.
     """
-    if connection.answered:
-        return False
-    return not broke.sent or (isinstance(request.body, bytes) and request.method in IDEMPOTENT)
+    return not connection.answered and isinstance(request.body, bytes) and request.method in IDEMPOTENT
 
 
 def _head(origin: Origin, request: UpstreamRequest) -> bytes:
@@ -178,8 +189,8 @@ def _head(origin: Origin, request: UpstreamRequest) -> bytes:
     ]
     lines += map(b": ".join, request.headers)
     lines += map(b": ".join, request.framing())
-    text = b"".join(lines)
-    if LF in text or CR in text:
-        raise ValueError("a line break inside the request line or a header would start another request")
     lines += END
-    return b"\r\n".join(lines)
+    head, ends = b"\r\n".join(lines), len(lines) - 1
+    if head.count(LF) != ends or head.count(CR) != ends:
+        raise ValueError("a line break inside the request line or a header would start another request")
+    return head

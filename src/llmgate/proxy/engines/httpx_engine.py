@@ -132,7 +132,7 @@ class _Response:
         self._first_byte_by: float | None = first_byte_by  # a head may come early; None once a piece has come
         self._aborted = False
         self.status = response.status_code
-        self.headers: list[Header] = list(response.headers.raw)
+        self.headers: list[Header] = [(name.lower(), value) for name, value in response.headers.raw]
         self.ended = False
 
     async def read(self) -> bytes:
@@ -157,6 +157,10 @@ class _Response:
             raise translate(error) from error
         self._first_byte_by = None
         return piece
+
+    def whole(self) -> bytes | None:
+        """See `UpstreamResponse.whole`."""
+        return None
 
     async def pump(self, push: Push) -> Awaitable[None] | None:
         """See `UpstreamResponse.pump`: `read` says everything."""

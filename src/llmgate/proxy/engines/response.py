@@ -59,7 +59,7 @@ class Response:
     @property
     def framed(self) -> bool:
         """Whether its head says how it ends; if not, it ends with its connection."""
-        return any(name.lower() in FRAMING for name, _ in self.headers)
+        return any(name in FRAMING for name, _ in self.headers)
 
     async def read(self) -> bytes:
         """See `UpstreamResponse.read`."""
@@ -70,6 +70,13 @@ class Response:
                 return b""
             await self.changed()
         self.ended = self.complete
+        return self._take()
+
+    def whole(self) -> bytes | None:
+        """See `UpstreamResponse.whole`."""
+        if not self.complete:
+            return None
+        self.ended = True
         return self._take()
 
     async def pump(self, push: Push) -> Awaitable[None] | None:

@@ -83,9 +83,10 @@ class ResponseParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header line, or a trailer, which goes where nobody looks."""
+        name = name.lower()
         self._headers.append((name, value))
         if len(name) in NOTED_LENGTHS:
-            self._note(name.lower(), value)
+            self._note(name, value)
 
     def _note(self, name: bytes, value: bytes) -> None:
         if name == b"content-type":
