@@ -125,7 +125,7 @@ def _block(block: Fields) -> tuple[Fields, list[Fields]]:
         case "text":
             return {**block, "text": ""}, [{"type": "text_delta", "text": block["text"]}]
         case "thinking":
-            deltas = [{"type": "thinking_delta", "thinking": block["thinking"]}]
+            deltas: list[Fields] = [{"type": "thinking_delta", "thinking": block["thinking"]}]
             deltas += [{"type": "signature_delta", "signature": block.get("signature", "")}]
             return {**block, "thinking": "", "signature": ""}, deltas
         case "tool_use":
