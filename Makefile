@@ -3,7 +3,7 @@
 # make test     run the tests, JOBS=3 files at a time; ARGS="..." goes to pytest
 # make test-training  run the tests that need torch, installed for it
 # make test-clients   run the tests with real clients, in Python and on Node, installed for it
-# make test-browser   run the tests of the dashboard with a real browser, installed for it
+# make test-browser   run the tests with a real browser, installed for it: the dashboard, pages of other origins
 # make programs  install what tests start besides the gate: Debian's chromium, memcached and prometheus, and playwright
 # make lint     ruff and mypy
 # make format   let ruff put the code into shape
@@ -48,7 +48,7 @@ test-clients: $(VENV)/installed-clients
 	@$(BIN)/python -m pytest tests/clients $(ARGS)
 
 test-browser: programs
-	@$(BIN)/python -m pytest tests/plugins/private_ai/dashboard $(ARGS)
+	@$(BIN)/python -m pytest tests/plugins/private_ai/dashboard tests/gate/test_cors_in_browser.py $(ARGS)
 
 programs: $(VENV)/installed-browser
 	@missing=$$(for each in $(PROGRAMS); do command -v $$each >/dev/null || echo $$each; done); \

@@ -37,7 +37,14 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 
-READABLE = ("retry-after", "x-gate-request-id", *LIMIT_HEADERS)
+READABLE = (
+    "retry-after",
+    "x-should-retry",
+    "x-request-id",
+    "x-gate-request-id",
+    "x-gate-model",
+    *LIMIT_HEADERS,
+)
 """Headers of answers that pages of other origins may read."""
 
 

@@ -1,25 +1,15 @@
-"""Debian's Chromium, driven by Playwright, in front of the dashboard of a whole gate.
+"""Debian's Chromium, driven by Playwright, in front of the dashboard of a whole gate."""
 
-`make test-browser` installs both. Without one of them these tests are skipped, and fail where CI is set.
-"""
-
-import os
-import shutil
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
+from browser import chromium
+
+__all__ = ["chromium"]
 
 WITHIN = 60_000.0
 """Milliseconds that a page has for what a test waits for."""
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-QUIET = (
-    *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--no-first-run"),
-)
 
 
 @dataclass
@@ -123,23 +113,3 @@ class Visitor:
         )
         text: str = await place.inner_text()
         return text
-
-
-def _missing() -> str | None:
-    if find_spec("playwright") is None:
-        return "playwright is not installed (make test-browser)"
-    return None if any(map(shutil.which, NAMES)) else "chromium is not installed (make test-browser)"
-
-
-@pytest.fixture
-async def chromium() -> AsyncIterator[Any]:
-    """The browser, with nothing from before."""
-    if reason := _missing():
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    from playwright.async_api import async_playwright
-
-    path = next(filter(None, map(shutil.which, NAMES)))
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=list(QUIET))
-        yield browser
-        await browser.close()
