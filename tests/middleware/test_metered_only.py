@@ -60,3 +60,19 @@ async def test_what_the_operator_has_named_passes() -> None:
     assert await asked("POST", "/v1/images/generations/x", "/v1/images/generations") == 404
     told = await play(MeteredOnly(Answers()), "POST", "/generate")
     assert "name it in `allow`" in told.error["message"]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "HEAD"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/chat/completions",
+        "/v1/chat/completions/c1/messages",
+        "/v1/Conversations/conv_1/items",
+        "/v1/threads/t",
+    ],
+)
+async def test_what_others_have_stored_is_not_read(method: str, path: str) -> None:
+    """The upstream has one account for all callers: `store` of a chat makes it everybody's."""
+    assert await asked(method, path) == 404
+    assert await asked(method, path, path) == 200

@@ -58,6 +58,18 @@ async def test_allowed_are_the_names_that_clients_use() -> None:
     assert app.bodies == []
 
 
+@pytest.mark.parametrize("place", ["engines", "Deployments", "models"])
+async def test_where_names_count_no_path_names_a_model(place: str) -> None:
+    """Azure obeys its path alone. The route's own path is the operator's word."""
+    path, body = f"/v1/{place}/dear/chat/completions", b'{"model":"cheap"}'
+    told, app = await model_request(body, path, by_name=True)
+    assert (told.status, app.bodies) == (400, [])
+    told, _ = await model_request(body, path, by_name=True, prefix=f"/v1/{place}/dear/")
+    assert told.status == 200
+    told, _ = await model_request(body, path)
+    assert told.status == 200
+
+
 @pytest.mark.parametrize("field", ["models", "fallbacks"])
 async def test_where_names_count_one_model_is_named(field: str) -> None:
     """OpenRouter and LiteLLM ask others where the first one fails, and nobody had allowed or priced those."""

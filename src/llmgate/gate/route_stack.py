@@ -142,6 +142,7 @@ def route_middleware(
             charges_asked=route.charge == "asked",
             billable=billable_by(config, [served[name] for name in route.served_by]),
             by_name=bool(config.prices),
+            prefix=route.path,
             end_user_header=route.end_user_header,
             max_body=config.gate.max_body,
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 OTHERS: Final = ("models", "fallbacks")
 """Fields in which OpenRouter and LiteLLM take other models."""
+_IN_PATH = re.compile(r"/(?:engines|deployments|models)/[^/]+/", re.IGNORECASE)
 _NONE = frozenset({b"null", b"[]"})
 
 
@@ -36,7 +38,8 @@ class Models(BodyLayer):
     With `allowed`, any other name is refused with OpenAI's 404 `model_not_found`; the names in `allowed` are those
     that clients use. So is a model that is not `billable`, where that is given: of the charged name and the one
     that was asked for it says whether there is a price, or a quota, that could not be evaded by another name. Where
-    names count (`by_name`: they have prices, say), a request names one model alone.
+    names count (`by_name`: they have prices, say), a request names one model alone, and none in its path below
+    `prefix`, the route's own.
 
     Who is held to some models is told of these alone. A key that names end users does so in `end_user_header`, which
     goes no further, or in OpenAI's field `user`.
@@ -54,6 +57,7 @@ class Models(BodyLayer):
         charges_asked: bool = False,
         billable: Callable[[str, str], bool] | None = None,
         by_name: bool = False,
+        prefix: str = "",
         draw: Callable[[], float] = random.random,
         end_user_header: str | None = None,
         max_body: int = MAX_BODY,
@@ -66,6 +70,7 @@ class Models(BodyLayer):
         self._busy = busy
         self._charges_asked = charges_asked
         self._billable = billable
+        self._prefix = prefix.rstrip("/")
         self._by_name = by_name or billable is not None or allowed is not None or catalog is not None
         self._draw = draw
         self._end_user_header = None if end_user_header is None else end_user_header.lower().encode()
@@ -76,7 +81,7 @@ class Models(BodyLayer):
         try:
             principal = exchange.principal
             if self._by_name or _held(principal):
-                _refuse_others(exchange.model_request)
+                _refuse_others(exchange.model_request, scope["path"].removeprefix(self._prefix))
             name = self._name(exchange.model_request.model, principal if _held(principal) else None)
             if self._catalog is None:
                 self._rename(exchange, name)
@@ -166,8 +171,12 @@ class Models(BodyLayer):
             raise unknown_model(asked, ())
 
 
-def _refuse_others(request: ModelRequest) -> None:
-    """Raise `BadRequest` for models that are named beside `model`: some upstreams ask those where it fails."""
+def _refuse_others(request: ModelRequest, path: str) -> None:
+    """Raise `BadRequest` for models that are named beside `model`: in a path that obeys no body (Azure's deployments),
+    or in fields by which upstreams ask others where it fails.
+    """
+    if (found := _IN_PATH.search(path)) is not None:
+        raise BadRequest(f"{found[0]} names a model in the path; name it in `model` alone", param="model")
     for name in OTHERS:
         if bytes(request.fields.get(name, b"null")) not in _NONE:
             raise BadRequest(f"body.{name}: name one model, in `model`", param=name)
