@@ -9,7 +9,9 @@ from __future__ import annotations
 import array
 import fcntl
 import socket
+import struct
 import termios
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     import asyncio
 
     from .limits import ConnectionLimits
+
+
+_RESET = struct.pack("ii", 1, 0)
+"""Of SO_LINGER: closing sends a reset."""
 
 
 class BodyClock:
@@ -89,3 +95,28 @@ def unsent(transport: asyncio.Transport) -> int:
         except OSError:  # this kind of socket, or this system, does not tell
             return transport.get_write_buffer_size()
     return transport.get_write_buffer_size() + in_kernel[0]
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close at once, by a reset, which looks like no end; what the client has not taken is thrown away."""
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    if sock is not None:
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()
+
+
+def drop(transport: asyncio.Transport) -> None:
+    """Close at once. Of what its client has not taken, the kernel would keep megabytes for minutes: that is no end."""
+    if unsent(transport):
+        reset(transport)
+    else:
+        transport.abort()
+
+
+def hurry(transport: asyncio.Transport, seconds: float) -> None:
+    """Have the kernel keep what was written for `seconds` at the most while its client takes nothing, closed or not."""
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        with suppress(OSError):  # a Unix socket, which keeps nothing when it is closed
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))

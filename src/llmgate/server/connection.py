@@ -6,7 +6,7 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING
 
-from .client_clock import SendClock
+from .client_clock import SendClock, drop, hurry
 
 if TYPE_CHECKING:
     from .connections import Connections
@@ -58,9 +58,13 @@ class ClientConnection(asyncio.Protocol):
         deadline = self._send_clock.check(now, self.transport)
         if deadline is None:
             self._connections.ended["timed_out"] += not self._ignoring
-            self.transport.abort()
+            drop(self.transport)
         else:
             self.write_deadline = deadline
+
+    def evict(self) -> None:
+        """Make room: it has no request."""
+        drop(self.transport)
 
     async def changed(self) -> None:
         """Wait until something has come, can be written, or has ended; whoever waits looks what it was."""
@@ -102,4 +106,5 @@ class ClientConnection(asyncio.Protocol):
         self._ignoring = True
         self.read_deadline = inf
         self._expect_taking()
+        hurry(self.transport, self._limits.send_timeout)
         self.transport.close()

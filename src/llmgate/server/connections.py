@@ -26,6 +26,9 @@ class Connection(Protocol):
     counted_as: str | None
     """The address that it is counted under; None for one that is not."""
 
+    def evict(self) -> None:
+        """Close at once: another one needs the place."""
+
     def read_timed_out(self, now: float) -> None:
         """The client has not sent what it owes by `read_deadline`."""
 
@@ -100,7 +103,7 @@ class Connections:
         longest, _ = self._idle.popitem(last=False)
         self.ended["evicted"] += 1
         self._server_state.connections.discard(longest)
-        longest.transport.abort()
+        longest.evict()
         return True
 
     def _sweep(self, loop: asyncio.AbstractEventLoop, interval: float) -> None:

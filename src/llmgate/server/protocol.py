@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import BadRequest, Refusal, Unavailable
-from .client_clock import BodyClock
+from .client_clock import BodyClock, reset
 from .connection import ClientConnection
 from .connections import Connections
 from .cycle import Cycle
@@ -186,7 +186,7 @@ class HttpProtocol(ClientConnection):
     def close_unfinished(self, cycle: Cycle) -> None:
         """Close before the end of `cycle`'s answer, in a way that does not look like its end."""
         if cycle.unframed:
-            self.transport.abort()
+            reset(self.transport)
         else:
             self._close()
 

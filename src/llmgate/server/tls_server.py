@@ -108,6 +108,10 @@ class TlsHandshake:
     def write_timed_out(self, now: float) -> None:
         """Nothing was written that has a deadline."""
 
+    def evict(self) -> None:
+        """Another connection needs the place."""
+        self.abort()
+
     def abort(self) -> None:
         """End it, as a transport's `abort` does."""
         self.read_deadline = inf
