@@ -1,10 +1,15 @@
 """The record of a request: its body is read once, may be changed, and goes once it was handed on."""
 
+import uuid
+from itertools import islice
+
 import msgspec
 from playbook import scope_of
 from starlette.types import Message
+from stores import Clock
 
-from llmgate.exchange import Exchange
+from llmgate.exchange import Exchange, request_ids
+from llmgate.exchange.record import RENEWAL_INTERVAL_S
 
 BODY = b'{"model":"small","messages":[],"max_tokens":9}'
 LIMIT = 1024
@@ -16,6 +21,20 @@ async def foreign_app(*_: object) -> None:
 
 async def receive() -> Message:
     return {"type": "http.request", "body": BODY, "more_body": False}
+
+
+def test_ids_are_uuids_of_version_7_that_rise_and_never_come_twice() -> None:
+    clock = Clock(0.0)
+    ids: list[str] = []
+    for several in (request_ids(clock), request_ids(clock)):
+        for _ in range(3):
+            ids += islice(several, 100)
+            clock.pass_by(RENEWAL_INTERVAL_S)
+    assert len(set(ids)) == 600
+    assert {uuid.UUID(each).version for each in ids} == {7}
+    assert all(str(uuid.UUID(each)) == each for each in ids)
+    assert [each[:13] for each in ids] == sorted(each[:13] for each in ids)
+    assert len({each[:24] for each in ids}) == 6  # begun anew each time
 
 
 async def test_several_layers_read_one_body_and_see_what_each_has_changed() -> None:

@@ -3,7 +3,7 @@
 from .body import read_body, too_large
 from .layer import MAX_BODY, BodyLayer
 from .principal import Principal
-from .record import Exchange, exchange_of, new_id
+from .record import Exchange, exchange_of, new_id, request_ids
 from .sending import Push, Sending, push_of, sending, whole_of
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "new_id",
     "push_of",
     "read_body",
+    "request_ids",
     "sending",
     "too_large",
     "whole_of",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 
 from ..middleware import BeginExchange, Errors
-from .router import Router, not_found
+from .router import Router, entry_of, not_found
 from .stack import wrap
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Application(Starlette):
 
     def build_middleware_stack(self) -> ASGIApp:
         """See Starlette."""
-        return wrap(self._router.dispatch, self.user_middleware)
+        return entry_of(wrap(self._router.dispatch, self.user_middleware))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

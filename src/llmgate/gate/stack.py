@@ -27,6 +27,7 @@ from ..plugin.cross_origin import Cors, NoOptions
 from ..plugin.surface_app import own_origin, surface_layers
 from ..ratelimit.headers import LIMIT_HEADERS
 from .from_config import limit_of
+from .router import entry_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Scope
@@ -59,7 +60,10 @@ class Layer(Middleware):
 def wrap(app: ASGIApp, middleware: Iterable[Middleware]) -> ASGIApp:
     """`app` inside of `middleware`, whose first is the outermost, as Starlette has it."""
     for cls, args, settings in reversed([*middleware]):
-        app = cls(app, *args, **settings)
+        layer = cls(app, *args, **settings)
+        if vars(layer).get("app") is app:
+            layer.app = entry_of(app)
+        app = layer
     return app
 
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ..errors import openai_shape
-from ..exchange import Exchange, new_id
+from ..exchange import Exchange, request_ids
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,14 +30,14 @@ class BeginExchange:
         surface: str = "",
         error_shape: ErrorShape = openai_shape,
         timer: Callable[[], float] = time.monotonic,
-        new_id: Callable[[], str] = new_id,
+        new_id: Callable[[], str] | None = None,
     ) -> None:
         self.app = app
         self._route = route
         self._surface = surface
         self._error_shape = error_shape
         self._timer = timer
-        self._new_id = new_id
+        self._new_id = new_id or request_ids().__next__
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI. Not a coroutine of its own: every request passes here."""
