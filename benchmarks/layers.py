@@ -74,7 +74,8 @@ class _Answer:
 
     async def read(self) -> bytes:
         self.ended = True
-        return self._content
+        content, self._content = self._content, b""
+        return content
 
     def whole(self) -> bytes:
         self.ended = True

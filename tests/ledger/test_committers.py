@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from llmgate.errors import StoreError
 from llmgate.ledger.commit import Committer
 from llmgate.ledger.model import Charge, Entry
-from llmgate.ledger.sqlite import MAX_ROWS
+from llmgate.ledger.sqlite import BLOCK, MAX_ROWS
 from llmgate.ledger.statements import RECORD_COLUMNS
 from llmgate.store import Store
 from llmgate.store.schema import leases, quotas, usage
@@ -51,7 +51,7 @@ async def booked(store: Store) -> tuple[list[int], list[int]]:
         return list(used), list(spent)
 
 
-@pytest.mark.parametrize("number", [1, 2, MAX_ROWS, MAX_ROWS + 1, 5 * MAX_ROWS])
+@pytest.mark.parametrize("number", [1, 2, MAX_ROWS, MAX_ROWS + 1, BLOCK + MAX_ROWS + 1])
 @pytest.mark.parametrize("touched", [0, 1, QUOTAS])
 async def test_every_record_is_written_and_charged(
     committer: Committer, store: Store, number: int, touched: int
@@ -101,7 +101,7 @@ async def test_of_records_with_one_id_the_first_counts(
     assert used[0] == spent[0] == 1001 + others
 
 
-@pytest.mark.parametrize("number", [2, 2 * MAX_ROWS])
+@pytest.mark.parametrize("number", [2, 2 * MAX_ROWS, BLOCK])
 async def test_a_group_with_a_bad_entry_leaves_nothing(
     committer: Committer, store: Store, number: int
 ) -> None:

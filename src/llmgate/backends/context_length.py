@@ -65,29 +65,25 @@ class ContextLengths:
         self._path = dialect.models_path
         self._clock = clock
         self._lengths: Mapping[str, int] = {}
+        self._only: int | None = None
+        """Where one length is known: a backend with one model serves it under any name."""
         self._stale_at = -float("inf")
         self._was_read = False
         self._reading: asyncio.Task[None] | None = None
 
     async def __call__(self, model: str) -> int | None:
-        """Tokens; None where the backend does not say. A backend with one model serves it under any name."""
+        """Tokens; None where the backend does not say."""
         if self._reading is None and self._clock() >= self._stale_at:
             self._reading = asyncio.create_task(self._read(), name=f"llmgate-models-{self._upstream.name}")
         if self._reading is not None and not self._was_read:
             await asyncio.shield(self._reading)
-        return self._length(model)
+        return self._lengths.get(model, self._only)
 
     def read(self, model: str) -> int | None:
         """What is known, where nothing is to be read now. Raises `LookupError` otherwise."""
         if self._clock() >= self._stale_at:
             raise LookupError
-        return self._length(model)
-
-    def _length(self, model: str) -> int | None:
-        lengths = self._lengths
-        if model not in lengths and len(lengths) == 1:
-            return next(iter(lengths.values()))
-        return lengths.get(model)
+        return self._lengths.get(model, self._only)
 
     async def _read(self) -> None:
         try:
@@ -97,6 +93,7 @@ class ContextLengths:
             self._was_read = True
         if lengths is not None:
             self._lengths = lengths
+            self._only = next(iter(lengths.values())) if len(lengths) == 1 else None
         self._stale_at = self._clock() + (RETRY_AFTER if lengths is None else GOOD_FOR)
 
     async def _asked(self) -> Mapping[str, int] | None:

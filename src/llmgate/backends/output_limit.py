@@ -43,9 +43,10 @@ def limit(dialect: Dialect, model_request: ModelRequest, most: int) -> dict[str,
     """
     most = max(most, 1 if 0 in dialect.no_limit else 0)
     limits, obeyed = model_request.limits, _obeyed(dialect, model_request.endpoint)
-    changes: dict[str, object] = {
-        name: most for name, number in limits.items() if number > most or number in dialect.no_limit
-    }
+    changes: dict[str, object] = {}
+    for name, number in limits.items():
+        if number > most or number in dialect.no_limit:
+            changes[name] = most
     if obeyed and limits.keys().isdisjoint(obeyed):
         changes[obeyed[0]] = most
     return changes

@@ -30,6 +30,7 @@ class BodyLayer:
     def __init__(self, app: ASGIApp, *, max_body: int = MAX_BODY) -> None:
         self.app = app
         self._max_body = max_body
+        self._below = app.see if isinstance(app, BodyLayer) else None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI. Not a coroutine of its own: most layers find the body read."""
@@ -45,7 +46,9 @@ class BodyLayer:
         return self.go_on(exchange, scope, send)
 
     def go_on(self, exchange: Exchange, scope: Scope, send: Send) -> Awaitable[None]:
-        """Hand the request to `app`."""
+        """Hand the request to `app`; where that is such a layer, too, there is nothing left to find out for it."""
+        if self._below is not None:
+            return self._below(exchange, scope, send)
         return self.app(exchange.hand_on(scope, self.app), exchange.receive, send)
 
     async def _read(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:

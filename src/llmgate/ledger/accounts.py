@@ -64,8 +64,9 @@ class Account:
     @property
     def remaining(self) -> int:
         """What is not spent of the limit, be it held or not; next to other workers as of when this one leased last."""
-        left = self.room + self.held + self.others + self.unleased - self.allotment.overdraft
-        return min(max(left, 0), self.allotment.limit)
+        allotment = self.allotment
+        left = self.granted - self.spent + self.others + self.unleased - allotment.overdraft
+        return 0 if left < 0 else left if left < allotment.limit else allotment.limit
 
     def may_fit(self, demand: Demand) -> bool:
         """Whether there will be room for the least of `demand` if what is held is not used."""

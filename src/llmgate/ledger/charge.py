@@ -20,7 +20,7 @@ import msgspec
 from ..errors import ClientGone, Refusal, StoreError
 from ..usage.model import Certainty, Reading, Usage
 from .model import Outcome, UsageRecord
-from .prices import Prices
+from .prices import FREE, Prices
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -271,19 +271,21 @@ class Charge:
             request.copies,
         )
 
-    def _bounded(self, reading: Reading) -> Usage:
+    def _bounded(self, usage: Usage) -> Usage:
         """What was used: a guess takes a prompt for no longer than its bytes or the backend's tokenizer allow."""
-        hold, usage = self._request.hold, reading.usage
-        if reading.certainty != Certainty.ESTIMATED or hold is None or hold.input is None:
+        hold = self._request.hold
+        if hold is None or hold.input is None:
             return usage
         return msgspec.structs.replace(usage, input_tokens=min(usage.input_tokens, hold.input))
 
     def _record(self, outcome: Outcome, reading: Reading, status: int) -> UsageRecord:
         if self._draft is None:
             self._draft = self._drafted()
-        request, ledger, usage = self._request, self._ledger, self._bounded(reading)
+        request, ledger, usage = self._request, self._ledger, reading.usage
+        if reading.certainty == Certainty.ESTIMATED:
+            usage = self._bounded(usage)
         started, first_byte, model = request.started, request.first_byte, request.model or self._model
-        now, engine = ledger.timer(), reading.engine_seconds
+        price, now, engine = self._prices.of(model), ledger.timer(), reading.engine_seconds
         if engine is None and request.sent is not None:
             engine = max(0.0, now - request.sent)
         return msgspec.structs.replace(
@@ -295,7 +297,7 @@ class Charge:
             output_tokens=usage.output_tokens,
             cached_tokens=usage.cached_tokens,
             reasoning_tokens=usage.reasoning_tokens,
-            cost=self._prices.of(model).of(usage, engine or 0.0),
+            cost=0 if price is FREE else price.of(usage, engine or 0.0),
             certainty=reading.certainty,
             outcome=outcome,
             status=status,

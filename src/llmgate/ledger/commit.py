@@ -74,7 +74,7 @@ class GroupCommit:
         timeout: float = 5.0,
         pace: float = 0.0005,
         gather: float = 0.03,
-        largest: int = 256,
+        largest: int = 1024,
         retry_every: float = 0.25,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -193,8 +193,11 @@ class GroupCommit:
     def _begin(self) -> None:
         self._next = None
         self._begun = self._clock()
-        self._writing = self._waiting[: self._largest]
-        del self._waiting[: self._largest]
+        if len(self._waiting) <= self._largest:
+            self._writing, self._waiting = self._waiting, []
+        else:
+            self._writing = self._waiting[: self._largest]
+            del self._waiting[: self._largest]
         self._hurries = self._hurries and bool(self._waiting)
         self._commit(self._writing).add_done_callback(self._ended)
 
@@ -263,7 +266,8 @@ class GroupCommit:
         for waiting in batch:
             if waiting.written is not None:
                 waiting.written()
-            _resolve(waiting.done)
+            if waiting.done is not None:
+                _resolve(waiting.done)
 
     def _report(self, error: StoreError) -> None:
         if self.failing is None:

@@ -78,6 +78,9 @@ class Ledger:
         self._fail_open = fail_open
         self._ends_in_journal = durability == "journal"
         self._reservations = Reservations(cache, sleep=sleep, timer=timer)
+        self.accounts_of = cache.get_cached
+        """The accounts that a request draws on, by its subjects, upstream and model; good until the caller awaits
+        anything. None where the store has to be asked, as `reserve` does."""
         self.timer = timer
         self.clock = clock
         """Seconds since the epoch, of the records that it writes."""
@@ -182,8 +185,10 @@ class Ledger:
         self._check()
         subjects = tuple(subjects)
         known = self.accounts_of(subjects, upstream, model)
-        if known is not None and (hold := self.hold_at_once(known, demand, count)) is not None:
-            return hold
+        if known is not None and (hold := self.hold_at_once(known, demand)) is not None:
+            if count is None or hold.max_output is None:
+                return hold
+            hold.release()
         try:
             return await self._reservations.place(subjects, upstream, model, demand, count)
         except StoreError as error:
@@ -192,30 +197,15 @@ class Ledger:
                 return Hold()
             raise Unavailable("The ledger cannot be read at the moment. Try again later.") from error
 
-    def accounts_of(
-        self, subjects: tuple[Subject, ...], upstream: str, model: str
-    ) -> tuple[Account, ...] | None:
-        """The accounts that such a request draws on, good until the caller awaits anything.
-
-        None where the store has to be asked, as `reserve` does.
-        """
-        return self._cache.get_cached(subjects, upstream, model)
-
-    def hold_at_once(
-        self, accounts: Sequence[Account], demand: Demand, count: CountTokens | None = None
-    ) -> Hold | None:
+    def hold_at_once(self, accounts: Sequence[Account], demand: Demand) -> Hold | None:
         """Hold `demand` on `accounts`, all of it; None where it takes asking, which `reserve` does.
 
         Raises `Unavailable` while no record can be written.
         """
-        self._check()
+        if self.commits.failing is not None:
+            self._check()
         hold = place_hold(accounts, demand, lower=False)
-        if not isinstance(hold, Hold):
-            return None
-        if count is None or hold.max_output is None:
-            return hold
-        hold.release()
-        return None
+        return hold if isinstance(hold, Hold) else None
 
     async def covers(self, subjects: Iterable[Subject], *, upstream: str = "", model: str = "") -> bool:
         """Whether any quota of `subjects` is drawn on by such a request; True while the store cannot say."""
@@ -230,7 +220,8 @@ class Ledger:
 
         What it has used so far is told by `Slot.note`. Raises `Unavailable` while no record can be written.
         """
-        self._check()
+        if self.commits.failing is not None:
+            self._check()
         try:
             return self._journal.open(record, () if hold is None else hold.pledges())
         except StoreError as error:

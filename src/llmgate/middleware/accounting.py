@@ -260,7 +260,7 @@ class _Metered:
             reading = meter.reading(finished=finished and (meter.streams or not exchange.client_left))
             if reading is not None and not finished:
                 reading = self._with_thoughts(reading, meter)
-        if reading is not None:
+        if reading is not None and exchange.client_left:
             reading = self._with_unseen(reading, finished=finished)
         if meter is not None and meter.model and not exchange.model:
             exchange.model = meter.model
@@ -319,8 +319,14 @@ class _Metered:
 def _limited(model_request: ModelRequest, most: int | None) -> ModelRequest:
     """The request with the limits that it went up with: the gate bounds each choice by `most` tokens, if at all."""
     limits = model_request.limits
-    if most is None or most < 1 or (limits and all(0 < number <= most for number in limits.values())):
+    if most is None or most < 1:
         return model_request
+    for number in limits.values():
+        if not 0 < number <= most:
+            break
+    else:
+        if limits:
+            return model_request
     limits = {name: min(number, most) if number > 0 else most for name, number in limits.items()}
     return replace(model_request, limits=limits or {"max_tokens": most})
 

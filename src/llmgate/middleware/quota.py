@@ -117,11 +117,13 @@ class Quota(BodyLayer):
                 context = serving.context_read(exchange.model)
             except LookupError:
                 return False
-            demand = self._demand(exchange, model_request, output, context)
-            count = _counting(serving, exchange, model_request)
-            hold = exchange.hold = self._ledger.hold_at_once(accounts, demand, count)
+            hold = self._ledger.hold_at_once(accounts, self._demand(exchange, model_request, output, context))
             if hold is None:
                 return False
+            if hold.max_output is not None and _counting(serving, exchange, model_request) is not None:
+                hold.release()  # the prompt's true length may leave more room for the answer
+                return False
+            exchange.hold = hold
             output = _lowered(exchange, hold, output)
         if output is not None:
             exchange.limit_output(output, serving.dialect)
@@ -169,7 +171,7 @@ class Quota(BodyLayer):
 
         A rate limit that leaves fewer tokens is told of instead.
         """
-        least, remaining = None, 0
+        least, remaining = None, 0  # most have one quota of tokens
         for account, _ in hold.parts:
             if account.allotment.unit is Unit.TOKENS:
                 left = account.remaining

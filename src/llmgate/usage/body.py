@@ -190,18 +190,16 @@ def _usual_reading(
         answer = _answer(body)
     except UNREADABLE:
         return None
-    report = answer.usage.report()
-    if (
-        report is None
-        or is_failure(answer.type)
-        or not (dialect.sums_choices or len(answer.choices or ()) <= 1)
-    ):
+    usage = answer.usage.usage()
+    if usage is None or usage.output_tokens * LONGEST_TOKENS < len(body):  # it may not be believed
         return None
-    if not report.input or (report.output or 0) * LONGEST_TOKENS < len(body):
-        return None  # it may not be believed
+    if answer.type is not None and is_failure(answer.type):
+        return None
+    if not dialect.sums_choices and answer.choices is not None and len(answer.choices) > 1:
+        return None
     times = answer.metrics or answer.timings
     seconds = engine_seconds(times) if times and model_request.choices == 1 else None
-    return answer.model, Reading(report.usage(input_tokens=0, output_tokens=0), Certainty.EXACT, seconds)
+    return answer.model, Reading(usage, Certainty.EXACT, seconds)
 
 
 def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[str, Raw]) -> Reading:

@@ -60,7 +60,7 @@ def meter_for(
         return FixedMeter(Reading(Usage(0, 0), Certainty.EXACT))
     kind = (content_type or b"").lower()
     is_stream = kind.startswith(_EVENTS)
-    if content_encoding.strip().lower() not in IDENTITY:
+    if content_encoding and content_encoding.strip().lower() not in IDENTITY:
         decoder = answer_decoder(content_encoding)
         if decoder is None:
             return UnreadMeter(model_request, streams=is_stream)

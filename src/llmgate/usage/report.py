@@ -100,6 +100,16 @@ class Usual(Struct, gc=False):
             return None
         return Report(input_tokens, output_tokens, cached, reasoning)
 
+    def usage(self) -> Usage | None:
+        """What it says where there is no doubt of it; None otherwise."""
+        report = self.report()
+        if report is None or not report.input or not report.output:
+            return None
+        cached, reasoning = report.cached, report.reasoning
+        if cached > report.input or reasoning > report.output:
+            return None
+        return Usage(report.input, report.output, cached, reasoning)
+
 
 class _Choice(Struct, gc=False):
     usage: Raw = Raw(NULL)
@@ -140,9 +150,9 @@ def is_error(members: dict[str, Raw]) -> bool:
     return "type" in members and bytes(members["type"]) in _RAW_FAILURES
 
 
-def is_failure(kind: str | None) -> bool:
+def is_failure(kind: str) -> bool:
     """Whether the `type` of an event or a body says that the backend gave up."""
-    return kind is not None and kind in _FAILURES
+    return kind in _FAILURES
 
 
 def raw_usage(members: dict[str, Raw]) -> Raw | None:
