@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ..errors import AnswerCut, StoreError, Unavailable, answer
-from ..exchange import MAX_BODY, BodyLayer, push_of
+from ..exchange import MAX_BODY, BodyLayer, push_of, whole_of
 from ..ledger.charge import NOTHING
 from ..ledger.model import Outcome
 from ..ledger.prices import Prices
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..backends.dialect import Dialect
     from ..backends.request import ModelRequest
     from ..errors import Header
-    from ..exchange import Exchange
+    from ..exchange import Exchange, Push
     from ..ledger.charge import Charge
     from ..ledger.ledger import Ledger
     from ..usage.model import Meter, Reading
@@ -127,8 +127,10 @@ class _Metered:
 
     __slots__ = (
         "_charge", "_drain", "_exchange", "_held", "_layer", "_meter", "_noted", "_push", "_request", "_send",
-        "_silence", "_start",
+        "_silence", "_start", "_timer",
     )  # fmt: skip
+
+    _push: Push
 
     def __init__(
         self,
@@ -139,10 +141,10 @@ class _Metered:
         charge: Charge,
     ) -> None:
         self._layer = layer
+        self._timer = layer.timer
         self._exchange = exchange
         self._request = model_request
         self._send = send
-        self._push = push_of(send)
         self._meter: Meter | None = None
         self._start: Message | None = None
         self._held = b""
@@ -158,30 +160,61 @@ class _Metered:
             return self._body(message)
         return self._begin(message) if kind == "http.response.start" else self._send(message)
 
+    def whole(self, status: int, headers: list[Header], body: bytes) -> Awaitable[None] | None:
+        """An answer that is there from its head to its end; see `whole_of`."""
+        headers, meter = self._metered(status, headers)
+        if body and self._exchange.first_byte is None:
+            self._exchange.first_byte = self._timer()
+        out = meter.feed(body) if body else body
+        out += meter.end()
+        self._start = {"type": "http.response.start", "status": status, "headers": headers}
+        if (written := self._settle(finished=True)) is not None:
+            return self._whole_after(written, status, headers, out)
+        self._start = None
+        return whole_of(self._send)(status, headers, out)
+
+    async def _whole_after(
+        self, written: Awaitable[None], status: int, headers: list[Header], body: bytes
+    ) -> None:
+        await written
+        self._start = None
+        if (rest := whole_of(self._send)(status, headers, body)) is not None:
+            await rest
+
     def _begin(self, message: Message) -> Awaitable[None]:
-        exchange, headers = self._exchange, message.get("headers", ())
-        exchange.status = message["status"]
+        came = message.get("headers", ())
+        headers, meter = self._metered(message["status"], came)
+        if headers is not came:
+            message = {**message, "headers": headers}
+        self._push = push_of(self._send)
+        if not meter.streams:  # the head waits for what comes with it
+            self._start = message
+            return _DONE
+        return self._send(message)
+
+    def _metered(self, status: int, headers: list[Header]) -> tuple[list[Header], Meter]:
+        """What an answer with this head goes through, and the head as it goes on."""
+        exchange = self._exchange
+        exchange.status = status
         kind, coding = _about(headers)
         dialect = self._layer.dialect_of(exchange.upstream)
         meter = self._meter = meter_for(
             dialect,
             _limited(self._request, exchange.output_limit),
-            status=exchange.status,
+            status=status,
             content_type=kind,
             content_encoding=coding,
         )
         drain = dialect.drain if self._request.stream else dialect.plain_drain
         self._drain = drain if meter.awaits_usage else 0.0
-        if meter.strips:
-            message = {**message, "headers": [pair for pair in headers if pair[0].lower() not in OF_LENGTH]}
         exchange.drain = self._drain
-        if not meter.streams:  # the head waits for what comes with it
-            self._start = message
-            return _DONE
-        self._noted = self._layer.timer()
-        if dialect.hidden_rate:
-            self._silence = Silence(self._noted)
-        return self._send(message)
+        if meter.streams:
+            self._noted = self._timer()
+            if dialect.hidden_rate:
+                self._silence = Silence(self._noted)
+        if meter.strips:
+            headers = [pair for pair in headers if pair[0].lower() not in OF_LENGTH]
+        return headers, meter
 
     def _look_ahead(self, meter: Meter) -> None:
         """Whoever leaves before the count has come is waited for by nobody: the answer is read on for a moment."""
@@ -196,7 +229,7 @@ class _Metered:
         body, more, meter = message.get("body", b""), message.get("more_body", False), self._meter
         assert meter is not None, "a body follows the start of the answer"
         if body and self._exchange.first_byte is None:
-            self._exchange.first_byte = self._layer.timer()
+            self._exchange.first_byte = self._timer()
         out = meter.feed(body) if body else body
         if not more:
             out += meter.end()
@@ -215,7 +248,9 @@ class _Metered:
             self._look_ahead(meter)
         if meter.finished or not out:
             return self._chunk(out, meter, more=True)
-        self._note_now_and_then(meter)
+        now = self._timer()
+        if now - self._noted >= NOTE_EVERY:
+            self._note(meter, now)
         return self._push(out)
 
     async def _chunk(self, out: bytes, meter: Meter, *, more: bool) -> None:
@@ -224,7 +259,9 @@ class _Metered:
             if (written := self._settle(finished=True)) is not None:
                 await written
         else:
-            self._note_now_and_then(meter)
+            now = self._timer()
+            if now - self._noted >= NOTE_EVERY:
+                self._note(meter, now)
         if out or not more:
             await self._send_start()
             await self._send({"type": "http.response.body", "body": out, "more_body": more})
@@ -241,14 +278,12 @@ class _Metered:
             await self._send_start()
             await self._send({"type": "http.response.body", "body": out, "more_body": more})
 
-    def _note_now_and_then(self, meter: Meter) -> None:
-        now = self._layer.timer()
-        if now - self._noted >= NOTE_EVERY:
-            self._noted = now
-            if (reading := meter.reading(finished=False)) is not None:
-                if self._silence is not None:
-                    self._silence.note(reading.usage.output_tokens, now)
-                self._charge.note(reading)
+    def _note(self, meter: Meter, now: float) -> None:
+        self._noted = now
+        if (reading := meter.reading(finished=False)) is not None:
+            if self._silence is not None:
+                self._silence.note(reading.usage.output_tokens, now)
+            self._charge.note(reading)
 
     def _settle(self, *, finished: bool) -> Awaitable[None] | None:
         if self._charge.settled:
@@ -273,7 +308,7 @@ class _Metered:
         silence, exchange = self._silence, self._exchange
         if silence is None or not exchange.client_left or not meter.awaits_usage or meter.failed:
             return reading
-        now = self._layer.timer()
+        now = self._timer()
         silence.note(reading.usage.output_tokens, now)
         request = _limited(self._request, exchange.output_limit)
         return with_hidden(self._layer.dialect_of(exchange.upstream), request, reading, silence.seconds(now))
@@ -286,7 +321,7 @@ class _Metered:
         if reading.certainty is not Certainty.ESTIMATED or (finished and reading.usage.output_tokens):
             return reading
         dialect = self._layer.dialect_of(exchange.upstream)
-        seconds = self._layer.timer() - exchange.sent
+        seconds = self._timer() - exchange.sent
         return with_unseen(dialect, _limited(request, exchange.output_limit), reading, seconds)
 
     def _outcome(self, reading: Reading | None, *, finished: bool) -> Outcome:

@@ -73,7 +73,8 @@ class EventStream:
         else:
             piece = await response.read()
         self.ended = response.ended
-        if self._is_last(piece):
+        self._tail = self._joined(piece)
+        if self._tail.endswith(DONE):
             self._end_soon()
         return piece
 
@@ -91,15 +92,15 @@ class EventStream:
 
     def _pass(self, piece: bytes) -> Awaitable[None] | None:
         rest = self._push(piece)
-        if self._is_last(piece):
-            self._end_soon()
-            return rest or _nothing()  # who pumps has to look
-        return rest
+        tail = self._tail = piece if len(piece) >= LONGEST_DONE else self._joined(piece)
+        if not tail.endswith(DONE):
+            return rest
+        self._end_soon()
+        return rest or _nothing()  # who pumps has to look
 
-    def _is_last(self, piece: bytes) -> bool:
-        """Whether the last event ends with this piece, or one that came before has begun it."""
-        tail = self._tail = piece if len(piece) >= LONGEST_DONE else (self._tail + piece)[-LONGEST_DONE:]
-        return tail.endswith(DONE)
+    def _joined(self, piece: bytes) -> bytes:
+        """The end of the stream so far: a piece that came before may have begun the last event."""
+        return (self._tail + piece)[-LONGEST_DONE:]
 
     def _end_soon(self) -> None:
         self._ends_at = asyncio.get_running_loop().time() + END_AFTER_DONE_S

@@ -201,7 +201,10 @@ class Cycle:
         """Write a piece of the answer that is not its last, now (None), or by what is returned where that cannot be."""
         if self._connection.congested or self.disconnected or self.complete or not self.started:
             return self({"type": "http.response.body", "body": body, "more_body": True})
-        self._continue(body, more=True)
+        if self._chunked and 0 < len(body) <= JOINED_BYTES and not self._head:  # nearly every one
+            self._connection.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        else:
+            self._continue(body, more=True)
         return None
 
     def whole(self, status: int, headers: list[Header], body: bytes) -> Awaitable[None] | None:

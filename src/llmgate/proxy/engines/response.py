@@ -100,13 +100,16 @@ class Response:
 
     def arrived(self) -> bool:
         """More of it is there, and not its end; returns whether somebody waited for that."""
-        if self._push is not None and self.pieces and self._waiter is not None:
-            try:
-                self._rest = self._push(self._take())
-            except Exception as error:  # whoever has given us `push` gets it
-                self._rest = _raising(error)
-            if self._rest is None:
-                return True
+        push, pieces = self._push, self.pieces
+        if push is None or not pieces or self._waiter is None:
+            return self.notify()
+        try:  # there is no backlog while somebody waits
+            rest = push(pieces.pop() if len(pieces) == 1 else self._take())
+        except Exception as error:  # whoever has given us `push` gets it
+            rest = _raising(error)
+        if rest is None:
+            return True
+        self._rest = rest
         return self.notify()
 
     def _take(self) -> bytes:
