@@ -149,10 +149,21 @@ def test_no_bytes_do_worse_than_be_refused(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Max_Tokens", "MAX_TOKENS", "max_toKens", "max_token\u017f", "max_to\u212aens"]
+    "name",
+    [
+        "Max_Tokens",
+        "MAX_TOKENS",
+        "max_toKens",
+        "max_token\u017f",
+        "max_to\u212aens",
+        "maxTokens",
+        "max_tokens[]",
+    ],
 )
 def test_what_a_reader_without_case_takes_for_a_counted_field_is_refused(name: str) -> None:
-    """Go's and .NET's do; the long s and the Kelvin sign are letters to them (case folding)."""
+    """Go's and .NET's do; the long s and the Kelvin sign are letters to them (case folding). Those of protocol buffers
+    take a name in camel case, too, and PHP's a list.
+    """
     with pytest.raises(BadRequest, match="some backends read it as max_tokens"):
         look_alikes([name], frozenset({"max_tokens"}))
     look_alikes(["max_tokens", "Other", "max-tokens"], frozenset({"max_tokens"}))

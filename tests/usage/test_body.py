@@ -213,3 +213,14 @@ def test_a_long_answer_of_many_choices_is_not_charged_as_its_first_alone() -> No
         assert reading.certainty is Certainty.ESTIMATED
         assert reading.usage.input_tokens == 9
         assert 2_000 <= reading.usage.output_tokens <= 3_000
+
+
+def test_where_all_choices_ran_into_the_limit_the_count_of_one_is_not_that_of_all() -> None:
+    """llama.cpp's server, taken for another."""
+    choices = [{"index": at, "message": {"content": "a"}, "finish_reason": "length"} for at in range(3)]
+    for made, told in ((20, 60), (60, 60)):
+        usage = {"prompt_tokens": 7, "completion_tokens": made, "total_tokens": 7 + made}
+        body = json.dumps({"choices": choices, "usage": usage}).encode()
+        assert read(body, model_request=ask_for(n=3, max_tokens=20)) == Reading(
+            Usage(7, told), Certainty.EXACT
+        )

@@ -227,3 +227,25 @@ def test_no_stream_breaks_it_and_none_is_exact_without_its_numbers(
         assert finished
         assert not reader.failed
         assert any("tokens" in json.dumps(fields) for fields in events)
+
+
+def test_a_count_for_each_choice_is_not_taken_for_that_of_all() -> None:
+    """llama.cpp's server, taken for another: one event for each choice, where one for all is expected."""
+    ended = meter(OPENAI, n=2)
+    for made in (20, 30):
+        ended.feed(event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": made}}))
+    assert ended.reading(True) == Reading(Usage(7, 50), Certainty.ESTIMATED)
+
+
+def test_the_count_of_a_choice_is_not_that_of_all() -> None:
+    """Moonshot's last chunks; vLLM's, taken for another, where a client asked for the counts itself."""
+    cut = meter(OPENAI, n=3)
+    for index in (0, 1, 2):
+        usage = {"prompt_tokens": 7, "completion_tokens": 20}
+        cut.feed(event({"choices": [{"index": index, "delta": {"content": "a"}, "usage": usage}]}))
+        cut.feed(event(chunk(index, "a", 30)))
+    assert cut.awaits_usage
+    assert cut.reading(False) == Reading(Usage(7, 90), Certainty.PARTIAL)
+    assert cut.reading(True) == Reading(Usage(7, 90), Certainty.PARTIAL)
+    cut.feed(event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 99}}))
+    assert cut.reading(True) == Reading(Usage(7, 99), Certainty.EXACT)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -97,13 +98,27 @@ class _TwiceError(Exception):
 
 def refuse_look_alikes(fields: Collection[str], counted: Collection[str], place: str = "body") -> None:
     """Raise `BadRequest` for a key that some readers take for one in `counted` (Go's and .NET's ignore case, PHP's
-    take `name[]` for a list).
+    take `name[]` for a list, and those of protocol buffers `maxTokens` for max_tokens).
 
     The long s and the Kelvin sign are letters s and k to them, too: what counts is Unicode's case folding.
     """
     for name in fields:
-        if name not in counted and (meant := name.removesuffix("[]").casefold()) in counted:
+        if name not in counted and (meant := meant_by(name, counted)) is not None:
             raise BadRequest(f"{place}.{name}: some backends read it as {meant}; write it so", param=name)
+
+
+def meant_by(name: str, counted: Collection[str]) -> str | None:
+    """The name in `counted` that `name` is to some readers; None where it is none."""
+    return _bare(frozenset(counted)).get(_letters(name))
+
+
+@lru_cache(16)
+def _bare(names: frozenset[str]) -> dict[str, str]:
+    return {_letters(name): name for name in names}
+
+
+def _letters(name: str) -> str:
+    return name.removesuffix("[]").casefold().replace("_", "")
 
 
 def _refuse_excess(body: bytes, place: str) -> None:

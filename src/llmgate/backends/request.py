@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw
 from ..errors import BadRequest
 from .endpoint import Endpoint
 from .form import Form, is_form, read_form
-from .json_body import read_fields, refuse_look_alikes
+from .json_body import meant_by, read_fields, refuse_look_alikes
 from .opaque import CONVERSATIONS, ELSEWHERE, TEXTS, opaque_input
 from .prompts import ONE, Sequences, read_prompts, read_sequences
 
@@ -237,7 +237,7 @@ def _refuse_hidden(raw: Raw) -> None:
         return
     hidden = read_fields(bytes(raw), place="body.extra_body")
     for name in hidden:
-        if (meant := name.casefold()) in _COUNTED:
+        if (meant := meant_by(name, _COUNTED)) is not None:
             raise BadRequest(
                 f"body.extra_body.{name}: write {meant} into the body itself", param="extra_body"
             )

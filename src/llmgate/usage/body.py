@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..backends.dialect import Dialect
     from ..backends.request import ModelRequest
     from .report import Report
+    from .text import Choice
 
 _WHOLE = 1024 * 1024
 _EDGE = 16 * 1024
@@ -120,7 +121,7 @@ class BodyMeter:
     def reading(self, finished: bool) -> Reading:
         """What the answer used; from a body that was cut, what its end or beginning still tells."""
         whole = b"".join(self._pieces)
-        if (usual := _usual_reading(self._dialect, self._request, whole)) is not None:
+        if (usual := _usual_reading(self._request, whole)) is not None:
             self.model, reading = usual
             return reading
         members = members_of(whole)
@@ -182,10 +183,8 @@ class _Answer(Struct, gc=False):
 _answer = msgspec.json.Decoder(_Answer).decode
 
 
-def _usual_reading(
-    dialect: Dialect, model_request: ModelRequest, body: bytes
-) -> tuple[str | None, Reading] | None:
-    """The model and what `body_reading` says of an answer of the usual shape; None of any other."""
+def _usual_reading(model_request: ModelRequest, body: bytes) -> tuple[str | None, Reading] | None:
+    """The model and what `body_reading` says of an answer of the usual shape, of one choice; None of any other."""
     try:
         answer = _answer(body)
     except UNREADABLE:
@@ -195,7 +194,7 @@ def _usual_reading(
         return None
     if answer.type is not None and is_failure(answer.type):
         return None
-    if not dialect.sums_choices and answer.choices is not None and len(answer.choices) > 1:
+    if answer.choices is not None and len(answer.choices) > 1:
         return None
     times = answer.metrics or answer.timings
     seconds = engine_seconds(times) if times and model_request.choices == 1 else None
@@ -225,7 +224,8 @@ def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[st
     if report.input is None or report.output is None:
         guess = estimate(model_request, body_text_bytes(members) if text is None else text, finished=False)
     usage, known = weigh(report, guess, silent=model_request.endpoint in SILENT)
-    if not dialect.sums_choices and len(choices := choices_of(members)) > 1:
+    choices = choices_of(members) if model_request.choices > 1 or not dialect.sums_choices else []
+    if len(choices) > 1 and (not dialect.sums_choices or _is_the_firsts(usage, choices, model_request)):
         output_tokens = usage.output_tokens
         at_limit = choices[0].finish_reason == "length" and output_tokens == model_request.max_output
         for choice in choices[1:]:
@@ -237,6 +237,12 @@ def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[st
         usage = Usage(input_tokens, output_tokens, usage.cached_tokens, usage.reasoning_tokens)
     seconds = engine_seconds(times_of(members)) if model_request.choices == 1 else None
     return Reading(usage, Certainty.EXACT if known else Certainty.ESTIMATED, seconds)
+
+
+def _is_the_firsts(usage: Usage, choices: list[Choice], model_request: ModelRequest) -> bool:
+    """Whether a count is that of the first choice, whatever the dialect says: all ran into the limit, and so did it."""
+    at_limit = all(choice.finish_reason == "length" for choice in choices)
+    return at_limit and usage.output_tokens == model_request.max_output
 
 
 def _all_prompts(model_request: ModelRequest, first: int) -> tuple[int, bool]:

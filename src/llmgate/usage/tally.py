@@ -32,6 +32,7 @@ class Tally:
     __slots__ = (
         "_chunks",
         "_dialect",
+        "_earlier",
         "_ended",
         "_index",
         "_may_be_typed",
@@ -62,6 +63,9 @@ class Tally:
         self._ended: set[int] = set()
         self._reports: dict[int, Raw] = {}
         self._total: Raw | None = None
+        self._earlier: list[
+            Raw
+        ] = []  # of several choices, one after the other, though it should be one for all
         self._merged: dict[str, Raw] = {}
         self._text: dict[int, int] = {}
         self._times: Raw | None = None
@@ -134,7 +138,10 @@ class Tally:
                 ended = ended or choice.finish_reason is not None
                 if choice.text_bytes:
                     self._count(choice.index, choice.text_bytes)
-        if self._dialect.sums_choices and not (of_one and self._dialect.continuous):
+        many = self._request.choices > 1
+        if self._dialect.sums_choices and not (of_one and (many or self._dialect.continuous)):
+            if many and self._total is not None:
+                self._earlier.append(self._total)
             self._total = usage
             self.complete, self._stale = True, False
         else:
@@ -195,7 +202,7 @@ class Tally:
         if self._merged:
             return report_of(self._merged)
         if self._total is not None and (total := report_of(self._total)):
-            return total
+            return total if not self._earlier else _together([*map(report_of, self._earlier), total])
         reports = {index: report for index, raw in self._reports.items() if (report := report_of(raw))}
         if not reports:
             return None
@@ -209,3 +216,15 @@ class Tally:
             sum(report.cached for report in by_prompt.values()),
             sum(report.reasoning for report in reports.values()),
         )
+
+
+def _together(reports: list[Report | None]) -> Report:
+    """Of a backend that is not what it was taken for (llama.cpp's server as `openai`): a report for each choice."""
+    known = [report for report in reports if report is not None]
+    return Report(
+        max((report.input or 0 for report in known), default=None),
+        sum(report.output or 0 for report in known),
+        max((report.cached for report in known), default=0),
+        sum(report.reasoning for report in known),
+        guessed=True,
+    )
