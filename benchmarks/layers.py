@@ -22,7 +22,7 @@ import uvloop
 from llmgate.config import load
 from llmgate.gate.build import open_gate
 from llmgate.gate.runtime import open_runtime
-from llmgate.server.run import GC_THRESHOLDS
+from llmgate.server.collector import THRESHOLDS
 
 from .backend import plain
 from .figures import CHAT, body
@@ -135,7 +135,7 @@ async def _measure(place: Place, key: str) -> tuple[float, float]:
         await _load(app, key)
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)  # as `llmgate serve` does
+        gc.set_threshold(*THRESHOLDS)  # as `llmgate serve` does
         tries = [await _timed(app, key) for _ in range(TRIES)]
     return min(tries)
 

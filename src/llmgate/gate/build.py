@@ -47,7 +47,7 @@ log = logging.getLogger("llmgate")
 FLUSH_INTERVAL_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Gate:
     """A gate as gate.toml describes it: a Starlette application for each address."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 from collections.abc import Callable, Coroutine
@@ -19,6 +18,7 @@ from ..gate.build import Gate, open_gate
 from ..gate.routes import addresses_of
 from ..gate.runtime import Runtime, open_runtime
 from ..plugin.warnings import told_at_start
+from .collector import Collector
 from .descriptors import raise_descriptor_limit
 from .limits import ConnectionLimits, servable
 from .listener import Listener
@@ -31,10 +31,6 @@ log = logging.getLogger("llmgate")
 
 FIXED_SETTINGS = ("store", "ledger", "limits_store", "gate.workers")
 """What a reload does not touch."""
-GC_THRESHOLDS = (10_000, 3, 2)
-"""When the collector looks at young, middle and old objects. By Python's own numbers it took 3 % of the time of
-plain requests. The old ones are looked at as often as by those, after some 60,000 objects that stay: what a
-circle may keep from being freed, such as the body of a request, is no more than it was."""
 
 
 async def serve(path: Path, config: Config, *, ready: Callable[[], None]) -> None:
@@ -49,6 +45,8 @@ async def serve(path: Path, config: Config, *, ready: Callable[[], None]) -> Non
         await process.stopped()
 
 
+SLOW_CALLBACK_S = 0.005
+"""With PYTHONASYNCIODEBUG=1, what keeps the event loop for longer is named in the log."""
 WARN_BELOW = 0.9
 """Of the connections that gate.toml allows; that the system allows fewer than this is said at the start."""
 
@@ -80,12 +78,14 @@ class Process:
         self._listeners: dict[Address, Listener] = {}
         self._closing: set[Listener] = set()
         self._generation: tuple[Gate, AsyncExitStack] | None = None
+        self._gates: set[Gate] = set()  # and those whose last requests are still under way
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._metrics = ServerMetrics(
             runtime.instruments, lambda: (*self._listeners.values(), *self._closing)
         )
-        self._measuring: asyncio.Task[None] | None = None
+        self._collector = Collector(lambda: sum(gate.in_flight for gate in self._gates))
+        self._beside: list[asyncio.Task[None]] = []
         count_dropped(runtime.instruments.log_dropped("messages").inc)
 
     @property
@@ -104,7 +104,12 @@ class Process:
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
-        self._measuring = asyncio.create_task(self._metrics.run(), name="llmgate-measure")
+        self._beside = [
+            asyncio.create_task(self._metrics.run(), name="llmgate-measure"),
+            asyncio.create_task(self._collector.run(), name="llmgate-collector"),
+        ]
+        if loop.get_debug():
+            loop.slow_callback_duration = SLOW_CALLBACK_S
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -112,12 +117,13 @@ class Process:
             self._stop_listening(address)
         async with self._reloading:
             if self._generation is not None:
-                self._spawn(_retire(*self._generation))
+                self._spawn(self._retire(*self._generation))
         while self._tasks:
             await asyncio.wait(list(self._tasks))
-        if self._measuring is not None:
-            self._measuring.cancel()
-            await asyncio.wait([self._measuring])
+        for task in self._beside:
+            task.cancel()
+        if self._beside:
+            await asyncio.wait(self._beside)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
@@ -128,9 +134,7 @@ class Process:
     async def start(self, config: Config) -> None:
         """Open the gate and listen. Raises `ConfigError`."""
         await self._switch(config)
-        gc.collect()
-        gc.freeze()  # what is there now stays: the collector need not look at it again
-        gc.set_threshold(*GC_THRESHOLDS)
+        self._collector.begin()
 
     async def reload(self) -> None:
         """Take over gate.toml as it is now. A file with problems changes nothing; open streams go on."""
@@ -138,7 +142,8 @@ class Process:
             if self._stop.is_set():
                 return
             try:
-                config, warnings = load_with_warnings(self._path)
+                # In a thread, as it takes 15 ms: streams get their chunks meanwhile.
+                config, warnings = await asyncio.to_thread(load_with_warnings, self._path)
                 fixed = [
                     name
                     for name in FIXED_SETTINGS
@@ -183,6 +188,7 @@ class Process:
                 await listener.stop()
             raise
         old, self._generation = self._generation, (gate, stack)
+        self._gates.add(gate)
         for address in self._listeners.keys() - wanted:
             self._stop_listening(address)
         self._listeners |= {listener.address: listener for listener in fresh}
@@ -195,7 +201,7 @@ class Process:
                 tls=tls if speaks_tls(address, config.gate) else None,
             )
         if old is not None:
-            self._spawn(_retire(*old))
+            self._spawn(self._retire(*old))
 
     def _limits(self, gate: GateSettings, addresses: int) -> ConnectionLimits:
         """What the file says, as far as the system lets this process have so many descriptors."""
@@ -220,13 +226,13 @@ class Process:
         await listener.stop()
         self._closing.discard(listener)
 
+    async def _retire(self, gate: Gate, stack: AsyncExitStack) -> None:
+        """Close a gate that gets no new requests, once its last one has ended."""
+        await gate.drained()
+        self._gates.discard(gate)
+        await stack.aclose()
+
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-async def _retire(gate: Gate, stack: AsyncExitStack) -> None:
-    """Close a gate that gets no new requests, once its last one has ended."""
-    await gate.drained()
-    await stack.aclose()

@@ -269,7 +269,7 @@ async def test_nagle_is_off(engine: HttptoolsEngine) -> None:
     async with ScriptedUpstream(script) as upstream:
         origin = Origin.parse(upstream.url)
         await whole(await engine.send(origin, request(), PATIENT))
-        sock = engine._idle[origin.url][0].transport.get_extra_info("socket")
+        sock = next(iter(engine._idle[origin.url])).transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
