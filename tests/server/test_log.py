@@ -2,9 +2,10 @@
 
 import io
 import logging
+from pathlib import Path
 
 from llmgate.observability.log_writer import LogWriter
-from llmgate.server.log import BackgroundHandler, count_dropped
+from llmgate.server.log import BackgroundHandler, count_dropped, say
 
 
 def record(message: str) -> logging.LogRecord:
@@ -30,3 +31,26 @@ def test_what_is_dropped_is_counted() -> None:
     finally:
         logging.getLogger().removeHandler(handler)
     assert dropped == [1]
+
+
+def test_a_line_is_said_as_it_is() -> None:
+    out = io.BytesIO()
+    handler = BackgroundHandler(LogWriter(out))
+    logging.getLogger().addHandler(handler)
+    try:
+        say("llmgate listens on 127.0.0.1:8000")
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    assert out.getvalue() == b"llmgate listens on 127.0.0.1:8000\n"
+
+
+def test_nothing_that_is_said_needs_a_disk_with_room() -> None:
+    with Path("/dev/full").open("wb") as full:
+        handler = BackgroundHandler(LogWriter(full))
+        logging.getLogger().addHandler(handler)
+        try:
+            say("llmgate listens on 127.0.0.1:8000")
+        finally:
+            logging.getLogger().removeHandler(handler)
+            handler.close()

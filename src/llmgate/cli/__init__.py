@@ -16,6 +16,7 @@ import click
 
 from ..errors import ConfigError, GateError, Refusal
 from ..version import __version__
+from .streams import open_closed_streams
 
 COMMANDS = {
     "serve": "Serve the gate that gate.toml describes.",
@@ -79,6 +80,11 @@ class Commands(click.Group):
                 formatter.write_dl(
                     [(name, f"Of {entry.module.partition('.')[0]}.") for name, entry in plugins.items()]
                 )
+
+    def main(self, *args: Any, **how: Any) -> Any:
+        """See `click.Command`; with all standard streams."""
+        open_closed_streams()
+        return super().main(*args, **how)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error of llmgate ends it with one line for each problem, and no traceback."""

@@ -13,7 +13,7 @@ from ..config import load_with_warnings
 from ..gate.routes import addresses_of
 from ..plugin.warnings import told_at_start
 from ..server import serve
-from ..server.log import LEVELS, LOG_LEVEL, log_to_stderr
+from ..server.log import LEVELS, LOG_LEVEL, log_to_stderr, say
 from . import EARLY_HANGUP
 from .options import gate_file
 from .store_file import store_warnings
@@ -47,7 +47,7 @@ def command(path: Path, *, workers: int | None, log_level: str) -> None:
     log_to_stderr()
     config, warnings = load_with_warnings(path, workers=workers)
     for warning in [*told_at_start(path, config, warnings), *asyncio.run(store_warnings(config))]:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}")
 
     def ready(config: Config) -> None:
         announce(config)
@@ -63,5 +63,5 @@ def announce(config: Config) -> None:
     workers = f", {config.gate.workers} workers" if config.gate.workers > 1 else ""
     routes = [f"{route.path} -> {', '.join(route.served_by)}" for route in config.routes]
     plugins = [f"{table.prefix or '/'} -> {name}" for name, table in config.plugins.items()]
-    click.echo(f"llmgate listens on {addresses}{workers}", err=True)
-    click.echo(f"routes: {', '.join(routes + plugins) or 'none yet: add [[routes]] to gate.toml'}", err=True)
+    say(f"llmgate listens on {addresses}{workers}")
+    say(f"routes: {', '.join(routes + plugins) or 'none yet: add [[routes]] to gate.toml'}")

@@ -49,6 +49,14 @@ def log_to_stderr() -> None:
     logging.getLogger("llmgate").setLevel(level.upper())
 
 
+def say(line: str) -> None:
+    """Write a line to stderr as it is, among the gate's messages; waits for no reader, and needs no room on a disk."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, BackgroundHandler):
+            handler.writer.write(line.encode(errors="backslashreplace") + b"\n")
+            handler.writer.flush()
+
+
 def count_dropped(on_drop: Callable[[], None]) -> None:
     """Have `on_drop` called for each message that is dropped, from now on."""
     for handler in logging.getLogger().handlers:
