@@ -24,6 +24,10 @@ MULTIPART = b"multipart/form-data"
 MAX_PARTS = 1_000
 MAX_BOUNDARY = 70
 """Characters, as RFC 2046 5.1.1 has it."""
+MAX_MARKS = 2 * MAX_PARTS
+"""How often the boundary may stand anywhere in a body."""
+_LINE_ENDS = frozenset({b"\r", b"\n", b""})
+_LINE_END = re.compile(rb"[ \t]*(?:[\r\n]|$)")
 _PLAIN_ENCODINGS = frozenset({b"", b"7bit", b"8bit", b"binary"})
 _BOUNDARIES = re.compile(rb"boundary\*?\d*\*?\s*=", re.IGNORECASE)
 
@@ -97,14 +101,25 @@ def read_form(body: bytes, content_type: bytes, counted: Collection[str]) -> For
     if not reader.is_whole:
         raise BadRequest("body: the form has no end")
     fields = tuple(reader.fields)
-    delimiters = re.findall(rb"(?:^|[\r\n])--%b(?:--|[ \t]*(?=[\r\n]|$))" % re.escape(boundary), body)
-    if len(delimiters) != len(fields) + 1:
+    if _delimiters(body, boundary) != len(fields) + 1:
         raise BadRequest(
             "body: the boundary stands in a value, where some readers end it (after a bare line feed)"
         )
     _refuse_ambiguity([field for field in fields if field.name in counted], reader.encoded)
     refuse_look_alikes({field.name for field in fields}, counted, "form")
     return Form(boundary, fields)
+
+
+def _delimiters(body: bytes, boundary: bytes) -> int:
+    """How many lines some reader takes for a boundary: after any end of a line, and with anything behind a last one."""
+    mark, found, at = b"--" + boundary, 0, 0
+    if body.count(mark) > MAX_MARKS:
+        return -1
+    while (at := body.find(mark, at)) >= 0:
+        before, at = body[at - 1 : at], at + len(mark)
+        if before in _LINE_ENDS and (body.startswith(b"--", at) or _LINE_END.match(body, at)):
+            found += 1
+    return found
 
 
 def _refuse_ambiguity(fields: Iterable[Field], encoded: Collection[str]) -> None:

@@ -19,6 +19,7 @@ _RANKED = ("query", "queries", "documents", "texts", "text_1", "text_2", "data_1
 _prompts = msgspec.json.Decoder(list[Raw]).decode
 _NUMBERS = frozenset(b"%d" % digit for digit in range(10)) | {b"-"}
 _PROMPTS = frozenset({b"[", b"{"})
+_ids = msgspec.json.Decoder(list[int | float | bool | None]).decode
 _token_ids = msgspec.json.Decoder(list[list[int]]).decode
 
 
@@ -37,9 +38,9 @@ def read_prompts(raw: Raw | None) -> Prompts:
     """
     if raw is None or _first(raw) != b"[":
         return ONE
-    prompts = _prompts(raw)
-    if not prompts:
+    if _is_ids(raw):
         return ONE
+    prompts = _prompts(raw)
     kinds = {_first(prompt) for prompt in prompts}
     if not kinds.isdisjoint(_NUMBERS):
         if not kinds.isdisjoint(_PROMPTS):
@@ -81,8 +82,16 @@ def _length(raw: Raw) -> int:
     """The texts in a list, of which one of tokens is one; of what is no list, one."""
     if _first(raw) != b"[":
         return 1
-    items = _prompts(raw)
-    return 1 if all(_first(item) in _NUMBERS for item in items) else len(items)
+    return 1 if _is_ids(raw) else len(_prompts(raw))
+
+
+def _is_ids(raw: Raw) -> bool:
+    """Whether a list has no texts: of tokens there may be millions, and none is looked at by itself."""
+    try:
+        _ids(raw)
+    except msgspec.MsgspecError:
+        return False
+    return True
 
 
 def _first(raw: Raw) -> bytes:
