@@ -25,6 +25,7 @@ LINEAR = MappingProxyType(
         "llmgate.backends.form._QUOTED": "the parser takes heads of 4 kB",
         "llmgate.backends.json_body._STRING": "the text is JSON, in which every string ends",
         "llmgate.backends.request._charset": "nothing that it repeats begins with a semicolon",
+        "llmgate.middleware.models._IN_PATH": "it begins with a slash, and repeats none",
         "llmgate.usage.stripping._LAST_MEMBER": "it begins with a brace, and repeats none",
         "llmgate.usage.text._STRING_MEMBER": "what it takes to the end of the text is a match",
     }
