@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from llmgate.backends.endpoint import Endpoint
-from llmgate.backends.prompts import read_prompts, read_sequences
+from llmgate.backends.prompts import read_completion, read_prompts, read_sequences
 from llmgate.errors import BadRequest
 
 ITEMS = (
@@ -89,7 +89,9 @@ def sequences(endpoint: Endpoint, **fields: object) -> tuple[int, int]:
     ],
 )
 def test_each_text_of_a_list_is_read_by_itself(given: object, number: int) -> None:
+    """Whatever a server calls it: llama.cpp's reads `content`, too."""
     assert sequences(Endpoint.EMBEDDINGS, input=given) == (number, 0)
+    assert sequences(Endpoint.EMBEDDINGS, content=given, model="a") == (number, 0)
 
 
 @pytest.mark.parametrize(
@@ -118,3 +120,20 @@ def test_no_lists_are_read_less_often_than_they_are_written(fields: dict[str, ob
         number, repeated = sequences(endpoint, **fields)
         assert number >= 1
         assert repeated >= 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "number"),
+    [
+        ({"prompt_embeds": ["AAAA", "BBBB"]}, 2),
+        ({"prompt": None, "prompt_embeds": "AAAA"}, 1),
+        ({"prompt": "a", "prompt_embeds": ["AAAA", "BBBB"]}, 3),
+        ({"prompt": ["a", "b"], "prompt_embeds": None}, 2),
+        ({"prompt": [], "prompt_embeds": []}, 1),
+        ({}, 1),
+    ],
+)
+def test_a_vector_is_a_prompt_as_well(fields: dict[str, object], number: int) -> None:
+    """vLLM generates for each of them."""
+    raw = {name: Raw(json.dumps(value).encode()) for name, value in fields.items()}
+    assert len(read_completion(raw).sizes) == number

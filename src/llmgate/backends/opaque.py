@@ -25,7 +25,9 @@ def _words(text: str) -> frozenset[str]:
 
 CONVERSATIONS = frozenset({"messages", "system", "input"})
 """Fields that hold messages, whose parts may be text or not."""
-TEXTS = _words("prompt query queries documents texts text_1 text_2 data data_1 data_2 items")
+TEXTS = _words(
+    "prompt query queries documents texts text_1 text_2 data data_1 data_2 items content inputs sentences"
+)
 """Fields that hold texts, token ids or documents of text."""
 ELSEWHERE = _words(
     "previous_response_id conversation container mcp_servers prompt_embeds input_embeds "

@@ -14,8 +14,9 @@ from .endpoint import Endpoint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_LISTS = ("input", "prompt", "data", "texts", "items", "documents")
-_RANKED = ("query", "queries", "documents", "texts", "text_1", "text_2", "data_1", "data_2", "items")
+_NULL = Raw(b"null")
+_NOTHING = frozenset({b"null", b"[]"})
+_QUERIES = frozenset({"query", "queries", "text_1", "text_2", "data_1", "data_2"})
 _prompts = msgspec.json.Decoder(list[Raw]).decode
 _NUMBERS = frozenset(b"%d" % digit for digit in range(10)) | {b"-"}
 _PROMPTS = frozenset({b"[", b"{"})
@@ -59,6 +60,17 @@ ONE = Prompts()
 """One prompt, whatever it is."""
 
 
+def read_completion(fields: Mapping[str, Raw]) -> Prompts:
+    """The prompts of a completions request; vLLM takes such as vectors, too, beside the others or alone."""
+    prompts = read_prompts(fields.get("prompt"))
+    vectors = fields.get("prompt_embeds", _NULL)
+    if _first(vectors) == b"n":
+        return prompts
+    more = _prompts(vectors) if _first(vectors) == b"[" else [vectors]
+    own = prompts.sizes if bytes(fields.get("prompt", _NULL)) not in _NOTHING else ()
+    return Prompts((*own, *(0 for _ in more))) if own or more else ONE
+
+
 class Sequences(NamedTuple):
     """How often a model reads, and how many bytes more than the body has it reads in all."""
 
@@ -68,11 +80,16 @@ class Sequences(NamedTuple):
 
 def read_sequences(endpoint: Endpoint, fields: Mapping[str, Raw]) -> Sequences:
     """What embeddings, pooling and ranking make of their lists: each text is read by itself, or with each of another
-    list; two lists that are as long are read in pairs.
+    list; two lists that are as long are read in pairs. Servers call them differently (llama.cpp's takes `content`,
+    too), so any list counts.
     """
     if endpoint is not Endpoint.RERANK:
-        return Sequences(max([1, *(_length(fields[name]) for name in _LISTS if name in fields)]))
-    found = [(_length(fields[name]), len(memoryview(fields[name]))) for name in _RANKED if name in fields]
+        return Sequences(max([1, *map(_length, fields.values())]))
+    found = [
+        (_length(raw), len(memoryview(raw)))
+        for name, raw in fields.items()
+        if name in _QUERIES or _first(raw) == b"["
+    ]
     lengths = {length for length, _ in found if length > 1}
     total = sum([size * (prod(lengths - {length})) for length, size in found])
     return Sequences(prod(lengths), total - sum([size for _, size in found]))

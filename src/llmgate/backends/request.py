@@ -16,7 +16,7 @@ from .endpoint import Endpoint
 from .form import Form, is_form, read_form
 from .json_body import meant_by, read_fields, refuse_look_alikes
 from .opaque import CONVERSATIONS, ELSEWHERE, TEXTS, opaque_input
-from .prompts import ONE, Sequences, read_prompts, read_sequences
+from .prompts import ONE, Sequences, read_completion, read_sequences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -167,7 +167,7 @@ def parse_request(
             param="background",
         )
     wants_usage, wants_continuous = _read_options(fields)
-    prompts = read_prompts(fields.get("prompt")) if endpoint is Endpoint.COMPLETIONS else ONE
+    prompts = read_completion(fields) if endpoint is Endpoint.COMPLETIONS else ONE
     sequences = read_sequences(endpoint, fields) if endpoint in _READING else Sequences(len(prompts.sizes))
     opaque = opaque_input(fields)
     copies = {} if _COPIES.isdisjoint(fields) else _numbers(fields, _COPIES, 0)
