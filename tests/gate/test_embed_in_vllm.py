@@ -7,6 +7,7 @@ is used, with the model that `LLMGATE_TEST_MODEL` names. It takes a minute or tw
 """
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -68,10 +69,10 @@ class Served:
         assert result.exit_code == 0, result.output
         return result.stdout
 
-    async def chat(self, **fields: Any) -> httpx.Response:
-        """A chat of a few tokens, as many as are asked for."""
+    async def chat(self, *, timeout: float = 60.0, **fields: Any) -> httpx.Response:
+        """A chat of a few tokens, as many as are asked for; the client waits for so many seconds."""
         body = {"model": "tiny", "messages": [{"role": "user", "content": "Say hi"}], "ignore_eos": True}
-        return await self.client.post("/v1/chat/completions", json={**body, **fields})
+        return await self.client.post("/v1/chat/completions", json={**body, **fields}, timeout=timeout)
 
 
 def free_port() -> int:
@@ -142,6 +143,15 @@ async def test_the_gate_inside_vllm(vllm: Served) -> None:
     assert "vllm:generation_tokens_total{" in metrics
     assert 'llmgate_tokens_total{certainty="exact",direction="output"' in metrics
 
+    before = await generated_and_read(client)
+    left = await left_by_its_client(vllm, max_tokens=60)  # what was made is known a moment later
+    assert (left["outcome"], left["certainty"], left["output_tokens"]) == ("aborted", "exact", 60)
+    guessed = await left_by_its_client(vllm, max_tokens=1000)  # or it is charged by the time
+    made = await generated_and_read(client) - before - left["input_tokens"] - 60 - left["input_tokens"]
+    assert (guessed["outcome"], guessed["certainty"]) == ("aborted", "estimated")
+    assert made <= guessed["output_tokens"] <= 1000
+    used = await generated_and_read(client)
+
     await vllm.cli("quota", "set", "--user=ann", "--tokens=200")
     answers = await asyncio.gather(*(vllm.chat(max_tokens=50) for _ in range(12)))
     spent = sum(answer.json()["usage"]["total_tokens"] for answer in answers if answer.is_success)
@@ -153,6 +163,22 @@ async def test_the_gate_inside_vllm(vllm: Served) -> None:
     for _ in range(4):
         async with httpx.AsyncClient(base_url=client.base_url, headers=client.headers) as another:
             assert (await another.get("/v1/models")).status_code == 401
+
+
+async def left_by_its_client(vllm: Served, **fields: Any) -> dict[str, Any]:
+    """The record of a plain chat whose client leaves at once, when it is there."""
+
+    async def latest() -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = json.loads(await vllm.cli("usage", "--records=1", "--json"))
+        return rows
+
+    before = await latest()
+    with pytest.raises(httpx.ReadTimeout):
+        await vllm.chat(timeout=0.1, **fields)
+    async with asyncio.timeout(PATIENCE):
+        while (rows := await latest()) == before:
+            await asyncio.sleep(0.2)  # another process says in no other way that it has written
+    return rows[0]
 
 
 async def generated_and_read(client: httpx.AsyncClient) -> int:
