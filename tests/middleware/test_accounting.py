@@ -255,7 +255,7 @@ async def test_inside_vllm_a_plain_request_that_is_left_was_aborted_and_made_not
 
 @pytest.mark.parametrize(
     ("fields", "made"),
-    [({}, 9000), ({"max_tokens": 50}, 50), ({"max_tokens": 50, "n": 2}, 100), ({"max_tokens": -1}, 9000)],
+    [({}, 30_000), ({"max_tokens": 50}, 50), ({"max_tokens": 50, "n": 2}, 100), ({"max_tokens": -1}, 30_000)],
 )
 async def test_a_plain_answer_that_its_client_leaves_costs_what_may_have_been_made_of_it(
     fields: dict[str, object], made: int

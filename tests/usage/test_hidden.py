@@ -62,11 +62,11 @@ def test_backends_that_show_their_thoughts_are_believed(dialect: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "seconds", "output"),
     [
-        ({}, 3.0, 900),
-        ({}, 0.01, 4),
+        ({}, 3.0, 3000),
+        ({}, 0.002, 4),
         ({"max_tokens": 50}, 3.0, 50),
         ({"max_tokens": 50, "n": 2}, 3.0, 100),
-        ({"n": 2}, 3.0, 1800),
+        ({"n": 2}, 3.0, 6000),
     ],
 )
 def test_a_plain_answer_that_never_came_counts_by_the_second_within_the_limit(

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 PAUSE_S = 1.0
 """Seconds without text that are no pause for thought."""
 
-UNSEEN_RATE = 300
+UNSEEN_RATE = 1000
 """Tokens a second that are taken to have been made for each choice of a plain answer that never came: few engines make
-more of one, so that nobody saves by leaving."""
+more of one, so that nobody saves by leaving. It soon comes to the request's own limit."""
 _GENERATED = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES})
 
 
