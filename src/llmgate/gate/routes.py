@@ -126,7 +126,7 @@ def _add_probes(config: Config, runtime: Runtime, services: Services, routes: Ro
     alive = Alive()
     inner = next((settings for settings in config.upstreams.values() if settings.is_asgi_app), None)
     app_metrics = None if inner is None else InnerMetrics(runtime.http, ORIGIN + config.metrics.path)
-    scrape = Scrape(runtime.instruments.registry, app_metrics)
+    scrape = Scrape(runtime.instruments.text, app_metrics)
     own = config.metrics.listen
     for address in {*config.gate.listen, *([own] if own is not None else [])}:
         probes: dict[str, ASGIApp] = {"/healthz": alive, "/readyz": ready}

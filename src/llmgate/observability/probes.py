@@ -6,13 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from ..errors import send_json, send_whole
 
 if TYPE_CHECKING:
     import httpx
-    from prometheus_client import CollectorRegistry
     from starlette.types import Receive, Scope, Send
 
     from ..ledger import Ledger
@@ -92,18 +91,20 @@ def _standing(replicas: Sequence[ReplicaState]) -> str:
 
 
 class Scrape:
-    """The metrics in Prometheus' text format, behind those of `app_metrics`, if it is given."""
+    """The metrics, which `own` makes in Prometheus' text format, behind those of `app_metrics`, if it is given."""
 
     def __init__(
-        self, registry: CollectorRegistry, app_metrics: Callable[[], Awaitable[bytes]] | None = None
+        self,
+        own: Callable[[], Awaitable[bytes]],
+        app_metrics: Callable[[], Awaitable[bytes]] | None = None,
     ) -> None:
-        self._registry = registry
+        self._own = own
         self._app_metrics = app_metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         others = b"" if self._app_metrics is None else await self._app_metrics()
-        own = generate_latest(self._registry)
+        own = await self._own()
         headers = [*UNCACHED, (b"content-type", CONTENT_TYPE_LATEST.encode())]
         await send_whole(scope, send, 200, headers, others + own)
 

@@ -1,10 +1,13 @@
 """The rows of all workers of a host, as Prometheus reads them."""
 
+import asyncio
 import math
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from llmgate.observability.metrics import exposition
 from llmgate.observability.metrics.exposition import Exposition
 from llmgate.observability.metrics.families import Family
 
@@ -65,3 +68,32 @@ def test_buckets_of_a_histogram_are_running_sums() -> None:
 def test_rows_of_another_version_are_passed_over() -> None:
     """A worker that is being replaced may know other metrics, or other buckets."""
     assert shown((("llmgate_gone",), [1.0], True), (("llmgate_c_seconds",), [1.0], True)) == {}
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 1000])
+async def test_in_turns_with_others_it_is_the_same_text(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many turns it takes, each family is told of once, those without a row as well."""
+    monkeypatch.setattr(exposition, "ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(exposition, "SAMPLES_AT_ONCE", at_once)
+    counters = [(("llmgate_a", f"/{number}"), [float(number)], True) for number in range(7)]
+    values: Any = Rows(*counters, (("llmgate_c_seconds",), [1.0, 2.0, 3.0, 20.0], True))
+    refreshed: list[int] = []
+    shown = Exposition(values, FAMILIES, lambda: refreshed.append(1))
+    registry = CollectorRegistry()
+    registry.register(shown)
+    assert await shown.text() == generate_latest(registry)
+    assert len(refreshed) == 2
+
+
+async def test_a_metric_that_is_declared_meanwhile_is_in_the_next_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exposition, "ROWS_AT_ONCE", 1)
+    families = {COUNTER.name: COUNTER}
+    values: Any = Rows((("llmgate_a", "/"), [1.0], True), (("llmgate_b",), [2.0], True))
+    text = asyncio.create_task(Exposition(values, families, lambda: None).text())
+    await asyncio.sleep(0)
+    families[GAUGE.name] = GAUGE
+    assert b"llmgate_b" not in await text

@@ -78,7 +78,9 @@ class Instruments:
         self._drift: dict[tuple[str, str], float] = {}
         self._connections: Callable[[], int] | None = None
         self._forget_gauges()
-        self.registry.register(Exposition(self._shared_values, self._families, self.refresh))
+        self._exposition = Exposition(self._shared_values, self._families, self.refresh)
+        self.registry.register(self._exposition)
+        self.text = self._exposition.text
         # bound children, by the values they are bound to
         self.in_flight = cache(lambda route: self.number(f.IN_FLIGHT, route))
         self.gaps = cache(lambda route: self.distribution(f.GAPS, route))
