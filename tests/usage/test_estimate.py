@@ -83,7 +83,8 @@ def test_zeros_are_a_placeholder_until_the_answer_has_finished() -> None:
 
 
 def test_an_echo_is_no_generated_text() -> None:
-    """Nor have embeddings any."""
+    """Nor have embeddings any; but something to read they have (Ollama's once counted 0)."""
     echoing = ask_for(Endpoint.COMPLETIONS, prompt="a b c", echo=True)
     assert believed(Report(3, 0), echoing, 5, finished=True) == Report(3, 0)
     assert believed(Report(3, 0), ask_for(Endpoint.EMBEDDINGS), 5, finished=True) == Report(3, 0)
+    assert believed(Report(0, None), ask_for(Endpoint.EMBEDDINGS), 0, finished=True) == Report(None, None)

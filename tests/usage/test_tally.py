@@ -249,3 +249,49 @@ def test_the_count_of_a_choice_is_not_that_of_all() -> None:
     assert cut.reading(True) == Reading(Usage(7, 90), Certainty.PARTIAL)
     cut.feed(event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 99}}))
     assert cut.reading(True) == Reading(Usage(7, 99), Certainty.EXACT)
+
+
+PLACEHOLDERS = st.fixed_dictionaries(
+    {"prompt_tokens": st.sampled_from([0, 7]), "completion_tokens": st.integers(0, 3)}
+) | st.fixed_dictionaries({"input_tokens": st.sampled_from([0, 7]), "output_tokens": st.integers(0, 3)})
+PIECES = st.builds(
+    lambda shape, text, usage: shape(text, usage),
+    st.sampled_from(
+        [
+            lambda text, _: {"choices": [{"index": 0, "delta": {"content": text}}]},
+            lambda text, usage: {"choices": [{"index": 0, "delta": {"content": text}}], "usage": usage},
+            lambda text, _: {"choices": [{"index": 0, "delta": {"nobody_knows": text}}]},
+            lambda _, usage: {"choices": [], "usage": usage},
+            lambda text, _: {"type": "response.output_text.delta", "delta": text},
+            lambda text, _: {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}},
+            lambda _, usage: {"type": "message_start", "message": {"usage": usage}},
+            lambda _, usage: {"type": "message_delta", "delta": {}, "usage": usage},
+            lambda _, usage: {"type": "response.created", "response": {"usage": usage}},
+        ]
+    ),
+    st.sampled_from(["word ", "word " * 100]),
+    PLACEHOLDERS,
+)
+
+
+@given(
+    st.sampled_from(["openai", "generic", "ollama", "llama_cpp_python"]),
+    st.sampled_from([Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.MESSAGES]),
+    st.lists(PIECES, max_size=8),
+    st.booleans(),
+)
+def test_text_is_never_free(dialect: str, endpoint: Endpoint, pieces: list[dict], finished: bool) -> None:
+    """Whatever a backend says of it, and wherever: placeholders first or last, counts of single chunks."""
+    reader = meter(DIALECTS[dialect], endpoint, messages=[{"role": "user", "content": "hello"}])
+    for piece in pieces:
+        reader.feed(event(piece))
+    reader.end()
+    reading = reader.reading(finished)
+    assert reading is not None
+    said = [str(piece) for piece in pieces if "word" in str(piece)]
+    if said:
+        assert reading.usage.output_tokens >= 1
+        assert reading.usage.input_tokens >= 1
+    long = sum("word word" in text and "nobody_knows" not in text for text in said)
+    if reading.certainty is Certainty.EXACT:
+        assert reading.usage.output_tokens >= 500 * long // 128

@@ -73,7 +73,7 @@ def believed(report: Report, model_request: ModelRequest, text_bytes: int, *, fi
     generated. A total of both counts alone does not say how much of it is which.
     """
     if model_request.endpoint in SILENT:
-        return report
+        return structs.replace(report, input=None) if report.input == 0 else report
     input_tokens, output_tokens = report.input, report.output
     if report.undivided and input_tokens is not None:
         total, known = input_tokens, tokens_in(model_request.prompt_bound)
