@@ -69,7 +69,13 @@ async def test_who_cannot_say_is_none(backend: respx.MockRouter, answer: httpx.R
 
 @pytest.mark.parametrize(
     "trouble",
-    [httpx.Response(503), httpx.Response(500), httpx.ConnectError("away"), httpx.ReadTimeout("late")],
+    [
+        httpx.Response(503),
+        httpx.Response(500),
+        httpx.Response(503, json={"error": {"message": "busy"}}),
+        httpx.ConnectError("away"),
+        httpx.ReadTimeout("late"),
+    ],
 )
 async def test_who_cannot_say_now_may_be_asked_again(
     backend: respx.MockRouter, trouble: httpx.Response | Exception
@@ -102,3 +108,18 @@ async def test_what_the_tokenizer_is_not_shown_counts_by_its_bytes(
     counted = await count({**CHAT, "temperature": 0.5, "user": "u" * 50, "stop": ["a" * 50], **more})
     assert counted is not None
     assert 112 <= counted < 180
+
+
+async def test_a_chat_counted_as_messages_has_its_tools_by_their_bytes(backend: respx.MockRouter) -> None:
+    """llama.cpp's server counts by Anthropic's API, where calls and tools are written otherwise."""
+    asked = backend.post("/v1/messages/count_tokens").respond(json={"input_tokens": 12})
+    assert await count(dialect="llama_server") == 12
+    call = {"function": {"name": "f", "arguments": "x" * 100}}
+    answer = {"role": "assistant", "content": [{"type": "text", "text": "a"}], "tool_calls": [call]}
+    messages = [*CHAT["messages"], answer]
+    tools = [{"type": "function", "function": {"name": "f", "description": "y" * 100}}]
+    counted = await count({"model": "m", "messages": messages, "tools": tools}, dialect="llama_server")
+    assert counted is not None
+    assert 212 <= counted < 340
+    assert msgspec.json.decode(asked.calls.last.request.content) == {"model": "m", "messages": messages}
+    assert await count({"model": "m"}, dialect="llama_server") is None

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Raw
 
 from ..errors import GateError, Unavailable
 from .endpoint import Endpoint
@@ -20,6 +21,8 @@ log = logging.getLogger("llmgate.proxy")
 TIMEOUT = 2.0
 _NO_INPUT = frozenset({"model", "stream_options", "stop", "stop_sequences", "user", "metadata", "logit_bias"})
 """Fields that no template shows to a model."""
+_READ = frozenset({"role", "content"})
+_messages = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _HAS_TEXT = frozenset({b'"', b"[", b"{"})
 
 
@@ -43,6 +46,23 @@ def _uncounted_bytes(model_request: ModelRequest, counted: tuple[str, ...]) -> i
         raw for name, raw in model_request.fields.items() if name not in counted and name not in _NO_INPUT
     ]
     return sum([len(memoryview(raw)) for raw in others if bytes(memoryview(raw)[:1]) in _HAS_TEXT])
+
+
+def _messages_of(model_request: ModelRequest) -> list[dict[str, Raw]] | None:
+    try:
+        return _messages(model_request.fields.get("messages", Raw(b"null")))
+    except msgspec.MsgspecError:
+        return None
+
+
+def _beside_contents(model_request: ModelRequest) -> int:
+    """Bytes of what the messages of a chat have beside their contents.
+
+    What counts messages of Anthropic's API reads them so: calls of tools are elsewhere there, and might be left out.
+    """
+    messages = _messages_of(model_request) or ()
+    others = [raw for each in messages for name, raw in each.items() if name not in _READ]
+    return sum([len(memoryview(raw)) for raw in others])
 
 
 class TokenCounter:
@@ -75,15 +95,23 @@ class TokenCounter:
         except GateError as error:
             log.warning("upstream %s could not count a prompt: %r", self._upstream.name, error)
             raise _not_now(self._upstream.name) from error
+        if answer.status >= 500 or answer.status == 429:  # the same question may be answered in a moment
+            log.warning("upstream %s could not count a prompt: %d", self._upstream.name, answer.status)
+            raise _not_now(self._upstream.name)
+        tokens = self._told(answer.body()) if answer.status < 300 else None
+        if tokens is None:
+            return None
+        if model_request.endpoint is Endpoint.CHAT and path == self._dialect.count_path:
+            tokens += _beside_contents(model_request)
+        return tokens + _uncounted_bytes(model_request, names)
+
+    def _told(self, body: bytes) -> int | None:
         try:
-            counted = msgspec.json.decode(answer.body(), type=_Counted)
+            counted = msgspec.json.decode(body, type=_Counted)
         except ValueError as error:
             log.warning("upstream %s could not count a prompt: %r", self._upstream.name, error)
-            if answer.status >= 500 or answer.status == 429:  # the same question may be answered in a moment
-                raise _not_now(self._upstream.name) from error
             return None
-        tokens = counted.count if counted.count is not None else counted.input_tokens
-        return None if tokens is None else tokens + _uncounted_bytes(model_request, names)
+        return counted.count if counted.count is not None else counted.input_tokens
 
     def _endpoint(self, model_request: ModelRequest) -> tuple[str | None, tuple[str, ...]]:
         dialect = self._dialect
@@ -95,6 +123,8 @@ class TokenCounter:
             and bytes(model_request.fields.get("prompt", b""))[:1] == b'"'
         ):
             return dialect.tokenize_path, ("model", "prompt")
-        if model_request.endpoint in (Endpoint.CHAT, Endpoint.MESSAGES):
+        if model_request.endpoint is Endpoint.CHAT and _messages_of(model_request) is not None:
+            return dialect.count_path, ("model", "messages")
+        if model_request.endpoint is Endpoint.MESSAGES:
             return dialect.count_path, ("model", "messages", "system", "tools")
         return None, ()
