@@ -339,7 +339,10 @@ def _not_loopback(gate: Services) -> list[str]:
         if name in config.plugins:
             own = config.plugins[name].listen
             found += [own] if own is not None else list(config.gate.listen)
-    return sorted({str(each) for each in found if each.path is None and not _is_loopback(each.host)})
+    proxied = ["a loopback address behind a proxy"] if config.gate.is_proxied else []
+    return proxied or sorted(
+        {str(each) for each in found if each.path is not None or not _is_loopback(each.host)}
+    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -109,7 +109,7 @@ def test_settings_that_give_away_what_they_sell_are_warned_of_where_strangers_co
     text = """
         [gate]
         listen = ["{address}"]
-        trusted_proxies = ["127.0.0.1"]
+        trusted_proxies = [{proxy}]
         [upstreams.v]
         urls = ["http://127.0.0.1:9"]
         [[routes]]
@@ -117,8 +117,9 @@ def test_settings_that_give_away_what_they_sell_are_warned_of_where_strangers_co
         upstream = "v"
         [plugins.llmgate_accounts]
     """
-    for address, count in (("0.0.0.0:1", 3), ("127.0.0.1:1", 1)):
-        (folder / "gate.toml").write_text(text.format(address=address))
+    scenes = (("0.0.0.0:1", '"127.0.0.1"', 3), ("127.0.0.1:1", '"127.0.0.1"', 3), ("127.0.0.1:1", "", 1))
+    for address, proxy, count in scenes:
+        (folder / "gate.toml").write_text(text.format(address=address, proxy=proxy))
         warnings = unmigrated.json("check")["warnings"]
         assert len(warnings) == count, warnings
         assert any(

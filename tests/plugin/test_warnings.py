@@ -31,9 +31,11 @@ def _plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warnings, "load_plugin", lambda _: SimpleNamespace(settings=Settings))
 
 
-def warned(listen: str, plugin: dict[str, Any] | None = None, **tables: Any) -> list[str]:
+def warned(
+    listen: str, plugin: dict[str, Any] | None = None, *, gate: dict[str, Any] | None = None, **tables: Any
+) -> list[str]:
     document = {
-        "gate": {"listen": [listen], "trusted_proxies": ["127.0.0.1"]},
+        "gate": {"listen": [listen], **(gate or {})},
         "upstreams": {"u": {"urls": ["http://a"]}},
         "routes": [{"path": "/v1", "upstream": "u"}],
         "quotas": [{"per": "user", "tokens": 1, "window": "day"}],
@@ -51,6 +53,23 @@ def test_with_quotas_and_limits_nothing_is_to_be_said() -> None:
 def test_what_the_plugin_says_has_its_place_and_counts_where_strangers_come() -> None:
     assert warned(PUBLIC, {"gift": 1}) == ["plugins.toy.gift: every stranger gets it"]
     assert warned(HERE, {"gift": 1}) == []
+
+
+@pytest.mark.parametrize(
+    ("listen", "gate"),
+    [
+        (HERE, {"trusted_proxies": ["127.0.0.1"]}),
+        (HERE, {"hosts": ["gate.example"]}),
+        (HERE, {"hosts": ["*"]}),
+        ("unix:gate.sock", {}),
+    ],
+)
+def test_strangers_come_through_a_proxy_to_a_loopback_address_too(listen: str, gate: dict[str, Any]) -> None:
+    assert warned(listen, {"gift": 1}, gate=gate) == ["plugins.toy.gift: every stranger gets it"]
+
+
+def test_names_of_this_machine_bring_no_strangers() -> None:
+    assert warned(HERE, {"gift": 1}, gate={"hosts": ["gate", "*.localhost"]}) == []
 
 
 def test_accounts_without_end_by_one_stranger() -> None:

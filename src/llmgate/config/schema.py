@@ -168,6 +168,12 @@ class Gate(Struct, frozen=True, kw_only=True):
     socket_mode: Annotated[FileMode, doc("Mode of Unix sockets, in octal: who may connect.")] = "660"
     tls: Tls = Tls()
 
+    @property
+    def is_proxied(self) -> bool:
+        """Whether a proxy seems to bring others to its loopback addresses: one is trusted, or it has a public name."""
+        names = (host for host in self.hosts if not host.endswith(".localhost"))
+        return bool(self.trusted_proxies) or any(host == "*" or "." in host for host in names)
+
 
 class Metrics(Struct, frozen=True, kw_only=True):
     """Metrics for Prometheus."""

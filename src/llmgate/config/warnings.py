@@ -111,8 +111,13 @@ def is_loopback(address: object) -> bool:
 
 
 def is_public(config: Config, own: object = None) -> bool:
-    """Whether others than this machine reach the gate, or what has an address of its own."""
-    return not all(map(is_loopback, config.gate.listen if own is None else (own,)))
+    """Whether others than this machine reach the gate, or what has an address of its own.
+
+    They do at a loopback address, too, where a proxy stands in front; a Unix socket is there for one.
+    """
+    addresses = config.gate.listen if own is None else (own,)
+    at_sockets = any(getattr(each, "path", None) is not None for each in addresses)
+    return config.gate.is_proxied or at_sockets or not all(map(is_loopback, addresses))
 
 
 WARNINGS: Rules = MappingProxyType(
