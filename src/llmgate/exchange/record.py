@@ -220,10 +220,10 @@ class Exchange:
 
     def written(self, body: bytes, dialect: Dialect | None = None, model: str = "") -> bytes:
         """`body`, which came from `receive`, as it goes to a backend: with the edits, and the model's name there."""
-        changes = self._changes(dialect or self._dialect)
         request = self.model_request
         if request is None:
             return body
+        changes = self._changes(dialect or self._dialect)
         if model and model != changes.get("model", request.model):
             changes["model"] = model
         return rewrite(request, body, **changes) if changes else body

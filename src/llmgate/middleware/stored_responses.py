@@ -61,16 +61,19 @@ class StoredResponses:
         self.collects_edits = getattr(app, "collects_edits", False)
         self._owners = owners
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI. The body is read by a layer above."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI. The body is read by a layer above. Not a coroutine of its own: most requests pass it by."""
         if scope["type"] == "http" and "/responses" in scope["path"].lower():
-            try:
-                remembering = await self._judged(scope, send)
-            except Refusal as refusal:
-                await answer(scope, send, refusal)
-                return
-            send = remembering or send
-        await self.app(scope, receive, send)
+            return self._guarded(scope, receive, send)
+        return self.app(scope, receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            remembering = await self._judged(scope, send)
+        except Refusal as refusal:
+            await answer(scope, send, refusal)
+            return
+        await self.app(scope, receive, remembering or send)
 
     async def _judged(self, scope: Scope, send: Send) -> _Remembering | None:
         """What remembers the answer, if it is one to remember. Raises `Refusal`."""

@@ -26,10 +26,12 @@ class BreakerSettings:
 class Breaker:
     """A circuit breaker: closed, open for a time, then half-open, when one request or health check probes.
 
-    `admit` says whether the request is the probe; exactly one of `succeeded`, `failed`, `abandoned` follows.
+    `admit` says whether the request is the probe; exactly one of `succeeded`, `failed`, `abandoned` follows. While it
+    is `at_rest`, closed and without failures, `ready` is true, and `admit` and `succeeded` would change nothing: who is
+    in a hurry leaves them out.
     """
 
-    __slots__ = ("_clock", "_failures", "_opened", "_probing", "settings")
+    __slots__ = ("_clock", "_failures", "_opened", "_probing", "at_rest", "settings")
 
     def __init__(self, settings: BreakerSettings, clock: Callable[[], float]) -> None:
         self.settings = settings
@@ -37,6 +39,7 @@ class Breaker:
         self._failures = 0
         self._opened: float | None = None
         self._probing = False
+        self.at_rest = True
 
     @property
     def state(self) -> BreakerState:
@@ -65,10 +68,12 @@ class Breaker:
         self._failures = 0
         self._opened = None
         self._probing = False
+        self.at_rest = True
 
     def failed(self, *, probe: bool) -> None:
         """It did not, or not usefully. Requests from before it opened do not keep it open for longer."""
         self._failures += 1
+        self.at_rest = False
         if probe or (self._opened is None and self._failures >= self.settings.failures):
             self._opened = self._clock()
         self._probing = self._probing and not probe

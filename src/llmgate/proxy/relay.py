@@ -95,7 +95,7 @@ class Relay:
                 await send({"type": "websocket.close", "code": 1008, "reason": "only HTTP is relayed"})
             return
         exchange = exchange_of(scope)
-        early = self._early(exchange, send)
+        early = None if self._heartbeat is None else self._early(exchange, send)
         if early is not None:
             send = early
         try:
@@ -189,7 +189,7 @@ class Relay:
 def _put(scope: Scope, exchange: Exchange, outlet: Outlet) -> list[Header]:
     """What goes up in place of whatever the client has sent under these names."""
     put: list[Header] = [*outlet.upstream.headers]
-    if outlet.upstream.secrets:
+    if outlet.upstream.secrets.spellings:
         put.append(PLAIN_ANSWERS)
     if outlet.forwarded:
         client = scope.get("client")

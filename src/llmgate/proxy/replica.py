@@ -80,7 +80,8 @@ class Replica:
     def admit(self) -> bool:
         """A request goes to it; `failed`, `abandoned`, or its answer ends that. See `Breaker.admit`."""
         self.in_flight += 1
-        return self.breaker.admit()
+        breaker = self.breaker
+        return not breaker.at_rest and breaker.admit()
 
     def failed(self, *, probe: bool) -> None:
         """It has not answered."""
@@ -94,7 +95,8 @@ class Replica:
 
     def answers(self, upstream: str) -> None:
         """It has, and well; the request is still in flight."""
-        self.breaker.succeeded()
+        if not self.breaker.at_rest:
+            self.breaker.succeeded()
         self.answered = True
         if self.key_refused:
             self.takes_key(upstream)

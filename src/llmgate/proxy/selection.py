@@ -35,7 +35,7 @@ class LeastBusy:
         replicas = self._replicas
         if len(replicas) == 1 and worst == UNHEALTHY:  # whatever is known of it, no other is better
             only = replicas[0]
-            return only if only.breaker.ready() and only not in tried else None
+            return only if only not in tried and (only.breaker.at_rest or only.breaker.ready()) else None
         self._turn = first = (self._turn + 1) % len(replicas)
         chosen, least = None, self._limit(worst)
         for index in range(first - len(replicas), first):  # from `first` around to the one before it
