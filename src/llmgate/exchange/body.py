@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope
 
 LONGEST_NAME = 256
+PLAIN_ANSWERS = (b"accept-encoding", b"identity")
+"""Asks for an answer that is not compressed; without such a header anything goes (RFC 9110 12.5.3)."""
 _ABOUT_BODY = frozenset({b"content-type", b"content-encoding"})
 _OF_BODY = frozenset({b"content-length", b"transfer-encoding", b"content-encoding"})
 

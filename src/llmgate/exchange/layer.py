@@ -10,7 +10,7 @@ from ..errors import ClientGone, Refusal, answer
 from .record import exchange_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -30,7 +30,10 @@ class BodyLayer:
     def __init__(self, app: ASGIApp, *, max_body: int = MAX_BODY) -> None:
         self.app = app
         self._max_body = max_body
-        self._below = app.see if isinstance(app, BodyLayer) else None
+        below = getattr(app, "__self__", app)
+        self._below: Callable[[Exchange, Scope, Send], Awaitable[None]] | None = None
+        if isinstance(below, BodyLayer) and type(below).__call__ is BodyLayer.__call__:
+            self._below = below.see
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI. Not a coroutine of its own: most layers find the body read."""

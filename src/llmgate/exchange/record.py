@@ -18,7 +18,7 @@ from ..backends.dialect import DIALECTS
 from ..backends.output_limit import limit
 from ..backends.request import LIMITS, endpoint_of, parse_request, rewrite
 from ..errors import ErrorShape, openai_shape
-from .body import about_body, name_of, read_body, replace_body_headers
+from .body import PLAIN_ANSWERS, about_body, name_of, read_body, replace_body_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -88,6 +88,8 @@ class Exchange:
     the next one is. `asked` is the model's public name, `answering` the name of the one that is tried, and `model`
     the one that is charged: the latter, or the former with `charges_asked`.
 
+    `plain_answer`: the backend is asked for an answer that is not compressed, whatever the client reads.
+
     The body is read and parsed once, by the first layer that asks, and written once: changes are collected on the
     way down. A layer hands them on to one that collects them, too (`collects_edits`); before any other app, such as a
     middleware of a plugin that reads the body itself, they are written.
@@ -127,6 +129,7 @@ class Exchange:
     client_left: bool = False
     broke_off: bool = False
     counted_by: frozenset[object] = frozenset()
+    plain_answer: bool = False
     takes_memory: Callable[[int], None] | None = None
     _body: bytes = field(default=b"", repr=False)
     _body_waits: bool = False
@@ -214,7 +217,7 @@ class Exchange:
 
     def hand_on(self, scope: Scope, app: ASGIApp) -> Scope:
         """The scope for `app`, the next one below a layer that has read the body and passes `self.receive` on."""
-        if self._edits and not getattr(getattr(app, "__self__", app), "collects_edits", False):
+        if (self._edits or self.plain_answer) and not _collects(app):
             return self._write(scope)
         return scope
 
@@ -257,6 +260,9 @@ class Exchange:
 
     def _write(self, scope: Scope) -> Scope:
         """Write the edits into the body that waits; the scope says how long it is now."""
+        if self.plain_answer:
+            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != PLAIN_ANSWERS[0]]}
+            scope["headers"].append(PLAIN_ANSWERS)
         request, changes = self.model_request, self._changes(self._dialect)
         self._edits = ()
         if request is None or not changes:
@@ -274,6 +280,10 @@ class Exchange:
         scope = dict(scope)
         replace_body_headers(scope, len(self._body))
         return scope
+
+
+def _collects(app: ASGIApp) -> bool:
+    return getattr(getattr(app, "__self__", app), "collects_edits", False)
 
 
 def exchange_of(scope: Scope) -> Exchange:

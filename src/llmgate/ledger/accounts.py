@@ -196,17 +196,17 @@ def _whole(
 ) -> tuple[tuple[Account, int], ...] | None:
     """Hold all of `demand` on all of `accounts`; None where one has not room for it, or may not have."""
     tokens = demand.input + output
-    parts = []
+    parts: tuple[tuple[Account, int], ...] = ()
     for account in accounts:
-        amount = (
-            tokens if account.allotment.unit is Unit.TOKENS else demand.amount(account.allotment.unit, output)
-        )
-        if amount > account.granted - account.spent - account.held:
+        unit = account.allotment.unit
+        amount = tokens if unit is Unit.TOKENS else demand.amount(unit, output)
+        held = account.held + amount
+        if held > account.granted - account.spent:
+            Hold(parts).release()
             return None
-        parts.append((account, amount))
-    for account, amount in parts:
-        account.held += amount
-    return tuple(parts)
+        account.held = held
+        parts += ((account, amount),)
+    return parts
 
 
 def _parts(accounts: Sequence[Account], demand: Demand, output: int) -> tuple[tuple[Account, int], ...]:

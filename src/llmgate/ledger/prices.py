@@ -70,6 +70,8 @@ class Prices:
 
         A name in other letters is that of the same model to some upstreams (Ollama, Azure), so "*" is not its price.
         """
+        if not self.by_model:
+            return FREE
         price = self.by_model.get(model)
         return price if price is not None else self._unnamed(model)
 

@@ -38,8 +38,6 @@ OF_LENGTH = frozenset({b"content-length", b"content-encoding"})
 NOTE_EVERY = 0.1
 """Seconds between two notes in the journal of what a stream has used so far."""
 _LENGTH_OF_TYPE, _LENGTH_OF_CODING = len(b"content-type"), len(b"content-encoding")
-READABLE = (b"accept-encoding", b"identity")
-"""Asked for, as without the header anything goes (RFC 9110 12.5.3)."""
 
 
 class Accounting(BodyLayer):
@@ -83,9 +81,7 @@ class Accounting(BodyLayer):
         assert model_request is not None, "it is read by now"
         if model_request.stream:
             exchange.edit(lambda each: inject(each, model_request), self.dialect_of(exchange.upstream))
-        scope = exchange.hand_on(scope, self.app)
-        headers = [pair for pair in scope["headers"] if pair[0] != READABLE[0]]
-        headers.append(READABLE)
+        exchange.plain_answer = True
         charge = self.ledger.charge(
             exchange, upstream=self.upstream, endpoint=model_request.endpoint, prices=self.prices
         )
@@ -98,7 +94,7 @@ class Accounting(BodyLayer):
             exchange.drain = self.dialect_of(exchange.upstream).plain_drain
         metered = _Metered(self, exchange, model_request, send, charge)
         try:
-            await self.app({**scope, "headers": headers}, exchange.receive, metered)
+            await self.app(exchange.hand_on(scope, self.app), exchange.receive, metered)
         except StoreError:
             await metered.fail(scope)
         finally:

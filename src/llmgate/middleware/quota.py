@@ -16,7 +16,7 @@ from ..exchange import MAX_BODY, BodyLayer, Exchange, Principal, sending
 from ..ledger.accounts import Demand
 from ..ledger.model import Subject, Unit
 from ..ledger.prices import Prices
-from ..ratelimit.headers import Standing
+from ..ratelimit.headers import pair
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -179,11 +179,14 @@ class Quota(BodyLayer):
                     least, remaining = account, left
         if least is None or (exchange.tokens_left is not None and exchange.tokens_left < remaining):
             return send
-        sent = sending(send)
-        if sent.put is None:
-            sent.put = {}
-        left_s = least.valid_until if least.valid_until == inf else least.valid_until - self._ledger.clock()
-        sent.put.update(Standing("tokens", least.allotment.limit, remaining, left_s).pair())
+        sent, until = sending(send), least.valid_until
+        told = pair(
+            "tokens",
+            least.allotment.limit,
+            remaining,
+            until if until == inf else until - self._ledger.clock(),
+        )
+        sent.put = told if sent.put is None else sent.put | told
         return sent
 
 
@@ -207,7 +210,7 @@ def _lowered(exchange: Exchange, hold: Hold, output: int | None) -> int | None:
 def _refused_by(refusal: QuotaExhausted) -> list[Header]:
     if refusal.unit != Unit.TOKENS:
         return []
-    return Standing("tokens", refusal.limit, refusal.limit - refusal.used, inf).pair()
+    return [*pair("tokens", refusal.limit, refusal.limit - refusal.used, inf).items()]
 
 
 def _counting(

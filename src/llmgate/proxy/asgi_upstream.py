@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ..errors import AnswerCut, ClientGone, GateError, NotFound, UpstreamFailed, answer
 from ..exchange import exchange_of
 from .engine_control import REFUSED, controls_engine
-from .headers import PLAIN_ANSWERS, request_headers
+from .headers import request_headers
 from .masking import Masker
 
 if TYPE_CHECKING:
@@ -110,8 +110,9 @@ class AsgiUpstream:
         seen = scope["headers"]
         headers = [pair for pair in seen if pair[0] in FRAMING]
         own = self._upstream
-        put = [*own.headers, PLAIN_ANSWERS] if own.secrets else own.headers
-        headers += request_headers(seen, request_id=request_id, credential=own.credential, put=put)
+        headers += request_headers(
+            seen, request_id=request_id, credential=own.credential, put=own.headers, plain=bool(own.secrets)
+        )
         # The parameters are of the gate's table: the app finds its own.
         inner = {**scope, "headers": headers, "path_params": {}}
         if extensions := scope.get("extensions"):

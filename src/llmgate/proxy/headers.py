@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import BadRequest
+from ..exchange.body import PLAIN_ANSWERS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -36,13 +37,11 @@ OTHER_METHODS = frozenset({b"x-http-method-override", b"x-http-method", b"x-meth
 NOT_FORWARDED = HOP_BY_HOP | CREDENTIALS | OTHER_METHODS | {b"host", b"content-length", b"expect"}
 """Host and Content-Length are the engine's to write; Expect was answered by the gate's own server."""
 
-LOOKED_AT = frozenset({b"connection", b"cookie", b"x-request-id", b"via"})
+LOOKED_AT = frozenset({b"accept-encoding", b"connection", b"cookie", b"x-request-id", b"via"})
 NOT_AS_IT_IS = NOT_FORWARDED | LOOKED_AT
 DROPPED = NOT_FORWARDED - LOOKED_AT
 """Request headers of which it is enough to know the name; and so it is for all that are not `LOOKED_AT`."""
 
-PLAIN_ANSWERS = (b"accept-encoding", b"identity")
-"""Put in place of what the caller takes, where an answer may have to be masked: no header would mean anything."""
 PERSISTENCE = frozenset({b"keep-alive", b"close"})
 WITHOUT_LENGTH = frozenset({204, 304})
 
@@ -54,12 +53,14 @@ def request_headers(  # noqa: PLR0912 - one pass over the headers, a branch for 
     credential: Header | None = None,
     put: Sequence[Header] = (),
     via: bytes = b"",
+    plain: bool = False,
 ) -> list[Header]:
     """The headers to send upstream for a request with these ASGI `headers` (lower-case names).
 
     The caller's credentials are left out and `credential` put in; `x-request-id` is added where none is.
     The headers in `put` replace those of the same names. `via`, the pseudonym of this gate, is appended to Via
-    (RFC 9110 7.6.3). Raises `BadRequest` (508) if it stands there already: the request has come back.
+    (RFC 9110 7.6.3). With `plain` the answer is asked for as it is, not compressed. Raises `BadRequest` (508) if the
+    gate stands in Via already: the request has come back.
     """
     kept: list[Header] = []
     passed: list[bytes] = []  # the gateways that it came through
@@ -74,6 +75,9 @@ def request_headers(  # noqa: PLR0912 - one pass over the headers, a branch for 
         elif name == b"x-request-id":
             has_id = True
             kept.append(pair)
+        elif name == b"accept-encoding":
+            if not plain:
+                kept.append(pair)
         elif name == b"via":
             passed.append(pair[1])
             kept.append(pair)
@@ -87,6 +91,8 @@ def request_headers(  # noqa: PLR0912 - one pass over the headers, a branch for 
         has_id = has_id and b"x-request-id" not in options
     if not has_id:
         kept.append((b"x-request-id", request_id.encode("ascii")))
+    if plain:
+        kept.append(PLAIN_ANSWERS)
     if credential is not None:
         kept.append(credential)
     if via:

@@ -16,7 +16,7 @@ from .attempts import Attempts
 from .early_stream import EarlyStream
 from .engine_control import REFUSED, controls_engine
 from .engines.base import UpstreamRequest
-from .headers import PLAIN_ANSWERS, forwarded_headers, request_headers
+from .headers import forwarded_headers, request_headers
 from .streaming import DisconnectWatcher, ProxiedRequest, Upload
 
 if TYPE_CHECKING:
@@ -149,6 +149,7 @@ class Relay:
             credential=outlet.upstream.credential,
             put=_put(scope, exchange, outlet),
             via=self._via,
+            plain=exchange.plain_answer or bool(outlet.upstream.secrets.spellings),
         )
         target = self._upstream_path_of(scope.get("raw_path") or quote(scope["path"]).encode("ascii"))
         if query := scope["query_string"]:
@@ -189,8 +190,6 @@ class Relay:
 def _put(scope: Scope, exchange: Exchange, outlet: Outlet) -> list[Header]:
     """What goes up in place of whatever the client has sent under these names."""
     put: list[Header] = [*outlet.upstream.headers]
-    if outlet.upstream.secrets.spellings:
-        put.append(PLAIN_ANSWERS)
     if outlet.forwarded:
         client = scope.get("client")
         put += forwarded_headers(scope["headers"], client=client and client[0], scheme=scope["scheme"])

@@ -34,11 +34,7 @@ class Standing(msgspec.Struct, frozen=True):
 
     def pair(self) -> list[Header]:
         """As OpenAI tells it: `x-ratelimit-limit-tokens` and so on; the reset is a duration (`6m0s`)."""
-        limit, remaining, reset = _PAIR[self.what]
-        told = [(limit, b"%d" % self.limit), (remaining, b"%d" % self.remaining)]
-        if self.left < math.inf:
-            told.append((reset, duration(self.left)))
-        return told
+        return [*pair(self.what, self.limit, self.remaining, self.left).items()]
 
     def tightest(self, now: float) -> list[Header]:
         """As the tightest of all: the reset is in seconds since the epoch."""
@@ -48,6 +44,15 @@ class Standing(msgspec.Struct, frozen=True):
             (remaining, b"%d" % self.remaining),
             (reset, b"%d" % math.ceil(now + self.left)),
         ]
+
+
+def pair(what: str, limit: int, remaining: int, left: float) -> dict[bytes, bytes]:
+    """See `Standing.pair`."""
+    of_limit, of_remaining, of_reset = _PAIR[what]
+    found = {of_limit: _digits(limit), of_remaining: b"%d" % remaining}
+    if left < math.inf:
+        found[of_reset] = _duration(math.ceil(left))
+    return found
 
 
 def told(what: str, limit: int, remaining: int, left: float, now: float) -> dict[bytes, bytes]:

@@ -102,13 +102,17 @@ class Usual(Struct, gc=False):
 
     def usage(self) -> Usage | None:
         """What it says where there is no doubt of it; None otherwise."""
+        input_tokens, output_tokens = self.prompt_tokens, self.completion_tokens
+        if (
+            self.prompt_tokens_details is self.completion_tokens_details is None
+            and input_tokens > 0 < output_tokens
+            and input_tokens + output_tokens == self.total_tokens < _MAX_TOKENS
+        ):
+            return Usage(input_tokens, output_tokens)
         report = self.report()
         if report is None or not report.input or not report.output:
             return None
-        cached, reasoning = report.cached, report.reasoning
-        if cached > report.input or reasoning > report.output:
-            return None
-        return Usage(report.input, report.output, cached, reasoning)
+        return report.usage(input_tokens=0, output_tokens=0)
 
 
 class _Choice(Struct, gc=False):
