@@ -224,3 +224,12 @@ def test_where_all_choices_ran_into_the_limit_the_count_of_one_is_not_that_of_al
         assert read(body, model_request=ask_for(n=3, max_tokens=20)) == Reading(
             Usage(7, told), Certainty.EXACT
         )
+
+
+def test_the_text_of_other_choices_has_as_many_tokens_for_each_byte_as_the_first() -> None:
+    """What a model makes of one prompt is of one kind: digits, say, of which each is a token."""
+    texts = ["1234567890", "1234", ""]
+    choices = [{"index": at, "text": text, "finish_reason": "stop"} for at, text in enumerate(texts)]
+    body = json.dumps({"choices": choices, "usage": {"prompt_tokens": 7, "completion_tokens": 11}}).encode()
+    reading = read(body, dialect=LLAMA, model_request=ask_for(Endpoint.COMPLETIONS, n=3))
+    assert reading == Reading(Usage(7, 11 + 5 + 1), Certainty.ESTIMATED)

@@ -230,13 +230,25 @@ def body_reading(dialect: Dialect, model_request: ModelRequest, members: dict[st
         at_limit = choices[0].finish_reason == "length" and output_tokens == model_request.max_output
         for choice in choices[1:]:
             same = at_limit and choice.finish_reason == "length"
-            output_tokens += usage.output_tokens if same else max(1, tokens_in(choice.text_bytes))
+            output_tokens += (
+                usage.output_tokens if same else _like(choices[0], usage.output_tokens, choice, model_request)
+            )
             known = known and same
         input_tokens, all_known = _all_prompts(model_request, usage.input_tokens)
         known = known and all_known
         usage = Usage(input_tokens, output_tokens, usage.cached_tokens, usage.reasoning_tokens)
     seconds = engine_seconds(times_of(members)) if model_request.choices == 1 else None
     return Reading(usage, Certainty.EXACT if known else Certainty.ESTIMATED, seconds)
+
+
+def _like(first: Choice, tokens: int, other: Choice, model_request: ModelRequest) -> int:
+    """The tokens of `other`, whose text is taken to have as many for each byte as that of `first`, within the request's
+    limit, or a quarter.
+    """
+    by_first = -(-tokens * other.text_bytes // first.text_bytes) if first.text_bytes else 0
+    if (limits := model_request.limits.values()) and min(limits) > 0:
+        by_first = min(by_first, max(limits))
+    return max(1, tokens_in(other.text_bytes), by_first)
 
 
 def _is_the_firsts(usage: Usage, choices: list[Choice], model_request: ModelRequest) -> bool:
