@@ -1,10 +1,13 @@
 """Stacks are lists of Starlette's `Middleware`, from the outside in."""
 
+import inspect
+
 from playbook import Answers, play
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llmgate.gate.stack import Layer, wrap
+from llmgate.middleware import Authentication, Errors, Metrics, RateLimit
 
 
 class Marks:
@@ -28,3 +31,9 @@ def test_a_layer_is_one_of_starlettes_that_gate_toml_has_a_name_for() -> None:
     layer = Layer("ratelimit", Marks, mark="x")
     assert isinstance(layer, Middleware)
     assert (layer.name, layer.cls, layer.kwargs) == ("ratelimit", Marks, {"mark": "x"})
+
+
+def test_layers_that_plugins_and_users_serve_alone_are_asgi_apps_to_any_server() -> None:
+    """Servers tell an app of ASGI 3 by its being a coroutine function."""
+    for layer in (Authentication, RateLimit, Metrics, Errors):
+        assert inspect.iscoroutinefunction(layer.__call__)

@@ -11,11 +11,12 @@ from ..errors import Forbidden, Refusal, Unauthenticated, answer
 from ..exchange import Principal, exchange_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..errors import Header
+    from ..exchange import Exchange
     from ..permissions import Permissions
 
 CREDENTIALS = ("bearer", "x-api-key", "api-key", "cookie")
@@ -74,29 +75,54 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
+        await self.within_stack(scope, receive, send)
+
+    def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI, without a coroutine of its own where the credential is known, as nearly every one is."""
         if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         exchange = exchange_of(scope)
         try:
-            exchange.principal = await self._principal(scope) or exchange.principal
-            self._authorize(exchange.principal)
-            if (principal := exchange.principal) is not None:
-                if principal.key_may is not None:
-                    _hold(principal.key_may, "API key", scope, exchange.route)
-                if principal.organization_may is not None:
-                    _hold(principal.organization_may, "organization of this API key", scope, exchange.route)
-                if self._scope == "models" and principal.held_to_models:
-                    _refuse_unread(scope)
+            secrets = self._secrets(scope)
+            known = self._remembered(secrets[0]) if len(secrets) == 1 else None
+            if known is None and secrets:
+                return self._prove(secrets, exchange, scope, receive, send)
+            if known is not None:
+                exchange.principal = known
+                if known.key_id is not None and self._on_use is not None:
+                    self._on_use(known.key_id)
+            self._judge(exchange, scope)
+        except Refusal as refusal:
+            return answer(scope, send, refusal)
+        return self.app(scope, receive, send)
+
+    async def _prove(
+        self, secrets: Sequence[str], exchange: Exchange, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        try:
+            exchange.principal = await self._principal(secrets) or exchange.principal
+            self._judge(exchange, scope)
         except Refusal as refusal:
             await answer(scope, send, refusal)
             return
         await self.app(scope, receive, send)
 
-    async def _principal(self, scope: Scope) -> Principal | None:
+    def _judge(self, exchange: Exchange, scope: Scope) -> None:
+        """Whether who asks may ask here. Raises `Refusal`."""
+        principal = exchange.principal
+        self._authorize(principal)
+        if principal is not None:
+            if principal.key_may is not None:
+                _hold(principal.key_may, "API key", scope, exchange.route)
+            if principal.organization_may is not None:
+                _hold(principal.organization_may, "organization of this API key", scope, exchange.route)
+            if self._scope == "models" and principal.held_to_models:
+                _refuse_unread(scope)
+
+    async def _principal(self, secrets: Sequence[str]) -> Principal | None:
         found: Principal | None = None
         foreign: Unauthenticated | None = None
-        for secret in self._secrets(scope):
+        for secret in secrets:
             try:
                 principal = self._remembered(secret) or await self._verify(secret)
             except Unauthenticated as error:
@@ -133,20 +159,24 @@ class Authentication:
         raise foreign
 
     def _secrets(self, scope: Scope) -> list[str]:
-        carried = [pair for pair in scope["headers"] if pair[0] in self._places]
-        if len(carried) > 1:
-            _refuse_doubles(carried)
+        places = self._places
         secrets: list[str] = []
-        for name, value in carried:
-            if name == b"authorization":
-                scheme, _, secret = value.partition(b" ")
-                if scheme.lower() != b"bearer" or not secret.strip():
-                    raise Unauthenticated("The Authorization header must read `Bearer` and a credential.")
-                secrets.append(secret.strip().decode("latin-1"))
-            elif name == b"cookie":
+        before: list[Header] = []
+        for pair in scope["headers"]:
+            name, value = pair
+            if name not in places:
+                continue
+            before.append(pair)
+            if len(before) > 1:
+                _refuse_doubles(before)
+            if name == b"cookie":
                 secrets += _from_cookie(value)
-            else:
-                secrets.append(value.strip().decode("latin-1"))
+                continue
+            if name == b"authorization":
+                if value[:7].lower() != b"bearer " or not value[7:].strip():
+                    raise Unauthenticated("The Authorization header must read `Bearer` and a credential.")
+                value = value[7:]
+            secrets.append(value.strip().decode("latin-1"))
         return secrets
 
     def _authorize(self, principal: Principal | None) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ..exchange import Exchange
 
+_OF_BODY = frozenset({b"content-length", b"content-encoding"})
 UNCOUNTED = 64 * 1024
 """Bytes: bodies up to this size are bounded by the number of connections."""
 
@@ -152,9 +153,11 @@ def _announced(scope: Scope) -> tuple[int | None, bool]:
     """How long the body is, and whether it is another length that counts, once it is decoded."""
     length, compressed = None, False
     for name, value in scope["headers"]:
+        if name not in _OF_BODY:
+            continue
         if name == b"content-length":
             length = int(value) if value.isdigit() else None
-        elif name == b"content-encoding":
+        else:
             compressed = True
     return length, compressed
 

@@ -16,7 +16,7 @@ from ..ratelimit.memory import LocalSlots, MemoryStorage
 from ..ratelimit.strategies import WindowsAtHand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from limits.aio.storage import Storage
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -87,17 +87,38 @@ class RateLimit:
         self._windows = [window_of(limit, windows) for limit in limits if limit.what != "concurrent"]
         self._tokens = [window for window in self._windows if isinstance(window, TokenWindow)]
         self._limits: frozenset[object] = frozenset(limits)
+        self._lasts = bool(self._concurrent or self._tokens)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
+        await self.within_stack(scope, receive, send)
+
+    def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI, without a coroutine of its own where nothing is waited for or left to do at the end."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         exchange = exchange_of(scope)
-        counted = exchange.counted_by
+        counted, own = exchange.counted_by, self._own_windows(exchange)
+        if self._at_hand is None or self._lasts or own:
+            return self._hold(scope, receive, send, exchange, counted, own)
+        try:
+            windows = self._windows_of(exchange, counted, own)
+            stands = self._enter_at_hand(self._at_hand, windows, scope, exchange)
+        except Refusal as refusal:
+            return answer(scope, send, refusal)
+        return self.app(scope, receive, self._telling(stands, exchange, send) if stands else send)
+
+    async def _hold(  # noqa: PLR0917 - what `__call__` has found
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        exchange: Exchange,
+        counted: frozenset[object],
+        own: Sequence[RequestWindow],
+    ) -> None:
         taken: list[str] = []
         try:
-            own = self._own_windows(exchange)
             windows = self._windows_of(exchange, counted, own)
             if self._at_hand is not None:
                 stands = self._enter_at_hand(self._at_hand, windows, scope, exchange)

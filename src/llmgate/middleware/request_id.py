@@ -34,14 +34,15 @@ class RequestId:
         if scope["type"] != "http":
             return self.app(scope, receive, send)
         own = shown = exchange_of(scope).id.encode()
-        headers = scope["headers"]
-        came = [value for name, value in headers if name == HEADER]
-        if came:
-            if len(came) == 1 and _USABLE.fullmatch(came[0]):
-                shown = came[0]
-            else:
+        headers, came = scope["headers"], None
+        for name, value in headers:
+            if name == HEADER:
+                came = value if came is None else b""  # of two none counts
+        if came is not None and _USABLE.fullmatch(came):
+            shown = came
+        else:
+            if came is not None:
                 headers = [pair for pair in headers if pair[0] != HEADER]
-        if shown is own:
             scope = {**scope, "headers": [*headers, (HEADER, own)]}
         sent = sending(send)
         sent.defaults += ((HEADER, shown),)

@@ -59,6 +59,32 @@ class Distribution:
         row[-1] += value
 
 
+class Answers:
+    """What every answer is counted in, under one set of labels: their number, their end and their first byte."""
+
+    __slots__ = ("_end", "_first_byte", "_number")
+
+    def __init__(
+        self, number: memoryview[float], end: memoryview[float], first_byte: Callable[[], memoryview[float]]
+    ) -> None:
+        self._number = number
+        self._end = end
+        self._first_byte: memoryview[float] | Callable[[], memoryview[float]] = first_byte
+
+    def observe(self, started: float, first_byte: float | None, ended: float) -> None:
+        """Count one, by times of the monotonic clock."""
+        self._number[0] += 1.0
+        row, seconds = self._end, ended - started
+        row[bisect_left(f.SECONDS, seconds)] += 1.0
+        row[-1] += seconds
+        if first_byte is not None:
+            if callable(self._first_byte):  # nobody is shown a histogram of nothing
+                self._first_byte = self._first_byte()
+            row, seconds = self._first_byte, first_byte - started
+            row[bisect_left(f.SECONDS, seconds)] += 1.0
+            row[-1] += seconds
+
+
 class Instruments:
     """Everything the gate measures, in a registry of its own. Label children are bound once and kept.
 
@@ -84,9 +110,7 @@ class Instruments:
         # bound children, by the values they are bound to
         self.in_flight = cache(lambda route: self.number(f.IN_FLIGHT, route))
         self.gaps = cache(lambda route: self.distribution(f.GAPS, route))
-        self._count = cache(lambda *labels: self.number(f.REQUESTS, *labels))
-        self._last = cache(lambda *labels: self.distribution(f.DURATION, *labels))
-        self._first = cache(lambda *labels: self.distribution(f.FIRST_BYTE, *labels))
+        self._answers: dict[tuple[str, ...], Answers] = {}
         self._used = cache(
             lambda route, upstream, model, certainty: [
                 self.number(f.TOKENS, route, upstream, model, direction, str(certainty))
@@ -106,18 +130,37 @@ class Instruments:
 
     def observe(self, exchange: Exchange, ended: float) -> None:
         """Count a request that ended at `ended` (seconds of the monotonic clock)."""
-        route, upstream, started = exchange.route, exchange.upstream or "-", exchange.started
-        model = exchange.model if exchange.model in self._models else OTHER if exchange.model else "-"
-        self._count(route, upstream, model, _answered(exchange)).inc()
-        self._last(route).observe(ended - started)
-        if exchange.first_byte is not None:
-            self._first(route, upstream).observe(exchange.first_byte - started)
+        route, upstream, model, status = (
+            exchange.route,
+            exchange.upstream or "-",
+            exchange.model,
+            exchange.status,
+        )
+        if model not in self._models:
+            model = OTHER if model else "-"
+        if not status:
+            answered = "none"  # the client left before an answer began
+        else:
+            answered = CLASSES[status // 100] if exchange.complete and not exchange.broke_off else "cut"
+        answers = self._answers.get((route, upstream, model, answered))
+        if answers is None:
+            answers = self._bind_answers(route, upstream, model, answered)
+        answers.observe(exchange.started, exchange.first_byte, ended)
         if exchange.refused is not None:
             self._refuse(route, exchange.refused).inc()
         if (reading := exchange.reading) is not None:
             input_tokens, output_tokens = self._used(route, upstream, model, reading.certainty)
             input_tokens.inc(reading.usage.input_tokens)
             output_tokens.inc(reading.usage.output_tokens)
+
+    def _bind_answers(self, *labels: str) -> Answers:
+        route, upstream, _, _ = labels
+        answers = self._answers[labels] = Answers(
+            self._shared_values.row((f.REQUESTS.name, *labels)),
+            self._shared_values.row((f.DURATION.name, route), f.DURATION.width),
+            lambda: self._shared_values.row((f.FIRST_BYTE.name, route, upstream), f.FIRST_BYTE.width),
+        )
+        return answers
 
     def waited(self, upstream: str, priority: int, seconds: float) -> None:
         """See `proxy.admission.Observer`."""
@@ -204,13 +247,6 @@ class Instruments:
     def distribution(self, family: f.Family, *labels: str) -> Distribution:
         """The histogram of `family` under these values of its labels."""
         return Distribution(self._shared_values.row((family.name, *labels), family.width), family.bounds)
-
-
-def _answered(exchange: Exchange) -> str:
-    """2xx to 5xx; "cut" for an answer that broke off, "none" where the client left before one began."""
-    if not exchange.status:
-        return "none"
-    return CLASSES[exchange.status // 100] if exchange.complete and not exchange.broke_off else "cut"
 
 
 def _ledger_state(ledger: Ledger) -> Iterator[tuple[Key, float]]:
