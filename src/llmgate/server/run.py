@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from operator import attrgetter
@@ -45,6 +46,8 @@ async def serve(path: Path, config: Config, *, ready: Callable[[], None]) -> Non
         await process.stopped()
 
 
+SWITCH_INTERVAL_S = 0.001
+"""For which another thread (ledger, reload) may keep the event loop from running; Python's own are 5 ms."""
 SLOW_CALLBACK_S = 0.005
 """With PYTHONASYNCIODEBUG=1, what keeps the event loop for longer is named in the log."""
 WARN_BELOW = 0.9
@@ -135,6 +138,7 @@ class Process:
         """Open the gate and listen. Raises `ConfigError`."""
         await self._switch(config)
         self._collector.begin()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
 
     async def reload(self) -> None:
         """Take over gate.toml as it is now. A file with problems changes nothing; open streams go on."""
