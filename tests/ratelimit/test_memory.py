@@ -43,8 +43,8 @@ async def test_slots_are_counted_by_name_and_none_is_kept() -> None:
     slots = LocalSlots()
     assert [await slots.acquire("a", 2) for _ in range(3)] == [True, True, False]
     assert await slots.acquire("b", 1)
-    await slots.release("a")
+    slots.release("a")
     assert await slots.acquire("a", 2)
     for name in ("a", "a", "b"):
-        await slots.release(name)
+        slots.release(name)
     assert slots.taken == 0

@@ -13,8 +13,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from llmgate.errors import StoreError
 from llmgate.middleware import RateLimit
-from llmgate.ratelimit.limit import Limit, enter_all, window_of
-from llmgate.ratelimit.memory import MemoryStorage
+from llmgate.ratelimit.limit import Asked, ConcurrentRequests, Limit, enter_all, window_of
+from llmgate.ratelimit.memory import LocalSlots, MemoryStorage
+from llmgate.ratelimit.strategies import Slots, Step
 
 pytest.importorskip("hiredis", reason="hiredis is not installed (the extra `cluster`)")
 
@@ -133,7 +134,7 @@ async def test_slots_are_counted_across_workers(redis_pipe: RedisPipe, prefix: s
     assert await two.acquire("user", 2)
     assert not await one.acquire("user", 2)
     assert await one.acquire("somebody else", 2)
-    await two.release("user")
+    two.release("user")
     assert await one.acquire("user", 2)
 
 
@@ -223,12 +224,57 @@ async def test_that_it_is_away_is_known_before_any_request(prefix: str) -> None:
 
 
 @pytest.mark.usefixtures("redis_pipe")
-async def test_giving_a_slot_back_never_fails(prefix: str) -> None:
+async def test_giving_a_slot_back_never_fails(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
     """The answer is out by then: there is nobody to tell."""
     async with Relay() as relay, open_limits_store(relay.url, timeout=0.05, prefix=prefix) as shared:
         await shared.slots.acquire("user", 1)
         relay.deaf = True
-        await shared.slots.release("user")
+        shared.slots.release("user")
+        await until(lambda: shared.availability.failing is not None)
+    assert "a slot stays taken for up to 15 s" in caplog.text
+
+
+async def test_what_was_given_back_is_written_before_the_connection_is_closed(
+    redis_pipe: RedisPipe, prefix: str
+) -> None:
+    """Though nobody waits, and though there may be no connection at that moment."""
+    for lost in (False, True):
+        async with open_limits_store(REDIS, timeout=LONG, prefix=prefix) as shared:
+            await shared.slots.acquire("user", 1)
+            if lost:
+                shared.slots._redis._line.drop("lost")
+            shared.slots.release("user")
+        assert await redis_pipe.run("ZCARD", f"{prefix}:slots:user") == 0
+
+
+async def test_who_leaves_while_it_asks_for_a_slot_does_not_keep_it(
+    windows: Windows, redis_pipe: RedisPipe, prefix: str
+) -> None:
+    storage = windows(prefix)
+    await storage.check()
+    asking = [
+        asyncio.create_task(storage.slots.acquire("user", 1)),
+        asyncio.create_task(storage.admit([Step("acquire", "other", 1, 0)])),
+    ]
+    await asyncio.sleep(0)
+    for each in asking:
+        each.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    await storage.check()
+    assert [await redis_pipe.run("EXISTS", f"{prefix}:slots:{name}") for name in ("user", "other")] == [0, 0]
+
+
+async def test_tokens_count_though_nobody_waits_and_redis_has_forgotten_the_script(
+    windows: Windows, redis_pipe: RedisPipe, prefix: str
+) -> None:
+    storage, failures = windows(prefix), list[StoreError]()
+    await storage.check()
+    await redis_pipe.run("SCRIPT", "FLUSH")
+    storage.count_later([Step("count", "a", 1, 60, 5), Step("count", "b", 1, 60, 7)], failures.append)
+    await storage.pipe._line.answered()
+    await asyncio.gather(*storage.pipe._posting)
+    assert [(await storage.peek(key)).used for key in "ab"] == [5, 7]
+    assert not failures
 
 
 @pytest.mark.parametrize(("fail_open", "status"), [(False, 503), (True, 200)])
@@ -257,11 +303,25 @@ async def never() -> Message:
 
 
 async def admitted(
-    storage: RedisStorage | MemoryStorage, limits: list[Limit]
+    storage: RedisStorage | MemoryStorage, slots: Slots, limits: list[Limit]
 ) -> list[list[tuple[bool, int]]]:
     """Whether each of five requests passes each limit, and what is left, up to the first that refuses."""
-    asked = [(window_of(limit, storage), "ann") for limit in limits]
-    return [[(stand.good, stand.remaining) for stand in await enter_all(asked)] for _ in range(5)]
+    together = storage if isinstance(storage, RedisStorage) else None
+    asked: list[Asked] = [
+        (ConcurrentRequests(limit, slots) if limit.what == "concurrent" else window_of(limit, storage), "ann")
+        for limit in limits
+    ]
+    found = []
+    for _ in range(5):
+        taken: list[str] = []
+        stands = await enter_all(asked, together, taken)
+        found.append(
+            [(stand.good, 0 if stand.limit.what == "concurrent" else stand.remaining) for stand in stands]
+        )
+        if not stands[-1].good:
+            for slot in taken:
+                slots.release(slot)
+    return found
 
 
 LIMITS = [
@@ -269,14 +329,16 @@ LIMITS = [
     Limit("user", "tokens", 3),
     Limit("user", "requests", 2, moving=True),
     Limit("gate", "requests", 3),
+    Limit("user", "concurrent", 3),
+    Limit("user", "concurrent", 2, name="fewer"),
 ]
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0], [1]])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0], [1], [0, 4], [0, 4, 5], [4, 2], [5]])
 async def test_several_limits_are_one_look_and_count_as_one_by_one(
     windows: Windows, prefix: str, monkeypatch: pytest.MonkeyPatch, order: list[int]
 ) -> None:
-    """A request counts on the limits before the one that refuses it, whatever kind they are."""
+    """A request counts on the limits before the one that refuses it, whatever kind they are, and keeps no slot then."""
     storage, limits = windows(prefix), [LIMITS[number] for number in order]
     looks: list[object] = []
     evaluate = storage.pipe.eval
@@ -286,7 +348,13 @@ async def test_several_limits_are_one_look_and_count_as_one_by_one(
         return await evaluate(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(storage.pipe, "eval", counted)
-    found = await admitted(storage, limits)
+    found = await admitted(storage, storage.slots, limits)
     assert len(looks) == 5
-    assert found == await admitted(MemoryStorage(), limits)
+    local = LocalSlots()
+    assert found == await admitted(MemoryStorage(), local, limits)
+    held = sum(len(each) for each in storage.slots._held.values())
+    assert held == local.taken
+    slots = [":user:3:ann", "fewer:user:2:ann"]
+    taken = [await storage.pipe.run("ZCARD", f"{prefix}:slots:{name}") for name in slots]
+    assert taken == [local._taken[name] for name in slots]
     assert any(not good for request in found for good, _ in request) or order == [1]

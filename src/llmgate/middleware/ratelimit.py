@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import RateLimited, Refusal, StoreError, Unavailable, answer
 from ..exchange import exchange_of, sending
-from ..ratelimit.limit import Limit, TokenWindow, enter_all, told, window_of
+from ..ratelimit.limit import ConcurrentRequests, Limit, TokenWindow, count_tokens, enter_all, told, window_of
 from ..ratelimit.memory import LocalSlots, MemoryStorage
-from ..ratelimit.strategies import WindowsAtHand
+from ..ratelimit.strategies import WindowsAtHand, WindowsTogether
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ..exchange import Exchange, Principal
-    from ..ratelimit.limit import Per, RequestWindow, Stand, What
-    from ..ratelimit.memory import Slots
-    from ..ratelimit.strategies import Windows
+    from ..ratelimit.limit import Asked, Per, RequestWindow, Stand, What
+    from ..ratelimit.strategies import Slots, Windows
 
 log = logging.getLogger("llmgate")
 
@@ -80,10 +79,14 @@ class RateLimit:
         self._of_keys: dict[tuple[int | None, ...], tuple[RequestWindow, ...]] = {}
         self._at_hand = windows if isinstance(windows, WindowsAtHand) else None
         self._slots = slots or LocalSlots()
+        together = windows if isinstance(windows, WindowsTogether) else None
+        self._together = together if together is not None and together.slots is self._slots else None
         self._ipv6_prefix = ipv6_prefix
         self._fail_open = fail_open
         self._clock = clock
-        self._concurrent = [limit for limit in limits if limit.what == "concurrent"]
+        self._concurrent = [
+            ConcurrentRequests(one, self._slots) for one in limits if one.what == "concurrent"
+        ]
         self._windows = [window_of(limit, windows) for limit in limits if limit.what != "concurrent"]
         self._tokens = [window for window in self._windows if isinstance(window, TokenWindow)]
         self._limits: frozenset[object] = frozenset(limits)
@@ -122,12 +125,13 @@ class RateLimit:
             windows = self._windows_of(exchange, counted, own)
             if self._at_hand is not None:
                 stands = self._enter_at_hand(self._at_hand, windows, scope, exchange)
+                windows = ()
             else:
-                stands = await self._enter(windows, scope, exchange)
-            if self._concurrent:
-                await self._take_slots(scope, exchange, counted, taken)
+                stands = []
+            if windows or self._concurrent:
+                stands += await self._enter(windows, scope, exchange, counted, taken)
         except Refusal as refusal:
-            await self._release(taken)
+            self._release(taken)
             await answer(scope, send, refusal)
             return
         if stands:
@@ -136,7 +140,7 @@ class RateLimit:
             await self.app(scope, receive, send)
         finally:
             if taken:
-                await self._release(taken)
+                self._release(taken)
             if (self._tokens or own) and exchange.reading is not None:
                 await self._count_tokens(scope, exchange, counted, own)
 
@@ -150,10 +154,9 @@ class RateLimit:
         taken: list[str] = []
         try:
             windows = self._windows_of(exchange, counted, self._own_windows(exchange))
-            await self._enter(windows, scope, exchange)
-            await self._take_slots(scope, exchange, counted, taken)
+            await self._enter(windows, scope, exchange, counted, taken)
         finally:
-            await self._release(taken)
+            self._release(taken)
 
     def _windows_of(
         self, exchange: Exchange, counted: frozenset[object], own: Sequence[RequestWindow]
@@ -180,23 +183,36 @@ class RateLimit:
                 stands.append(stand)
         return stands
 
-    async def _enter(self, windows: Sequence[RequestWindow], scope: Scope, exchange: Exchange) -> list[Stand]:
-        """Count the request in all of these. Raises `RateLimited`, and `Unavailable` unless it fails open."""
-        each = ((window, self._who(window.limit, scope, exchange)) for window in windows)
-        asked = [(window, who) for window, who in each if who is not None]
-        try:
-            stands = await enter_all(asked)
-        except StoreError as error:
-            self._fail(error)
-            return []
-        if stands and not stands[-1].good:
-            raise self._too_fast(stands[-1])
-        return stands
+    async def _enter(
+        self,
+        windows: Sequence[RequestWindow],
+        scope: Scope,
+        exchange: Exchange,
+        counted: Collection[object],
+        taken: list[str],
+    ) -> list[Stand]:
+        """Count the request in all of these, and take its slots, which go to `taken`.
 
-    def _fail(self, error: StoreError) -> None:
-        """The limits cannot be asked. Raises `Unavailable`, unless they fail open."""
-        if not self._fail_open:
+        Raises `RateLimited`, and `Unavailable` unless it fails open.
+        """
+        asked: list[Asked] = []
+        for window in windows:
+            if (who := self._who(window.limit, scope, exchange)) is not None:
+                asked.append((window, who))
+        for slots in self._concurrent:
+            if slots.limit not in counted and (who := self._who(slots.limit, scope, exchange)) is not None:
+                asked.append((slots, who))
+        if not asked:
+            return []
+        try:
+            stands = await enter_all(asked, self._together, taken)
+        except StoreError as error:
+            if self._fail_open:
+                return []
             raise Unavailable("Rate limits cannot be checked at the moment. Try again later.") from error
+        if not stands[-1].good:
+            raise self._too_fast(stands[-1])
+        return [stand for stand in stands if stand.limit.what != "concurrent"] if taken else stands
 
     def _telling(self, stands: Sequence[Stand], exchange: Exchange, send: Send) -> Send:
         """`send` that tells on the head of an answer where the limits stood when the request came."""
@@ -233,28 +249,12 @@ class RateLimit:
             windows = self._of_keys[what] = tuple(map(self._window_of, _own_limits(*what)))
         return windows
 
-    async def _take_slots(
-        self, scope: Scope, exchange: Exchange, counted: Collection[object], taken: list[str]
-    ) -> None:
-        """Those that it gets go to `taken`. Raises as `_enter` does."""
-        try:
-            for limit in self._concurrent:
-                if counted and limit in counted:
-                    continue
-                who = self._who(limit, scope, exchange)
-                if who is not None:
-                    slot = f"{limit.name}:{limit.per}:{limit.amount}:{who}"
-                    if not await self._slots.acquire(slot, limit.amount):
-                        raise RateLimited(
-                            f"Too many requests at once: this {limit.per} may run {limit.amount}.",
-                            retry_after=1,
-                        )
-                    taken.append(slot)
-        except StoreError as error:
-            self._fail(error)
-
     def _too_fast(self, stand: Stand) -> RateLimited:
         limit = stand.limit
+        if limit.what == "concurrent":
+            return RateLimited(
+                f"Too many requests at once: this {limit.per} may run {limit.amount}.", retry_after=1
+            )
         wait = max(1, math.ceil(stand.left))
         return RateLimited(
             f"Rate limit reached: {limit.amount} {limit.what} in {limit.window} s for this {limit.per}. "
@@ -263,9 +263,9 @@ class RateLimit:
             headers=[*stand.standing().tightest(self._clock()), *stand.standing().pair()],
         )
 
-    async def _release(self, taken: list[str]) -> None:
+    def _release(self, taken: list[str]) -> None:
         for slot in taken:
-            await self._slots.release(slot)
+            self._slots.release(slot)
 
     async def _count_tokens(
         self, scope: Scope, exchange: Exchange, counted: Collection[object], own: Sequence[RequestWindow]
@@ -273,15 +273,16 @@ class RateLimit:
         tokens = 0 if exchange.reading is None else exchange.reading.usage.total
         if not tokens:
             return
-        try:
-            for window in (*self._tokens, *(each for each in own if isinstance(each, TokenWindow))):
-                if counted and window.limit in counted:
-                    continue
-                who = self._who(window.limit, scope, exchange)
-                if who is not None:
-                    await window.count(who, tokens)
-        except StoreError as error:  # the answer is out: there is nobody left to refuse
+        spent = []
+        for window in (*self._tokens, *(each for each in own if isinstance(each, TokenWindow))):
+            if window.limit not in counted and (who := self._who(window.limit, scope, exchange)) is not None:
+                spent.append((window, who))
+
+        def failed(error: StoreError) -> None:  # the answer is out: there is nobody left to refuse
             log.warning("request %s: its tokens do not count on rate limits: %s", exchange.id, error)
+
+        if spent:
+            await count_tokens(spent, tokens, self._together, failed)
 
     def _who(self, limit: Limit, scope: Scope, exchange: Exchange) -> str | int | None:
         principal = exchange.principal

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from ..errors import StoreError
 from . import headers
 from .headers import Standing
 from .strategies import (
@@ -16,15 +17,14 @@ from .strategies import (
     Window,
     WindowItem,
     WindowsAtHand,
-    WindowsTogether,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from limits.aio.storage import Storage
 
-    from .strategies import Windows
+    from .strategies import Slots, Windows, WindowsTogether
 
 Per = Literal["key", "user", "organization", "end_user", "ip", "route", "gate"]
 What = Literal["requests", "tokens", "concurrent"]
@@ -104,8 +104,6 @@ class RequestWindow:
 
     def __init__(self, limit: Limit, windows: Windows | Storage) -> None:
         self.limit = limit
-        self.together = windows if isinstance(windows, WindowsTogether) else None
-        """Where it is counted, if several windows are asked about there in one look."""
         self._steps: dict[str | int, Step] = {}
         self._item = WindowItem(limit.amount, limit.window, limit.name, limit.what, limit.per)
         self._fixed = FixedWindow(windows)
@@ -146,6 +144,10 @@ class TokenWindow(RequestWindow):
         """Count what a request of `who` has used."""
         await self._fixed.count(self._item, who, cost=tokens)
 
+    def spending(self, who: str | int, tokens: int) -> Step:
+        """What `count` does, for who does it together with others."""
+        return self.step(who)._replace(verb="count", amount=tokens)
+
 
 class MovingRequestWindow(RequestWindow):
     """The requests of the last seconds, one entry for each."""
@@ -162,23 +164,73 @@ class MovingRequestWindow(RequestWindow):
         return Stand.of(self.limit, window, good=good)
 
 
-async def enter_all(asked: Sequence[tuple[RequestWindow, str | int]]) -> list[Stand]:
-    """Where each of these windows stands for its caller, up to the first that refuses; in one look where that can be.
+class ConcurrentRequests:
+    """So many requests at once: who passes has a slot, until that is released."""
 
-    A request counts on the limits before the one that refuses it, and on no other.
+    def __init__(self, limit: Limit, slots: Slots) -> None:
+        self.limit = limit
+        self._slots = slots
+
+    def slot(self, who: str | int) -> str:
+        """The name of the slots of `who`."""
+        limit = self.limit
+        return f"{limit.name}:{limit.per}:{limit.amount}:{who}"
+
+    async def enter(self, who: str | int) -> Stand:
+        """Take a slot if one is free."""
+        return Stand(self.limit, await self._slots.acquire(self.slot(who), self.limit.amount), 0, 1.0)
+
+    def step(self, who: str | int) -> Step:
+        """What `enter` does, for who does it together with others."""
+        return Step("acquire", self.slot(who), self.limit.amount, 0)
+
+
+Asked = tuple["RequestWindow | ConcurrentRequests", "str | int"]
+"""A limit, and the caller for whom it is asked."""
+
+
+async def enter_all(
+    asked: Sequence[Asked], together: WindowsTogether | None, taken: list[str]
+) -> list[Stand]:
+    """Where each of these limits stands for its caller, up to the first that refuses.
+
+    In one look where `together` has all of them. A request counts on the limits before the one that refuses it, and on
+    no other. The slots that it gets are put into `taken`, whatever happens then.
     """
-    if len(asked) > 1 and (together := asked[0][0].together) is not None:
-        answers = await together.admit([window.step(who) for window, who in asked])
-        return [
-            Stand.of(window.limit, stands, good=good)
-            for (window, _), (good, stands) in zip(asked, answers, strict=False)
+    if together is not None:
+        answers = await together.admit([limit.step(who) for limit, who in asked])
+        found = [
+            Stand.of(limit.limit, stands, good=good)
+            for (limit, _), (good, stands) in zip(asked, answers, strict=False)
         ]
+        if found and found[-1].good:
+            taken += [limit.slot(who) for limit, who in asked if isinstance(limit, ConcurrentRequests)]
+        return found
     found = []
-    for window, who in asked:
-        found.append(await window.enter(who))
+    for limit, who in asked:
+        found.append(await limit.enter(who))
         if not found[-1].good:
             break
+        if isinstance(limit, ConcurrentRequests):
+            taken.append(limit.slot(who))
     return found
+
+
+async def count_tokens(
+    spent: Sequence[tuple[TokenWindow, str | int]],
+    tokens: int,
+    together: WindowsTogether | None,
+    failed: Callable[[StoreError], None],
+) -> None:
+    """Count on these windows what a request has used; `failed` is told where that cannot be."""
+    if together is not None:
+        together.count_later([window.spending(who, tokens) for window, who in spent], failed)
+        return
+    try:
+        for window, who in spent:
+            await window.count(who, tokens)
+    except StoreError as error:
+        failed(error)
 
 
 def window_of(limit: Limit, windows: Windows | Storage) -> RequestWindow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -60,7 +60,7 @@ class MemoryStorage(WindowStorage):
 
     def take(self, step: Step) -> tuple[bool, int, float]:
         """See `WindowsAtHand`."""
-        verb, key, limit, seconds = step
+        verb, key, limit, seconds, _ = step
         if verb == "count":  # nearly always, and of a window that is open
             now, count = self._now(), self._counts.get(key)
             if count is not None and now < count.ends:
@@ -139,16 +139,6 @@ class MemoryStorage(WindowStorage):
         return now
 
 
-class Slots(Protocol):
-    """Counts what runs at once."""
-
-    async def acquire(self, name: str, amount: int) -> bool:
-        """Take one of `amount` slots; False if all are taken. Raises `StoreError`."""
-
-    async def release(self, name: str) -> None:
-        """Give one back."""
-
-
 class LocalSlots:
     """Slots of one process."""
 
@@ -167,7 +157,7 @@ class LocalSlots:
         self._taken[name] += 1
         return True
 
-    async def release(self, name: str) -> None:
+    def release(self, name: str) -> None:
         """See `Slots`."""
         if self._taken[name] > 1:
             self._taken[name] -= 1

@@ -6,9 +6,11 @@ decides (see `ratelimit.limit`). Time is that of the Redis server: hosts' clocks
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections import defaultdict
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, cast
 
@@ -19,8 +21,9 @@ from .redis_pipe import RedisPipe, Script
 from .strategies import Window, WindowStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from .redis_pipe import Failed, Word
     from .strategies import Step
 
 log = logging.getLogger("llmgate")
@@ -37,10 +40,20 @@ RENEW_INTERVAL_S = 5.0
 _NOW = "local now = redis.call('TIME'); now = now[1] + now[2] / 1000000\n"
 # Steps, of four arguments each, in their order up to the first that its limit refuses. What is left of a window is
 # more than its length only where the server's clock was set back. A moving window is a list of the times of its
-# entries, newest first and no longer than the limit.
-_WINDOWS = Script(
+# entries, newest first and no longer than the limit. A slot is a member of a sorted set, scored by when its lease ends.
+_ADMIT = Script(
     """
-local verbs = {}
+local verbs, acquired = {}, {}
+function verbs.acquire(key, limit, lease, slot)
+    local now = redis.call('TIME')
+    now = now[1] + now[2] / 1000000
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+    if redis.call('ZCARD', key) >= limit then return false, limit, 0 end
+    redis.call('ZADD', key, now + lease / 1000, slot)
+    redis.call('PEXPIRE', key, lease)
+    acquired[#acquired + 1] = {key, slot}
+    return true, 0, 0
+end
 function verbs.count(key, limit, span, amount)
     local used, left = redis.call('INCRBY', key, amount), redis.call('PTTL', key)
     if left < 0 or left > span then
@@ -78,10 +91,13 @@ end
 local replies = {}
 for index, key in ipairs(KEYS) do
     local at = 4 * (index - 1)
-    local limit, span, amount = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
-    local good, used, left = verbs[ARGV[at + 1]](key, limit, span, amount)
+    local limit, span, amount = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), ARGV[at + 4]
+    local good, used, left = verbs[ARGV[at + 1]](key, limit, span, tonumber(amount) or amount)
     replies[index] = {good and 1 or 0, used, left}
-    if not good then break end
+    if not good then
+        for _, slot in ipairs(acquired) do redis.call('ZREM', slot[1], slot[2]) end
+        break
+    end
 end
 return replies
 """
@@ -100,16 +116,6 @@ redis.call('SET', KEYS[1], string.format('%.17g', now + lasts), 'PX', math.ceil(
 return {{1, string.format('%.17g', level), '0'}}
 """
 )
-# A slot is a member of a sorted set, scored by when its lease ends.
-_ACQUIRE = Script(
-    f"""{_NOW}
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
-redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[3])
-redis.call('PEXPIRE', KEYS[1], math.ceil(ARGV[1] * 1000))
-return 1
-"""
-)
 _RENEW = Script(
     f"""{_NOW}
 for index = 2, #ARGV do redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[index]) end
@@ -120,7 +126,7 @@ return #ARGV - 1
 
 
 class RedisStorage(WindowStorage):
-    """Windows and buckets in the Redis at `uri`, under keys that begin with `prefix`. Raises `StoreError`.
+    """Windows, buckets and slots in the Redis at `uri`, under keys that begin with `prefix`. Raises `StoreError`.
 
     It need not be up: what asks it fails until it is. `timeout` is in seconds.
     """
@@ -130,33 +136,56 @@ class RedisStorage(WindowStorage):
     def __init__(self, uri: str, *, prefix: str = PREFIX, timeout: float = TIMEOUT_S) -> None:
         super().__init__(uri)
         self.pipe = RedisPipe(uri.removeprefix("async+llmgate-"), timeout=timeout)
+        self.slots = RedisSlots(self.pipe, prefix=prefix)
         self._prefix = f"{prefix}:windows:"
 
     async def count(self, key: str, seconds: float, amount: int = 1) -> Window:
         """See `Windows`."""
-        ((_, window),) = await self._ask([key], "count", MAX_COUNT, int(seconds * 1000), amount)
+        ((_, window),) = await self._ask(
+            [self._prefix + key], "count", MAX_COUNT, int(seconds * 1000), amount
+        )
         return window
 
     async def peek(self, key: str) -> Window:
         """See `Windows`."""
-        ((_, window),) = await self._ask([key], "peek", MAX_COUNT, 0, 0)
+        ((_, window),) = await self._ask([self._prefix + key], "peek", MAX_COUNT, 0, 0)
         return window
 
     async def enter(self, key: str, limit: int, seconds: int, amount: int = 1) -> tuple[bool, Window]:
         """See `Windows`."""
-        (answer,) = await self._ask([key], "enter", limit, seconds * 1000, amount)
+        (answer,) = await self._ask([self._prefix + key], "enter", limit, seconds * 1000, amount)
         return answer
 
     async def admit(self, steps: Sequence[Step]) -> list[tuple[bool, Window]]:
         """See `WindowsTogether`."""
-        words: list[str | int] = []
-        for step in steps:
-            words += (step.verb, step.limit, step.seconds * 1000, 1)
-        return await self._ask([step.key for step in steps], *words)
+        keys: list[str] = []
+        words: list[Word] = []
+        slots: list[tuple[str, str]] = []
+        for verb, key, limit, seconds, amount in steps:
+            if verb == "acquire":
+                slots.append((key, self.slots.new()))
+                keys.append(self.slots.prefix + key)
+                words += (verb, limit, self.slots.lease_ms, slots[-1][1])
+            else:
+                keys.append(self._prefix + key)
+                words += (verb, limit, seconds * 1000, amount)
+        if not slots:
+            return await self._ask(keys, *words)
+        with self.slots.given_up(slots):
+            answers = await self._ask(keys, *words)
+        if answers[-1][0]:
+            self.slots.hold(slots)
+        return answers
 
-    async def _ask(self, keys: Sequence[str], *words: str | int) -> list[tuple[bool, Window]]:
-        prefix = self._prefix
-        reply = await self.pipe.eval(_WINDOWS, [prefix + key for key in keys], *words)
+    def count_later(self, steps: Sequence[Step], failed: Failed) -> None:
+        """See `WindowsTogether`."""
+        words: list[Word] = []
+        for step in steps:
+            words += ("count", MAX_COUNT, step.seconds * 1000, step.amount)
+        self.pipe.post_eval(failed, _ADMIT, [self._prefix + step.key for step in steps], *words)
+
+    async def _ask(self, keys: Sequence[str], *words: Word) -> list[tuple[bool, Window]]:
+        reply = await self.pipe.eval(_ADMIT, keys, *words)
         answers = cast("list[tuple[int, int, int]]", reply)
         return [(good == 1, Window(used, max(0, left) / 1000)) for good, used, left in answers]
 
@@ -187,34 +216,60 @@ class RedisSlots:
     """Slots that every worker counts, each on a lease that its worker renews for as long as it lives."""
 
     def __init__(self, redis: RedisPipe, *, prefix: str = PREFIX, lease: float = LEASE_S) -> None:
+        self.prefix = f"{prefix}:slots:"
+        self.lease_ms = int(lease * 1000)
         self._redis = redis
-        self._prefix = f"{prefix}:slots:"
-        self._lease = lease
         self._worker, self._number = secrets.token_hex(8), count()
         self._held: defaultdict[str, list[str]] = defaultdict(list)
 
+    def new(self) -> str:
+        """What to call a slot that is about to be taken."""
+        return f"{self._worker}:{next(self._number)}"
+
+    def hold(self, slots: Iterable[tuple[str, str]]) -> None:
+        """These were taken, each under its name: renew them until they are released."""
+        for name, slot in slots:
+            self._held[name].append(slot)
+
     async def acquire(self, name: str, amount: int) -> bool:
         """Take one of `amount` slots; False if all are taken. Raises `StoreError`."""
-        slot = f"{self._worker}:{next(self._number)}"
-        if await self._redis.eval(_ACQUIRE, self._prefix + name, self._lease, amount, slot) != 1:
-            return False
-        self._held[name].append(slot)
-        return True
+        slots = [(name, self.new())]
+        with self.given_up(slots):
+            reply = await self._redis.eval(
+                _ADMIT, self.prefix + name, "acquire", amount, self.lease_ms, slots[0][1]
+            )
+        ((good, *_),) = cast("list[tuple[int, int, int]]", reply)
+        if good == 1:
+            self.hold(slots)
+        return good == 1
 
-    async def release(self, name: str) -> None:
+    @contextmanager
+    def given_up(self, slots: Iterable[tuple[str, str]]) -> Iterator[None]:
+        """While these are asked for: who leaves meanwhile does not keep them until their leases end."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            for name, slot in slots:
+                self._free(name, slot)
+            raise
+
+    def release(self, name: str) -> None:
         """Give one back. If Redis does not hear of it, the lease ends by itself."""
         slot = self._held[name].pop()
         if not self._held[name]:
             del self._held[name]
-        try:
-            await self._redis.run("ZREM", self._prefix + name, slot)
-        except StoreError as error:
-            log.warning("a slot stays taken for up to %g s: %s", self._lease, error)
+        self._free(name, slot)
+
+    def _free(self, name: str, slot: str) -> None:
+        self._redis.post(self._not_freed, "ZREM", self.prefix + name, slot)
+
+    def _not_freed(self, error: StoreError) -> None:
+        log.warning("a slot stays taken for up to %g s: %s", self.lease_ms / 1000, error)
 
     async def renew(self) -> None:
         """Extend the leases of all slots that are held here. Raises `StoreError`."""
         for name, slots in list(self._held.items()):
-            await self._redis.eval(_RENEW, self._prefix + name, self._lease, *slots)
+            await self._redis.eval(_RENEW, self.prefix + name, self.lease_ms / 1000, *slots)
 
     async def renew_often(self) -> None:
         """Renew for ever; what could not be renewed is tried again.

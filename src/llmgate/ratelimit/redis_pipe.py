@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from hashlib import sha1
 from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
@@ -23,6 +24,7 @@ from .availability import Availability
 log = logging.getLogger("llmgate")
 
 Word = bytes | str | int | float
+Failed = Callable[[StoreError], None]
 Reply = int | bytes | list["Reply"] | None
 
 
@@ -50,6 +52,7 @@ class RedisPipe:
         self._timeout = timeout
         self._line: _Line | None = None
         self._connecting: asyncio.Task[_Line] | None = None
+        self._posting: set[asyncio.Task[None]] = set()
 
     async def run(self, *words: Word) -> Reply:
         """The answer to one command."""
@@ -57,7 +60,7 @@ class RedisPipe:
             line = self._line
             if line is None or line.closed:
                 line = await self._connect()
-            return self._good(await line.model_request(words))
+            return self._good(await line.request(words))
         except StoreError as error:
             self.availability.failed(str(error))
             raise
@@ -69,13 +72,54 @@ class RedisPipe:
             line = self._line
             if line is None or line.closed:
                 line = await self._connect()
-            reply = await line.model_request(("EVALSHA", script.digest, *words))
-            if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-                reply = await line.model_request(("EVAL", script.source, *words))
+            reply = await line.request(("EVALSHA", script.digest, *words))
+            if _forgotten(reply):
+                reply = await line.request(("EVAL", script.source, *words))
             return self._good(reply)
         except StoreError as error:
             self.availability.failed(str(error))
             raise
+
+    def post(self, failed: Failed, *words: Word) -> None:
+        """Send a command with the others of this turn; nobody waits for its answer, but `failed` is told an error."""
+        self._post(failed, partial(self.run, *words), words)
+
+    def post_eval(self, failed: Failed, script: Script, keys: Sequence[str], *arguments: Word) -> None:
+        """The same with a script."""
+        words = ("EVALSHA", script.digest, len(keys), *keys, *arguments)
+        self._post(failed, partial(self.eval, script, keys, *arguments), words)
+
+    def _post(self, failed: Failed, wait: Callable[[], Awaitable[Reply]], words: Sequence[Word]) -> None:
+        """`wait` does it where a connection has to be made first, or Redis has forgotten the script."""
+        line = self._line
+        if line is None or line.closed:
+            self._wait(failed, wait)
+        else:
+            line.request(words).add_done_callback(partial(self._posted, failed, wait))
+
+    def _posted(
+        self, failed: Failed, wait: Callable[[], Awaitable[Reply]], done: asyncio.Future[object]
+    ) -> None:
+        try:
+            reply = done.result()
+            if _forgotten(reply):
+                self._wait(failed, wait)
+            else:
+                self._good(reply)
+        except StoreError as error:
+            self.availability.failed(str(error))
+            failed(error)
+
+    def _wait(self, failed: Failed, wait: Callable[[], Awaitable[Reply]]) -> None:
+        async def insist() -> None:
+            try:
+                await wait()
+            except StoreError as error:
+                failed(error)
+
+        task = asyncio.create_task(insist(), name="llmgate-redis-post")
+        self._posting.add(task)
+        task.add_done_callback(self._posting.discard)
 
     def _good(self, reply: object) -> Reply:
         good = _checked(reply)
@@ -84,7 +128,11 @@ class RedisPipe:
         return good
 
     async def aclose(self) -> None:
-        """Let the connection go."""
+        """Let the connection go, once what was posted is answered or has timed out."""
+        while self._posting:
+            await asyncio.gather(*self._posting)
+        if self._line is not None:
+            await self._line.answered()
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
@@ -115,7 +163,7 @@ class RedisPipe:
             raise StoreError(f"redis ({self._host}:{self._port}): cannot be reached: {error!r}") from error
         try:
             for command in self._hello:
-                _checked(await line.model_request(command))
+                _checked(await line.request(command))
         except BaseException:
             line.drop("redis: the connection was given up")
             raise
@@ -135,7 +183,7 @@ class _Line(asyncio.Protocol):
         self._asked: deque[tuple[asyncio.Future[object], float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def model_request(self, words: Sequence[Word]) -> asyncio.Future[object]:
+    def request(self, words: Sequence[Word]) -> asyncio.Future[object]:
         """Send a command with the others of this turn; the future is its answer, an error reply included."""
         future: asyncio.Future[object] = self._loop.create_future()
         if self.closed:
@@ -148,6 +196,11 @@ class _Line(asyncio.Protocol):
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout, self._check_timeout)
         return future
+
+    async def answered(self) -> None:
+        """Wait until there is an answer to all that was asked, or the connection is dropped."""
+        if waiting := [future for future, _ in self._asked if not future.done()]:
+            await asyncio.wait(waiting)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -201,6 +254,11 @@ def _greeting(user: str | None, password: str | None, database: str) -> list[tup
     if database and database != "0":
         commands.append(("SELECT", int(database)))
     return commands
+
+
+def _forgotten(reply: object) -> bool:
+    """Whether Redis has no script of that digest: it was started anew."""
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
 
 
 def _checked(reply: object) -> Reply:

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from limits.aio.storage import Storage
 
     from .leaky_bucket import Buckets
-    from .memory import Slots
-    from .strategies import Windows
+    from .strategies import Slots, Windows
 
 log = logging.getLogger("llmgate.ratelimit")
 
@@ -81,16 +80,15 @@ async def _in_redis(
     url: str, stack: AsyncExitStack, timeout: float, prefix: str, *, fail_open: bool
 ) -> LimitsStore:
     try:
-        from .redis import RedisSlots, RedisStorage  # noqa: PLC0415 - needs the extra `cluster`
+        from .redis import RedisStorage  # noqa: PLC0415 - needs the extra `cluster`
     except ImportError as error:
         raise ConfigError([f"limits_store.url: Redis needs hiredis: {extra_remedy('cluster')}"]) from error
     storage: Any = storage_from_string(url, prefix=prefix, timeout=timeout)
     assert isinstance(storage, RedisStorage)
     stack.push_async_callback(storage.aclose)
-    slots = RedisSlots(storage.pipe, prefix=prefix)
-    await stack.enter_async_context(running(slots.renew_often(), name="llmgate-slots"))
+    await stack.enter_async_context(running(storage.slots.renew_often(), name="llmgate-slots"))
     buckets = LeakyBucket(storage, fail_open=fail_open)
-    return LimitsStore(storage, slots, buckets, fail_open, storage.pipe.availability)
+    return LimitsStore(storage, storage.slots, buckets, fail_open, storage.pipe.availability)
 
 
 def _foreign(url: str, scheme: str, timeout: float) -> Storage:

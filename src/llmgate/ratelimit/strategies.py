@@ -51,20 +51,44 @@ class Windows(Protocol):
 
 
 class Step(NamedTuple):
-    """One verb of `Windows` for one limit: `count` and `enter` count one, `peek` looks whether any are left."""
+    """One verb of `Windows` for one limit: `count` and `enter` count `amount`, `peek` looks whether any are left.
 
-    verb: Literal["count", "peek", "enter"]
+    `acquire` takes one of `limit` slots of a name, where slots are counted in the same place.
+    """
+
+    verb: Literal["count", "peek", "enter", "acquire"]
     key: str
     limit: int
     seconds: int
+    amount: int = 1
+
+
+class Slots(Protocol):
+    """Counts what runs at once."""
+
+    async def acquire(self, name: str, amount: int) -> bool:
+        """Take one of `amount` slots; False if all are taken. Raises `StoreError`."""
+
+    def release(self, name: str) -> None:
+        """Give one back. Nobody waits until others hear of it."""
 
 
 @runtime_checkable
 class WindowsTogether(Protocol):
-    """Windows that are asked about several limits in one look."""
+    """Windows that are asked about several limits in one look, and slots with them."""
+
+    @property
+    def slots(self) -> Slots:
+        """Those that it takes with them."""
 
     async def admit(self, steps: Sequence[Step]) -> list[tuple[bool, Window]]:
-        """Take `steps` in their order up to the first that a limit refuses: whether it did, and how it stands."""
+        """Take `steps` in their order up to the first that a limit refuses: whether it did, and how it stands.
+
+        Slots that were taken before that one are free again.
+        """
+
+    def count_later(self, steps: Sequence[Step], failed: Callable[[StoreError], None]) -> None:
+        """Count without a limit, together with what is asked next; nobody waits, but `failed` is told an error."""
 
 
 @runtime_checkable
