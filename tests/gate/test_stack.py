@@ -2,12 +2,13 @@
 
 import inspect
 
+import pytest
 from playbook import Answers, play
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from llmgate import middleware
 from llmgate.gate.stack import Layer, wrap
-from llmgate.middleware import Authentication, Errors, Metrics, RateLimit
 
 
 class Marks:
@@ -33,7 +34,17 @@ def test_a_layer_is_one_of_starlettes_that_gate_toml_has_a_name_for() -> None:
     assert (layer.name, layer.cls, layer.kwargs) == ("ratelimit", Marks, {"mark": "x"})
 
 
-def test_layers_that_plugins_and_users_serve_alone_are_asgi_apps_to_any_server() -> None:
+@pytest.mark.parametrize("layer", [getattr(middleware, name) for name in middleware.__all__])
+def test_a_layer_that_users_serve_alone_is_an_app_to_any_server(layer: type) -> None:
     """Servers tell an app of ASGI 3 by its being a coroutine function."""
-    for layer in (Authentication, RateLimit, Metrics, Errors):
-        assert inspect.iscoroutinefunction(layer.__call__)
+    assert inspect.iscoroutinefunction(layer.__call__)
+
+
+async def test_a_subclass_of_a_layer_keeps_its_own_call() -> None:
+    class Marked(middleware.RequestId):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await super().__call__({**scope, "mark": "own"}, receive, send)
+
+    app = Answers()
+    await play(wrap(app, [Middleware(Marked)]))
+    assert app.scopes[0]["mark"] == "own"

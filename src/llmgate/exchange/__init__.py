@@ -1,7 +1,7 @@
 """What the layers of one request share: its record, its body, and the `send` of its answer."""
 
 from .body import read_body, too_large
-from .layer import MAX_BODY, BodyLayer
+from .layer import MAX_BODY, BodyLayer, StackLayer
 from .principal import Principal
 from .record import Exchange, exchange_of, new_id, request_ids
 from .sending import Push, Sending, push_of, sending, whole_of
@@ -13,6 +13,7 @@ __all__ = [
     "Principal",
     "Push",
     "Sending",
+    "StackLayer",
     "exchange_of",
     "new_id",
     "push_of",

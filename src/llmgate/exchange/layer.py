@@ -19,7 +19,22 @@ if TYPE_CHECKING:
 MAX_BODY = 16 * 1024 * 1024
 
 
-class BodyLayer:
+class StackLayer:
+    """A layer whose work costs no coroutine of its own: `within_stack` returns what the app below returns.
+
+    Our stacks call that. Servers get a coroutine, by which they tell an app of ASGI 3 from older ones.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await self.within_stack(scope, receive, send)
+
+    def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI, and what is to be awaited."""
+        raise NotImplementedError
+
+
+class BodyLayer(StackLayer):
     """A layer around `app` that sees what a request asks a model for; what asks none passes it by.
 
     The body is read and parsed here (up to `max_body` bytes) unless a layer above has done so.
@@ -32,11 +47,11 @@ class BodyLayer:
         self._max_body = max_body
         below = getattr(app, "__self__", app)
         self._below: Callable[[Exchange, Scope, Send], Awaitable[None]] | None = None
-        if isinstance(below, BodyLayer) and type(below).__call__ is BodyLayer.__call__:
+        if isinstance(below, BodyLayer) and type(below).within_stack is BodyLayer.within_stack:
             self._below = below.see
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """ASGI. Not a coroutine of its own: most layers find the body read."""
+    def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """ASGI. Most layers find the body read."""
         if scope["type"] != "http" or endpoint_of(scope["method"], scope["path"]) is Endpoint.OTHER:
             return self.app(scope, receive, send)
         exchange = exchange_of(scope)

@@ -12,6 +12,7 @@ from starlette.convertors import CONVERTOR_TYPES
 from starlette.routing import Match, Mount, Route, WebSocketRoute
 
 from ..errors import ConfigError, MethodNotAllowed, NotFound, Refusal
+from ..exchange import StackLayer
 from ..middleware.allowed_hosts import misdirected, refusal
 
 if TYPE_CHECKING:
@@ -65,12 +66,12 @@ def claims_of(route: BaseRoute) -> Sequence[Claim]:
 def entry_of(app: ASGIApp) -> ASGIApp:
     """What to call for `app`: an object's method, which is called at a third of the price of the object.
 
-    A layer whose `__call__` is a coroutine, by which servers know an ASGI app, may have a plain `within_stack`, too.
+    Of a `StackLayer` that is `within_stack`, unless a subclass has a `__call__` of its own.
     """
-    method: ASGIApp | None = getattr(app, "within_stack", None)
-    if method is None and isinstance(getattr(type(app), "__call__", None), FunctionType):  # noqa: B004
-        method = app.__call__  # type: ignore[operator]
-    return app if method is None else method
+    call = getattr(type(app), "__call__", None)  # noqa: B004
+    if isinstance(app, StackLayer) and call is StackLayer.__call__:
+        return app.within_stack
+    return app.__call__ if isinstance(call, FunctionType) else app  # type: ignore[operator]
 
 
 @dataclass(frozen=True, slots=True)

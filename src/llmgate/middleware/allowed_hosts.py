@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ..errors import BadRequest, answer
+from ..exchange import StackLayer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -24,7 +25,7 @@ REMEMBERED = 100
 """Hosts whose verdict is kept: a gate is asked by a few, and somebody may send many."""
 
 
-class AllowedHosts:
+class AllowedHosts(StackLayer):
     """Passes on what is asked by one of `hosts` ("gate.example", "*.example", "*"), or by an IP address.
 
     With `bare` names without a dot are taken, too: no name server of the Internet knows any. Others get 421 (RFC 9110
@@ -41,7 +42,7 @@ class AllowedHosts:
         self._refused = refused or misdirected
         self._known: dict[bytes, bool] = {}
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI; at once the coroutine of the app itself."""
         if scope["type"] in ("http", "websocket"):
             for name, value in scope["headers"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..backends.endpoint import Endpoint
 from ..backends.request import endpoint_of
 from ..errors import Forbidden, Refusal, Unauthenticated, answer
-from ..exchange import Principal, exchange_of
+from ..exchange import Principal, StackLayer, exchange_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
@@ -36,7 +36,7 @@ class Verifier(Protocol):
         """The principal. None if this is no credential of this kind; `Unauthenticated` if it is a bad one."""
 
 
-class Authentication:
+class Authentication(StackLayer):
     """Refuses a request without a good credential.
 
     Missing: 401 if `required`. Bad: 401 always. Of a principal that has none of `roles`: 403.
@@ -72,10 +72,6 @@ class Authentication:
         self._scope = scope
         self._session = session
         self._on_use = on_use
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        await self.within_stack(scope, receive, send)
 
     def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI, without a coroutine of its own where the credential is known, as nearly every one is."""

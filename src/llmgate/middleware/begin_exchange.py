@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ..errors import openai_shape
-from ..exchange import Exchange, request_ids
+from ..exchange import Exchange, StackLayer, request_ids
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..errors import ErrorShape
 
 
-class BeginExchange:
+class BeginExchange(StackLayer):
     """Puts a new `Exchange` into `scope["llmgate"]`: the outermost layer of every stack.
 
     `route` and `surface` are names for metrics and records, `error_shape` is how errors are told on this route.
@@ -39,7 +39,7 @@ class BeginExchange:
         self._timer = timer
         self._new_id = new_id or request_ids().__next__
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI. Not a coroutine of its own: every request passes here."""
         if scope["type"] != "lifespan":
             scope["llmgate"] = Exchange(

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..errors import RateLimited, Unavailable
-from ..exchange import exchange_of, push_of
+from ..exchange import StackLayer, exchange_of, push_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,7 +49,7 @@ class BodiesInMemory:
             del self._by_caller[caller]
 
 
-class BodyBudget:
+class BodyBudget(StackLayer):
     """Counts bodies over 64 kB from their announcement until their answer begins, each request's once; compressed ones
     by what they are decoded to.
 
@@ -75,7 +75,7 @@ class BodyBudget:
         self._is_counted = counted
         self._limits = {"limit": limit, "caller_limit": caller_limit}
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI."""
         if scope["type"] != "http":
             return self.app(scope, receive, send)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from ..backends.endpoint import Endpoint
-from ..exchange import exchange_of
+from ..exchange import StackLayer, exchange_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ENDPOINTS = frozenset({Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.EMBEDDINGS})
 
 
-class EnginePriority:
+class EnginePriority(StackLayer):
     """Writes it for those `upstreams` of the route that ask for it; stands only where one does, below `ReadBody`.
 
     vLLM takes the lowest number first, the gate the highest class. What a caller has written there itself is taken
@@ -33,7 +33,7 @@ class EnginePriority:
         self.app = app
         self._upstreams = frozenset(upstreams)
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI."""
         exchange = exchange_of(scope)
         if scope["type"] == "http" and exchange.model_request is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import BadRequest, Refusal, answer
-from ..exchange import exchange_of
+from ..exchange import StackLayer, exchange_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 REMEDY = "this model's engine serves adapters, which does not go together: leave it out"
 
 
-class FatalParameters:
+class FatalParameters(StackLayer):
     """Refuses `prompt_logprobs`, and `echo` with `logprobs`.
 
     Two such requests at once end a vLLM with --enable-lora (0.32; vllm issues 16668, 29955, 51594). For routes to
@@ -28,7 +28,7 @@ class FatalParameters:
         self.app = app
         self.collects_edits = getattr(app, "collects_edits", False)
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI; at once what the app itself returns. The body is read by a layer above."""
         model_request = exchange_of(scope).model_request if scope["type"] == "http" else None
         try:

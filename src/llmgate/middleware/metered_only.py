@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ..backends.endpoint import Endpoint
 from ..backends.request import endpoint_of
 from ..errors import NotFound, answer
+from ..exchange import StackLayer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection
@@ -26,7 +27,7 @@ FREE: Final = re.compile(
 """Paths whose POST uses no tokens."""
 
 
-class MeteredOnly:
+class MeteredOnly(StackLayer):
     """Refuses operations that nobody could count: a POST whose endpoint is not known, however it is spelled; and those
     by which callers would read what others have had stored.
 
@@ -39,7 +40,7 @@ class MeteredOnly:
         self.collects_edits = getattr(app, "collects_edits", False)
         self._named = re.compile("|".join(f"(?:{pattern})" for pattern in named) or "(?!)")
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI; at once what the app itself returns."""
         if scope["type"] == "http" and not self._lets_through(scope["method"], scope["path"]):
             why = "opens what others have stored" if scope["method"] in HARMLESS else "is not metered"

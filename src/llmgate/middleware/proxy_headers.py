@@ -6,6 +6,8 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
+from ..exchange import StackLayer
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
@@ -18,7 +20,7 @@ _HOP = re.compile(
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class ProxyHeaders:
+class ProxyHeaders(StackLayer):
     """Takes the client's address from X-Forwarded-For: the last one that none of the `trusted` networks has.
 
     What stands further left was written by somebody whom nobody vouches for. Ports that some proxies write are left
@@ -30,7 +32,7 @@ class ProxyHeaders:
         self._trusted = trusted
         self._unix_sockets = unix_sockets
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI. Not a coroutine of its own: every request passes here."""
         client = scope.get("client")
         if self._trusts(client[0]) if client and client[0] else self._unix_sockets:

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from ..errors import RateLimited, Refusal, StoreError, Unavailable, answer
-from ..exchange import exchange_of, sending
+from ..exchange import StackLayer, exchange_of, sending
 from ..ratelimit.limit import ConcurrentRequests, Limit, TokenWindow, count_tokens, enter_all, told, window_of
 from ..ratelimit.memory import LocalSlots, MemoryStorage
 from ..ratelimit.strategies import WindowsAtHand, WindowsTogether
@@ -45,7 +45,7 @@ def network_of(address: str, ipv6_prefix: int) -> str:
     return str(ipaddress.ip_network((ip, ipv6_prefix), strict=False))
 
 
-class RateLimit:
+class RateLimit(StackLayer):
     """Refuses what comes too fast with 429 and Retry-After, and tells on every answer where the tightest
     limit stands: `X-RateLimit-Limit`, `-Remaining`, and `-Reset` (seconds since the epoch). The tightest of requests
     and that of tokens are told as OpenAI tells them, too: `X-RateLimit-Limit-Requests` and so on. What the app says
@@ -91,10 +91,6 @@ class RateLimit:
         self._tokens = [window for window in self._windows if isinstance(window, TokenWindow)]
         self._limits: frozenset[object] = frozenset(limits)
         self._lasts = bool(self._concurrent or self._tokens)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        await self.within_stack(scope, receive, send)
 
     def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI, without a coroutine of its own where nothing is waited for or left to do at the end."""

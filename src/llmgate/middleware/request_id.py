@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..exchange import exchange_of, sending
+from ..exchange import StackLayer, exchange_of, sending
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -18,7 +18,7 @@ _USABLE = re.compile(rb"[!-~]{1,128}")
 """What is passed on of a client's: visible ASCII that no log has to escape or cut."""
 
 
-class RequestId:
+class RequestId(StackLayer):
     """Passes on the client's `X-Request-ID`, or the gate's own where there is none that is usable.
 
     The answer carries the same id, unless the app answers with another, and the gate's own as
@@ -29,7 +29,7 @@ class RequestId:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI. Not a coroutine of its own: every request passes here."""
         if scope["type"] != "http":
             return self.app(scope, receive, send)

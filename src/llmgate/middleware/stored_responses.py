@@ -11,7 +11,7 @@ import msgspec
 from ..backends.endpoint import Endpoint
 from ..backends.request import endpoint_of
 from ..errors import AnswerCut, BadRequest, NotFound, Refusal, StoreError, Unavailable, answer
-from ..exchange import exchange_of, push_of
+from ..exchange import StackLayer, exchange_of, push_of
 from ..identity.response_owners import tenant_of
 from ..usage.sse import EventSplitter, data_of
 
@@ -48,7 +48,7 @@ class _Named(msgspec.Struct):
     response: _Named | None = None
 
 
-class StoredResponses:
+class StoredResponses(StackLayer):
     """Lets callers read, and go on with, the responses that were made for them; of others' there is nothing (404).
 
     `owners` remembers whose each is: that of the key's organization, or the user. Without it, for routes whose operator
@@ -61,7 +61,7 @@ class StoredResponses:
         self.collects_edits = getattr(app, "collects_edits", False)
         self._owners = owners
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def within_stack(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI. The body is read by a layer above. Not a coroutine of its own: most requests pass it by."""
         if scope["type"] == "http" and "/responses" in scope["path"].lower():
             return self._guarded(scope, receive, send)
