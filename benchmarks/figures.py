@@ -59,13 +59,15 @@ Readings = dict[str, float]
 """Figures of one target in one round, by name."""
 
 
-def body(size: int, wish: str = "size=1024") -> str:
+def body(size: int, wish: str = "size=1024", *, usage: bool = False) -> str:
     """A chat request of about `size` bytes, as OpenAI's packages write it: without spaces between fields.
 
-    `wish` is for the backend: what answer it shall give (see `backend`).
+    `wish` is for the backend: what answer it shall give (see `backend`). With `usage` a stream's is asked for.
     """
     messages = [{"role": "system", "content": f"answer {wish};"}, {"role": "user", "content": ""}]
     asked = {"model": "m", "max_tokens": 128, "stream": "chunks" in wish, "messages": messages}
+    if usage:
+        asked["stream_options"] = {"include_usage": True}
     bare = json.dumps(asked, separators=(",", ":"))
     messages[1]["content"] = "word " * ((size - len(bare)) // 5)
     return json.dumps(asked, separators=(",", ":"))
@@ -155,9 +157,13 @@ def first_event(target: Target, seconds: float) -> Readings:
 
 
 def crowd(target: Target, seconds: float) -> Readings:
-    """`CROWD` streams at once: memory while they are open, and how even they are."""
+    """`CROWD` streams at once: memory while they are open, and how even they are.
+
+    They ask for their usage: the event that tells it is withheld from who does not, which is a gap of two pauses in
+    each stream that was no delay.
+    """
     chunks = round((seconds + 1) / CROWD_PAUSE)
-    asked = body(1024, f"chunks={chunks},pause={CROWD_PAUSE}")
+    asked = body(1024, f"chunks={chunks},pause={CROWD_PAUSE}", usage=True)
     most = 0.0
 
     def look() -> None:
