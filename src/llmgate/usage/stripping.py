@@ -61,16 +61,29 @@ class StrippingMeter(StreamMeter):
 
     def feed(self, data: bytes) -> bytes:
         """Takes note of `data` and gives back what may go to the client now."""
-        if self._between and (skimmed := skim(data)) is not None:
-            data, usage = skimmed
-            self._tally.skip_to(usage)
-            return data
+        if self._between and (stripped := self._skim(data)) is not None:
+            return stripped
         events = self._splitter.feed(data)
-        out = self._pass(events[0]) if len(events) == 1 else b"".join([self._pass(event) for event in events])
-        self._between = (
-            self._may_skim and self.model is not None and not self._held and not self._splitter.rest
-        )
+        out = self._pass(events[0]) if len(events) == 1 else b"".join(map(self._pass_or_skim, events))
+        self._between = self._is_between and not self._splitter.rest
         return out
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether what begins with an event may be skimmed: the model is known, and nothing is held."""
+        return self._may_skim and not self._held and self._tally.model is not None
+
+    def _skim(self, data: bytes) -> bytes | None:
+        if (skimmed := skim(data)) is None:
+            return None
+        stripped, usage = skimmed
+        self._tally.skip_to(usage)
+        return stripped
+
+    def _pass_or_skim(self, event: bytes) -> bytes:
+        """One of several events that came together, of which one is not to be skimmed: the first or last, say."""
+        stripped = self._skim(event) if self._is_between else None
+        return self._pass(event) if stripped is None else stripped
 
     def end(self) -> bytes:
         """What is still held, once the upstream has finished: the rest is its last event, blank line or not."""
