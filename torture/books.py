@@ -129,13 +129,13 @@ def _finished(seen: Sighting, record: UsageRecord | None, reports: Sequence[Repo
 def _records(evidence: Evidence) -> Iterator[str]:
     """Every record is what the rule for its outcome makes of what the backends have reported."""
     reports = _by_id(evidence.reports)
-    sizes = {seen.id: seen.body_size for seen in evidence.sightings if seen.id}
-    of_tags = {seen.tag: seen.body_size for seen in evidence.sightings}
-    largest = max(of_tags.values(), default=0)
+    by_id = {seen.id: seen for seen in evidence.sightings if seen.id}
+    by_tag = {seen.tag: seen for seen in evidence.sightings}
+    largest = max((seen.body_size for seen in by_tag.values()), default=0)
     for record in evidence.records:
         known = reports.get(record.request_id, [])
-        size = sizes.get(record.request_id) or (of_tags.get(known[0].tag) if known else None)
-        if (fault := _fault(record, known, size, largest)) is not None:
+        seen = by_id.get(record.request_id) or (by_tag.get(known[0].tag) if known else None)
+        if (fault := _fault(record, known, seen, largest)) is not None:
             yield (
                 f"request {record.request_id}: {record.outcome}, {record.certainty}, {_tokens(record)} {fault}"
             )
@@ -143,7 +143,7 @@ def _records(evidence: Evidence) -> Iterator[str]:
             yield f"request {record.request_id}: costs {record.cost} for {_tokens(record)}"
 
 
-def _fault(record: UsageRecord, known: Sequence[Report], size: int | None, largest: int) -> str | None:
+def _fault(record: UsageRecord, known: Sequence[Report], seen: Sighting | None, largest: int) -> str | None:
     if record.outcome in (Outcome.FAILED, Outcome.REFUSED):
         return None if _tokens(record) == (0, 0) else "for a failed request"
     reported = {(report.input, report.output) for report in known}
@@ -155,14 +155,17 @@ def _fault(record: UsageRecord, known: Sequence[Report], size: int | None, large
             return None if _tokens(record) in reported else f"was never reported, but {sorted(reported)}"
     if _tokens(record) == (0, 0) and record.outcome == Outcome.LOST:
         return None
-    most = _estimate(largest) if size is None else _estimate(size)
+    most = _estimate(largest if seen is None else seen.body_size)
     right = record.input_tokens <= most  # less where the backend's tokenizer was asked
     if record.booked is not None:  # the surface has written the prompt
         right = record.input_tokens <= record.booked
     sent = max((report.sent for report in known), default=0)
-    if right and record.output_tokens <= _estimate(sent):
+    made: float = _estimate(sent)
+    if record.outcome == Outcome.ABORTED and seen is not None:
+        made = max(made, seen.unseen)
+    if right and record.output_tokens <= made:
         return None
-    return f"for a body of {size} bytes and at most {sent} bytes sent"
+    return f"for {seen} and at most {sent} bytes sent"
 
 
 def _quota(quota: Quota, records: Iterable[UsageRecord]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
 from dataclasses import dataclass, field
@@ -84,6 +85,13 @@ class Plan:
         return msgspec.json.encode(said)
 
     @property
+    def unseen(self) -> float:
+        """Tokens that a plain answer may have when nobody waits for it: up to the request's limit, if it has one."""
+        if self.stream:
+            return 0.0
+        return math.inf if self.max_tokens is None else self.max_tokens
+
+    @property
     def request(self) -> bytes:
         """All of it, as it goes over the wire."""
         body = self.body
@@ -94,7 +102,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What a client saw of one request. `id` is the gate's, "" where no head came; `tokens` those it read."""
+    """What a client saw of one request. `id` is the gate's, "" where no head came; `tokens` those it read.
+
+    `unseen` is what may have been made of an answer, and is charged, that its client did not wait for.
+    """
 
     tag: str
     account: str
@@ -103,6 +114,7 @@ class Sighting:
     status: int = 0
     tokens: int = 0
     body_size: int = 0
+    unseen: float = 0.0
 
 
 class _Answer:
@@ -170,7 +182,14 @@ class Client:
         if end not in (End.FINISHED, End.TURNED_DOWN) or not answer.reusable:
             self.close()
         return Sighting(
-            plan.script.tag, plan.account, end, answer.id, answer.status, answer.tokens, len(plan.body)
+            plan.script.tag,
+            plan.account,
+            end,
+            answer.id,
+            answer.status,
+            answer.tokens,
+            len(plan.body),
+            plan.unseen,
         )
 
     def close(self) -> None:

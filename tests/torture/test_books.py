@@ -118,6 +118,14 @@ def test_an_aborted_stream_is_charged_with_what_its_client_had_got_at_least() ->
     assert "its client had got 3" in "\n".join(audit(books))
 
 
+@pytest.mark.parametrize(("unseen", "right"), [(64, True), (63, False), (0, False)])
+def test_a_plain_answer_that_is_left_is_charged_its_limit_at_most(unseen: int, right: bool) -> None:
+    left = replace(SEEN, end=End.LEFT, tokens=0, unseen=unseen)
+    guess = changed(output_tokens=64, outcome="aborted", certainty="estimated", cost=131)
+    faults = audit(replace(RIGHT, sightings=[left], records=guess, quotas=[]))
+    assert (faults == []) is right, faults
+
+
 def test_a_guess_is_charged_in_full() -> None:
     """Text that has passed is not cut to what was held for it."""
     record = changed(outcome="aborted", certainty="estimated", input_tokens=10, output_tokens=50, cost=110)
