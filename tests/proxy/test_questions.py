@@ -1,7 +1,5 @@
 """What the gate asks of a backend itself, over the engines that also relay."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from servers import Peer, ScriptedUpstream, refused_url
 
@@ -15,18 +13,9 @@ from llmgate.proxy.engines.base import (
     UpstreamBroke,
     UpstreamError,
 )
-from llmgate.proxy.engines.httptools_engine import HttptoolsEngine
-from llmgate.proxy.engines.httpx_engine import HttpxEngine
 from llmgate.proxy.questions import Answer, ask
 
 TIMEOUT_S = 5.0
-
-
-@pytest.fixture(params=[HttptoolsEngine, HttpxEngine])
-async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    engine = request.param()
-    yield engine
-    await engine.aclose()
 
 
 async def test_it_is_asked_below_the_replicas_path_and_with_the_headers_given(engine: Engine) -> None:

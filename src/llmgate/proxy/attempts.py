@@ -83,7 +83,7 @@ class Attempts:
         return not self._repeatable or self._at + 1 >= len(self._exchange.targets)
 
     def _goes_on(self, reason: FallbackOn, said: str) -> bool:
-        if self._is_last or reason not in self._exchange.fallback_on or self._exchange.client_left:
+        if reason not in self._exchange.fallback_on or self._exchange.client_left:
             return False
         target = self._exchange.targets[self._at]
         logger.warning(

@@ -36,13 +36,6 @@ QUICK = Timeouts(connect=PATIENCE, first_byte=0.05, idle=0.05)
 PATIENT = Timeouts(connect=PATIENCE, first_byte=PATIENCE, idle=PATIENCE)
 
 
-@pytest.fixture(params=[HttptoolsEngine, HttpxEngine])
-async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    engine = request.param()
-    yield engine
-    await engine.aclose()
-
-
 async def whole(response: UpstreamResponse) -> bytes:
     pieces = []
     while piece := await response.read():
