@@ -1,4 +1,8 @@
+import http.server
 import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import copy
 from typing import Any
@@ -73,3 +77,24 @@ def unmigrated(folder: Path) -> Cli:
 def bob(llmgate: Cli) -> Any:
     """The user bob is there."""
     return llmgate.json("user", "add", "bob", "--no-password")
+
+
+@contextmanager
+def backend(answer: Callable[[http.server.BaseHTTPRequestHandler], tuple[int, bytes]]) -> Iterator[str]:
+    """The URL of a server, in a thread of its own, that answers each GET with this status and body."""
+
+    class Backend(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answer(self)
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on stderr."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

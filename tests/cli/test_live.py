@@ -2,9 +2,8 @@
 
 import asyncio
 import datetime as dt
-import http.server
 import socket
-import threading
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from servers import serve
 from starlette.types import Receive, Scope, Send
 
-from cli.conftest import Cli
+from cli.conftest import Cli, backend
 from llmgate.cli.check import Findings
 from llmgate.cli.live import EXPIRES_SOON_S, _check_certificate
 
@@ -46,25 +45,16 @@ async def test_upstreams_are_asked_with_their_own_key_only_when_told_to(
 def test_live_says_that_a_key_is_wrong_and_which_models_are_not_there(unmigrated: Cli, folder: Path) -> None:
     """A health path shows neither."""
 
-    class Backend(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            good = self.path != "/v1/models" or self.headers["authorization"] == "Bearer sk-right"
-            body = b'{"data":[{"id":"large"}]}' if good else b"{}"
-            self.send_response(200 if good else 401)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(asked: BaseHTTPRequestHandler) -> tuple[int, bytes]:
+        good = asked.path != "/v1/models" or asked.headers["authorization"] == "Bearer sk-right"
+        return (200, b'{"data":[{"id":"large"}]}') if good else (401, b"{}")
 
-        def log_message(self, *_: object) -> None:
-            """Nothing on stderr."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with backend(answer) as url:
         text = """
             [gate]
             listen = ["127.0.0.1:{port}"]
             [upstreams.v]
-            urls = ["http://127.0.0.1:{backend}"]
+            urls = ["{url}"]
             dialect = "vllm"
             api_key = "{key}"
             models = {{ small = "tiny" }}
@@ -74,12 +64,11 @@ def test_live_says_that_a_key_is_wrong_and_which_models_are_not_there(unmigrated
             default_model = "medium"
         """
         with socket.create_server(("127.0.0.1", 0)) as taken:
-            values = {"port": taken.getsockname()[1], "backend": server.server_port}
+            values = {"port": taken.getsockname()[1], "url": url}
             (folder / "gate.toml").write_text(text.format(key="sk-wrong", **values))
             wrong = unmigrated.json("check", "--live", code=2)["problems"]
             (folder / "gate.toml").write_text(text.format(key="sk-right", **values))
             right = unmigrated.json("check", "--live", code=2)["problems"]
-        server.shutdown()
     assert any(
         ":7: upstreams.v.api_key:" in line and "the key is wrong: correct it" in line for line in wrong
     )
